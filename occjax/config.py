@@ -1,0 +1,208 @@
+"""The typed configuration behind configs/: every field with its default, in the order of the data flow."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from occjax.classes import NUM_CLASSES
+from occjax.grid import VoxelGrid
+
+NUSCENES_CAMERAS = (
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_FRONT_LEFT",
+    "CAM_BACK",
+    "CAM_BACK_LEFT",
+    "CAM_BACK_RIGHT",
+)
+
+
+@dataclass
+class GridConfig:
+    """The model's voxel grid; labels and teacher must lie on it or on a grid that it is an aligned crop of."""
+
+    frame: str = "lidar"
+    lower_m: tuple[float, ...] = (-50.0, -50.0, -5.0)
+    voxel_size_m: float = 0.5
+    shape: tuple[int, ...] = (200, 200, 16)
+
+    def build(self) -> VoxelGrid:
+        return VoxelGrid(self.frame, tuple(self.lower_m), self.voxel_size_m, tuple(self.shape))
+
+
+@dataclass
+class SyntheticConfig:
+    """A procedural city, written as a nuScenes root into data.root when that folder does not exist yet."""
+
+    enabled: bool = False
+    seed: int = 0
+    train_scenes: int = 4
+    val_scenes: int = 2
+    keyframes_per_scene: int = 4
+    image_width: int = 1600
+    image_height: int = 900
+
+
+@dataclass
+class DataConfig:
+    root: str = "data/nuscenes"
+    version: str = "v1.0-trainval"
+    # JSON {"train": [scene names], "val": [...]}; empty = <root>/splits.json if there is one, else the official splits.
+    splits_file: str = ""
+    train_split: str = "train"
+    val_split: str = "val"
+    cameras: tuple[str, ...] = NUSCENES_CAMERAS
+    image_height: int = 480
+    image_width: int = 640
+    # "surroundocc" (LiDAR frame, class 0 ignored) or "occ3d" (ego frame, camera mask).
+    labels: str = "surroundocc"
+    # Empty = <root>/surroundocc or <root>/gts.
+    labels_dir: str = ""
+    # Folder of teacher files made by converters/teacher_to_npz.py; empty = no teacher.
+    teacher_dir: str = ""
+    # Folder for the index file; empty = <root>/occjax_index, or the workdir where the root cannot be written.
+    index_dir: str = ""
+    batch_size: int = 1  # samples per step over all devices and hosts
+    workers: int = 4  # loader processes; 0 = load in the main process
+    prefetch: int = 2  # batches that each worker keeps ready
+    shuffle_seed: int = 0
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+
+@dataclass
+class AugmentConfig:
+    """Ranges of the training augmentation; images, matrices, depth, labels and teacher move together."""
+
+    image_scale: tuple[float, ...] = (1.0, 1.0)  # on top of the plain resize
+    image_rotate_deg: float = 0.0
+    image_flip: bool = False
+    bev_rotate_deg: float = 0.0
+    bev_scale: tuple[float, ...] = (1.0, 1.0)
+    bev_flip_x: bool = False
+    bev_flip_y: bool = False
+    photometric: bool = True  # brightness, contrast, saturation, hue, channel swap; on the device
+
+
+@dataclass
+class BackboneConfig:
+    depth: int = 50  # ResNet 18, 34 or 50
+    width: int = 64  # channels of the stem
+    # ResNet weights made by converters/weights_from_torch.py --kind=resnet; empty = random.
+    weights: str = ""
+    frozen_stages: int = 0  # 1 = stem, 2 = stem and layer1, ...; frozen stages do not train
+    frozen_batch_norm: bool = False  # the backbone's BatchNorm keeps its running statistics
+
+
+@dataclass
+class DepthConfig:
+    min_m: float = 0.5
+    max_m: float = 45.0
+    bins: int = 88
+    channels: int = 256
+    dropout: float = 0.5
+
+
+@dataclass
+class ViewTransformConfig:
+    channels: int = 128
+    # "sum" keeps depth confidence; "mean" divides by depth mass (the PyTorch original).
+    splat: str = "sum"
+
+
+@dataclass
+class BevEncoderConfig:
+    stage_channels: tuple[int, ...] = (128, 256, 512)
+    blocks_per_stage: int = 2
+    neck_channels: int = 512
+    out_channels: int = 256
+
+
+@dataclass
+class HeadConfig:
+    channels: int = 256
+    hidden: int = 512
+
+
+@dataclass
+class ModelConfig:
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    fpn_channels: int = 256
+    depth: DepthConfig = field(default_factory=DepthConfig)
+    view_transform: ViewTransformConfig = field(default_factory=ViewTransformConfig)
+    bev_encoder: BevEncoderConfig = field(default_factory=BevEncoderConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    # Compute dtype of convolutions: "float32" or "bfloat16"; parameters, softmax and losses stay float32.
+    compute_dtype: str = "float32"
+    # Recompute backbone activations in the backward pass: less memory, more time.
+    remat_backbone: bool = False
+
+
+@dataclass
+class DistillConfig:
+    """Weights of the distillation terms; 0 leaves a term out."""
+
+    voxel_kl: float = 0.0
+    bev_kl: float = 0.0
+    channel_wise: float = 0.0
+    bev_feature: float = 0.0
+    temperature: float = 2.0
+    # Share of the voxel KL that free space may claim: voxels the teacher calls free are weighted down to it.
+    free_share: float = 0.3
+
+
+@dataclass
+class LossConfig:
+    cross_entropy: float = 1.0
+    # Class weights 1 / log(frequency + 0.001), normalised to mean 1 over the classes that count; or uniform.
+    class_balanced: bool = True
+    scene_class_affinity: float = 1.0  # semantic and geometric
+    lovasz: float = 1.0
+    depth: float = 3.0
+    # Train on Occ3D voxels that the cameras see only.
+    use_camera_mask: bool = True
+    distill: DistillConfig = field(default_factory=DistillConfig)
+
+
+@dataclass
+class TrainConfig:
+    seed: int = 0
+    steps: int = 0  # 0 = epochs * samples // batch
+    epochs: int = 24
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.01
+    warmup_steps: int = 200
+    warmup_factor: float = 0.001
+    clip_norm: float = 5.0
+    accumulate_steps: int = 1  # micro-batches per update
+    ema_decay: float = 0.999
+    log_every: int = 10
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 3
+    eval_every: int = 0  # steps between validations; 0 = at every epoch's end
+    # Steps between measurements of the gradient-norm ratio of distillation to supervision; 0 = never.
+    gradient_ratio_every: int = 100
+
+
+@dataclass
+class EvalConfig:
+    weights: str = "ema"  # "ema" or "raw"
+    batch_size: int = 1
+    pictures: int = 4
+    max_samples: int = 0  # 0 = the whole split
+
+
+@dataclass
+class Config:
+    name: str = "base"
+    grid: GridConfig = field(default_factory=GridConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+
+__all__ = ["Config", "NUM_CLASSES", "NUSCENES_CAMERAS"]

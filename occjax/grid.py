@@ -1,0 +1,155 @@
+"""Voxel grids as typed values: frame, lower corner, voxel size and shape travel with every array of voxels."""
+
+import dataclasses
+
+import numpy as np
+
+FRAMES = ("lidar", "ego")
+
+
+class GridMismatchError(ValueError):
+    """Two voxel arrays that should share a grid do not."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VoxelGrid:
+    """An axis-aligned block of cubic voxels in a sensor frame at keyframe time.
+
+    Attributes:
+      frame: "lidar" (LIDAR_TOP: x right, y forward, z up) or "ego" (x forward, y left, z up).
+      lower_m: lower corner (x, y, z) of voxel [0, 0, 0], metres.
+      voxel_size_m: edge length of a voxel, metres.
+      shape: number of voxels along x, y, z.
+    """
+
+    frame: str
+    lower_m: tuple[float, float, float]
+    voxel_size_m: float
+    shape: tuple[int, int, int]
+
+    def __post_init__(self):
+        if self.frame not in FRAMES:
+            raise ValueError(f"grid frame must be one of {FRAMES}, not {self.frame!r}")
+        if not self.voxel_size_m > 0:
+            raise ValueError(f"voxel size must be positive, not {self.voxel_size_m} m")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ValueError(f"grid shape must be three positive counts (x, y, z), not {self.shape}")
+        if len(self.lower_m) != 3:
+            raise ValueError(f"grid lower corner must be (x, y, z) in metres, not {self.lower_m}")
+        object.__setattr__(self, "lower_m", tuple(float(v) for v in self.lower_m))
+        object.__setattr__(self, "voxel_size_m", float(self.voxel_size_m))
+        object.__setattr__(self, "shape", tuple(int(v) for v in self.shape))
+
+    def __str__(self) -> str:
+        upper = ", ".join(f"{v:g}" for v in self.upper_m)
+        lower = ", ".join(f"{v:g}" for v in self.lower_m)
+        shape = "×".join(str(v) for v in self.shape)
+        return f"{self.frame} frame, ({lower}) to ({upper}) m, {shape} voxels of {self.voxel_size_m:g} m"
+
+    @property
+    def upper_m(self) -> tuple[float, float, float]:
+        """Upper corner (x, y, z) of the last voxel, metres."""
+        return tuple(lo + n * self.voxel_size_m for lo, n in zip(self.lower_m, self.shape, strict=True))
+
+    @property
+    def num_voxels(self) -> int:
+        return int(np.prod(self.shape))
+
+    def indices_from_points(self, points_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Voxel index of each point and whether it lies inside.
+
+        Args:
+          points_m: [..., 3] metres in the grid's frame.
+
+        Returns:
+          int64 indices [..., 3] (floor; meaningless outside) and bool [...].
+        """
+        index = np.floor((np.asarray(points_m) - self.lower_m) / self.voxel_size_m).astype(np.int64)
+        return index, np.all((index >= 0) & (index < self.shape), axis=-1)
+
+    def centers_m(self) -> np.ndarray:
+        """Voxel centres [X, Y, Z, 3] in metres, float32, in the grid's frame."""
+        axes = [
+            lo + (np.arange(n) + 0.5) * self.voxel_size_m for lo, n in zip(self.lower_m, self.shape, strict=True)
+        ]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).astype(np.float32)
+
+    def require_same(self, other: "VoxelGrid", what: str, remedy: str) -> None:
+        """Raises GridMismatchError naming both grids unless `other` is this grid."""
+        if self != other:
+            raise GridMismatchError(f"{what}: expected {self}, found {other}; {remedy}")
+
+    def crop_slices(self, inner: "VoxelGrid") -> tuple[slice, slice, slice]:
+        """Slices that cut `inner` out of an array on this grid.
+
+        Raises:
+          GridMismatchError: `inner` differs in frame or voxel size, is not aligned, or reaches outside.
+        """
+        offset = (np.array(inner.lower_m) - self.lower_m) / self.voxel_size_m
+        start = np.round(offset).astype(int)
+        aligned = np.allclose(offset, start, atol=1e-4)
+        inside = np.all(start >= 0) and np.all(start + inner.shape <= np.array(self.shape))
+        same_cells = inner.frame == self.frame and np.isclose(inner.voxel_size_m, self.voxel_size_m)
+        if not (same_cells and aligned and inside):
+            raise GridMismatchError(
+                f"({inner}) is no aligned crop of ({self}): a crop keeps frame and voxel size and starts on a voxel "
+                "border; choose the grid that the files were written in, or resample them to the grid you want"
+            )
+        return tuple(slice(int(s), int(s + n)) for s, n in zip(start, inner.shape, strict=True))
+
+
+SURROUNDOCC_GRID = VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, (200, 200, 16))
+OCC3D_GRID = VoxelGrid("ego", (-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
+
+
+def resample_labels(
+    labels: np.ndarray, src: VoxelGrid, dst: VoxelGrid, src_from_dst: np.ndarray, *, outside: int
+) -> np.ndarray:
+    """Labels of `src` at the voxel centres of `dst`, by nearest voxel.
+
+    Args:
+      labels: integer [X, Y, Z] on `src`.
+      src: grid that `labels` lie on.
+      dst: grid to sample at.
+      src_from_dst: [4, 4] rigid or affine transform of points, dst frame to src frame, metres.
+      outside: value for voxels of `dst` whose centre lies outside `src`.
+
+    Returns:
+      [X', Y', Z'] on `dst`, dtype of `labels`.
+    """
+    points = dst.centers_m() @ src_from_dst[:3, :3].T.astype(np.float32) + src_from_dst[:3, 3].astype(np.float32)
+    index, inside = src.indices_from_points(points)
+    index = np.clip(index, 0, np.array(src.shape) - 1)
+    return np.where(inside, labels[index[..., 0], index[..., 1], index[..., 2]], labels.dtype.type(outside))
+
+
+def resample_probabilities(
+    values: np.ndarray, src: VoxelGrid, dst: VoxelGrid, src_from_dst: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities of `src` interpolated trilinearly at the voxel centres of `dst`.
+
+    Args:
+      values: float [X, Y, Z, K] probabilities on `src`.
+      src: grid that `values` lie on.
+      dst: grid to sample at.
+      src_from_dst: [4, 4] transform of points, dst frame to src frame, metres.
+
+    Returns:
+      float32 [X', Y', Z', K] (zero outside) and bool [X', Y', Z'], true where the centre lies inside `src`.
+      Within half a voxel of the border of `src` the nearest voxels are repeated.
+    """
+    points = dst.centers_m().astype(np.float64) @ src_from_dst[:3, :3].T + src_from_dst[:3, 3]
+    position = (points - src.lower_m) / src.voxel_size_m
+    inside = np.all((position >= 0) & (position < src.shape), axis=-1)
+    position = np.clip(position[inside] - 0.5, 0, np.array(src.shape) - 1.0)
+    low = np.minimum(position.astype(np.int64), np.maximum(np.array(src.shape) - 2, 0))
+    weight = (position - low).astype(np.float32)
+    high = np.minimum(low + 1, np.array(src.shape) - 1)
+    mixed = np.zeros((len(low), values.shape[-1]), np.float32)
+    for corner in np.ndindex(2, 2, 2):
+        index = np.where(corner, high, low)
+        corner_weight = np.prod(np.where(corner, weight, 1 - weight), axis=-1)
+        mixed += corner_weight[:, None] * values[index[:, 0], index[:, 1], index[:, 2]].astype(np.float32)
+    out = np.zeros((*dst.shape, values.shape[-1]), np.float32)
+    out[inside] = mixed
+    return out, inside
