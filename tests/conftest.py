@@ -1,0 +1,23 @@
+"""Shared test set-up: four virtual CPU devices, checked array annotations, and where reference data may be found."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+
+jaxtyping.install_import_hook("occjax", "beartype.beartype")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder with reference data and goldens: $OCCJAX_SHARED, or `shared` beside the repository."""
+    path = Path(os.environ.get("OCCJAX_SHARED", REPOSITORY.parent / "shared"))
+    if not (path / "goldens").is_dir():
+        pytest.skip(f"reference data not found at {path}; set OCCJAX_SHARED")
+    return path
