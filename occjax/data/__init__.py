@@ -1,0 +1,1 @@
+"""From nuScenes files to batches of numpy arrays; imports no jax."""
