@@ -72,13 +72,6 @@ def make_program(config: Config, total_steps: int) -> tuple[Program, Any]:
     return Program(student_graph, adapter_graph, optimizer), init
 
 
-def apply_adapter(program: Program, adapter_params: dict, bev_features: jax.Array) -> jax.Array:
-    """The adapter's reading [B, X, Y, K] of BEV features [B, X, Y, C]."""
-    state = nnx.eval_shape(lambda: nnx.state(nnx.merge(program.adapter, _abstract(adapter_params))))
-    nnx.replace_by_pure_dict(state, adapter_params)
-    return nnx.merge(program.adapter, state)(bev_features)
-
-
 def update_ema(ema: dict, params: dict, batch_stats: dict, step: jax.Array, decay: float) -> dict:
     """Moving averages after update number `step`; the decay ramps up so that early weights are soon forgotten."""
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))

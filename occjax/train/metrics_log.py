@@ -1,0 +1,47 @@
+"""Scalars of a run as JSON lines and TensorBoard event files."""
+
+import json
+import math
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+
+class MetricsLog:
+    """Appends scalars to `<workdir>/log.jsonl` and `<workdir>/tensorboard/`.
+
+    After a resume, lines past the restored step are dropped first: they describe updates that are about to be redone.
+    """
+
+    def __init__(self, workdir: Path, resume_step: int):
+        self._path = workdir / "log.jsonl"
+        if self._path.exists():
+            self._drop_after(resume_step)
+        self._file = self._path.open("a", encoding="utf-8")
+        # purge_step hides events that the resumed run writes again.
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1, flush_secs=30)
+
+    def _drop_after(self, step: int) -> None:
+        kept = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that a killed run was writing
+            if entry["step"] <= step:
+                kept.append(line)
+        scratch = self._path.with_suffix(".jsonl.tmp")
+        scratch.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        scratch.rename(self._path)
+
+    def write(self, step: int, group: str, scalars: dict[str, float]) -> None:
+        """Writes one line {"step", "group", name: value}; values that are not finite become strings in the JSON."""
+        clean = {k: float(v) if math.isfinite(v) else str(float(v)) for k, v in scalars.items()}
+        self._file.write(json.dumps({"step": step, "group": group, **clean}) + "\n")
+        self._file.flush()
+        for name, value in scalars.items():
+            self._writer.add_scalar(f"{group}/{name}", float(value), step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._writer.close()
