@@ -26,15 +26,6 @@ def make_loss_fn(config: Config, program: Program) -> Callable:
       weighted sums, every named term unweighted, and the updated running statistics.
     """
     grid = config.grid.build()
-    distills = any(
-        (
-            config.loss.distill.voxel_kl,
-            config.loss.distill.bev_kl,
-            config.loss.distill.channel_wise,
-            config.loss.distill.bev_feature,
-        )
-    )
-
     def loss_fn(params: dict, batch_stats: dict, batch: Batch, key: jax.Array):
         photometric_key, dropout_key = jax.random.split(key)
         images = prepare_images(
@@ -44,7 +35,7 @@ def make_loss_fn(config: Config, program: Program) -> Callable:
             program.student, params["student"], batch_stats, images, batch.rig, train=True, dropout_key=dropout_key
         )
         distill = {}
-        if distills:
+        if config.loss.distill.is_on:
             adapter_output = nnx.merge(program.adapter, params["adapter"])(predictions.bev_features)
             distill = distillation_terms(predictions, batch.teacher, adapter_output, config.loss.distill, grid)
         losses, terms = total_loss(
