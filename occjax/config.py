@@ -157,6 +157,9 @@ class LossConfig:
     cross_entropy: float = 1.0
     # Class weights 1 / log(frequency + 0.001), normalised to mean 1 over the classes that count; or uniform.
     class_balanced: bool = True
+    # Frequencies behind them: "labels" = counted over the training labels on the model's grid; "occ3d" = as published
+    # for Occ3D, whatever the labels are (the PyTorch original).
+    class_counts: str = "labels"
     scene_class_affinity: float = 1.0  # semantic and geometric
     lovasz: float = 1.0
     depth: float = 3.0
@@ -230,6 +233,7 @@ class Config:
                 f"--config.grid.frame={wanted} with that label set's range, or use the other label set",
             )
         one_of("data.labels", self.data.labels, ("surroundocc", "occ3d"))
+        one_of("loss.class_counts", self.loss.class_counts, ("labels", "occ3d"))
         one_of("model.view_transform.splat", self.model.view_transform.splat, ("sum", "mean"))
         one_of("model.compute_dtype", self.model.compute_dtype, ("float32", "bfloat16"))
         one_of("eval.weights", self.eval.weights, ("ema", "raw"))

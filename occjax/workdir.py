@@ -67,9 +67,7 @@ def claim(workdir: Path, config: Config) -> list[str]:
     if path.exists():
         before, now = _flatten(load_config(workdir).to_dict()), _flatten(config.to_dict())
         changed = [key for key in now if before.get(key) != now[key]]
-        fixed = [
-            key for key in changed if key.split(".")[0] in _FIXED_SECTIONS and not key.startswith(_FREE_FIELDS)
-        ]
+        fixed = [key for key in changed if key.split(".")[0] in _FIXED_SECTIONS and not key.startswith(_FREE_FIELDS)]
         if fixed:
             lines = "\n".join(f"  {key}: was {before.get(key)!r}, now {now[key]!r}" for key in fixed)
             raise WorkdirError(

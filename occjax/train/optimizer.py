@@ -37,9 +37,7 @@ def make_optimizer(config: TrainConfig, total_steps: int, trainable: dict) -> op
     """
     adamw = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            learning_rate_schedule(config, total_steps), weight_decay=config.weight_decay, mask=decay_mask
-        ),
+        optax.adamw(learning_rate_schedule(config, total_steps), weight_decay=config.weight_decay, mask=decay_mask),
     )
     labels = jax.tree.map(lambda t: "train" if t else "frozen", trainable)
     return optax.partition({"train": adamw, "frozen": optax.set_to_zero()}, labels)

@@ -1,14 +1,18 @@
 """Everything that training carries from step to step, as one tree of arrays, and how it starts."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import NamedSharding
 
 from occjax.config import Config
 from occjax.losses.distillation import BevAdapter
+from occjax.models.resnet import load_backbone_weights
 from occjax.models.student import Student, split_student, trainable_mask
 from occjax.train.optimizer import make_optimizer
 
@@ -40,7 +44,7 @@ class Program(NamedTuple):
     optimizer: optax.GradientTransformation
 
 
-def make_program(config: Config, total_steps: int) -> tuple[Program, Any]:
+def make_program(config: Config, total_steps: int) -> tuple[Program, Callable[[], TrainState]]:
     """The run's program and a function that initialises the state.
 
     Returns:
@@ -70,6 +74,19 @@ def make_program(config: Config, total_steps: int) -> tuple[Program, Any]:
         return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), ema)
 
     return Program(student_graph, adapter_graph, optimizer), init
+
+
+def initial_state(config: Config, init: Callable[[], TrainState], sharding: NamedSharding) -> TrainState:
+    """A fresh state on the devices of `sharding`, with the configured backbone weights where there are any."""
+    state = jax.jit(init, out_shardings=sharding)()
+    if not config.model.backbone.weights:
+        return state
+    student, stats = load_backbone_weights(
+        Path(config.model.backbone.weights), state.params["student"], state.batch_stats
+    )
+    student, stats = jax.device_put((student, stats), sharding)
+    ema = jax.tree.map(jnp.copy, {"params": student, "batch_stats": stats})
+    return state._replace(params={**state.params, "student": student}, batch_stats=stats, ema=ema)
 
 
 def update_ema(ema: dict, params: dict, batch_stats: dict, step: jax.Array, decay: float) -> dict:

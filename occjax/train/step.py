@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -18,19 +19,23 @@ from occjax.train.state import Program, TrainState, update_ema
 from occjax.types import Batch
 
 
-def make_loss_fn(config: Config, program: Program) -> Callable:
+def make_loss_fn(config: Config, program: Program, class_counts: np.ndarray) -> Callable:
     """The objective of one micro-batch.
+
+    Args:
+      config: the run's configuration.
+      program: graphs of student and adapter.
+      class_counts: [K] voxels per class, for the class weights of the cross-entropy.
 
     Returns:
       `loss_fn(params, batch_stats, batch, key) -> ((supervision, distillation), (terms, batch_stats))`: the two
-      weighted sums, every named term unweighted, and the updated running statistics.
+      weighted sums, every named term before its weight, and the updated running statistics.
     """
     grid = config.grid.build()
+
     def loss_fn(params: dict, batch_stats: dict, batch: Batch, key: jax.Array):
         photometric_key, dropout_key = jax.random.split(key)
-        images = prepare_images(
-            batch.images, photometric_key=photometric_key if config.augment.photometric else None
-        )
+        images = prepare_images(batch.images, photometric_key=photometric_key if config.augment.photometric else None)
         predictions, batch_stats = apply_student(
             program.student, params["student"], batch_stats, images, batch.rig, train=True, dropout_key=dropout_key
         )
@@ -38,27 +43,33 @@ def make_loss_fn(config: Config, program: Program) -> Callable:
         if config.loss.distill.is_on:
             adapter_output = nnx.merge(program.adapter, params["adapter"])(predictions.bev_features)
             distill = distillation_terms(predictions, batch.teacher, adapter_output, config.loss.distill, grid)
-        losses, terms = total_loss(
+        losses = total_loss(
             predictions,
             batch,
             config=config.loss,
             labels_kind=config.data.labels,
             depth_config=config.model.depth,
             distill_terms=distill,
+            class_counts=class_counts,
         )
-        terms["bev_coverage"] = predictions.bev_coverage.mean()
-        return losses, (terms, batch_stats)
+        terms = {
+            "supervision": losses.supervision,
+            "distillation": losses.distillation,
+            **losses.terms,
+            "bev_coverage": predictions.bev_coverage.mean(),
+        }
+        return (losses.supervision, losses.distillation), (terms, batch_stats)
 
     return loss_fn
 
 
-def make_train_step(config: Config, program: Program, mesh: Mesh) -> Callable:
+def make_train_step(config: Config, program: Program, mesh: Mesh, class_counts: np.ndarray) -> Callable:
     """Compiled `step(state, batch) -> (state, metrics)`; the state that goes in is donated.
 
     `metrics` are float32 scalars: every loss term, `loss`, `grad_norm` and `is_finite`. Randomness comes from the
     seed and the step number alone, so a resumed run draws what the uninterrupted one would.
     """
-    loss_fn = make_loss_fn(config, program)
+    loss_fn = make_loss_fn(config, program, class_counts)
     micro_batches = config.train.accumulate_steps
 
     def micro_step(params, batch_stats, batch, key):
@@ -111,10 +122,10 @@ def _accumulate(micro_step: Callable, count: int, state: TrainState, batch: Batc
     return grads, terms, batch_stats
 
 
-def make_gradient_norms(config: Config, program: Program, mesh: Mesh) -> Callable:
+def make_gradient_norms(config: Config, program: Program, mesh: Mesh, class_counts: np.ndarray) -> Callable:
     """Compiled `norms(state, batch) -> {"supervision", "distillation", "ratio"}`: global gradient norms of the two
     weighted sums over the student's parameters. One forward pass, two backward passes; the state is left alone."""
-    loss_fn = make_loss_fn(config, program)
+    loss_fn = make_loss_fn(config, program, class_counts)
 
     def norms(state: TrainState, batch: Batch):
         key = jax.random.fold_in(jax.random.key(config.train.seed), state.step)

@@ -1,0 +1,71 @@
+"""Batches onto the devices while the step before computes, each with the loader's position after it."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from occjax.train.mesh import put_batch
+from occjax.types import Batch
+
+_AHEAD = 2  # batches on the device that no step has taken yet
+
+
+class Fed(NamedTuple):
+    """One batch, ready to compute on.
+
+    Attributes:
+      batch: global device arrays.
+      sample_index: int32 [B] rows of this process's samples in the index, on the host.
+      position: the loader's state after this batch, to be saved with the step that consumes it.
+    """
+
+    batch: Batch
+    sample_index: np.ndarray
+    position: dict
+
+
+class DeviceFeed:
+    """Iterator over Fed that runs the loader in a thread; whatever the loader raises is raised by `next`."""
+
+    def __init__(self, loader, mesh: Mesh):
+        self._queue: queue.Queue = queue.Queue(maxsize=_AHEAD)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(loader, mesh), name="device-feed", daemon=True)
+        self._thread.start()
+
+    def _run(self, loader, mesh: Mesh) -> None:
+        try:
+            for batch in loader:
+                item = Fed(put_batch(batch, mesh), np.asarray(batch.sample_index), loader.get_state())
+                if not self._offer(item):
+                    return
+            self._offer(StopIteration())
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, whatever it is
+            self._offer(error)
+
+    def _offer(self, item) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def __iter__(self) -> Iterator[Fed]:
+        return self
+
+    def __next__(self) -> Fed:
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Stops the thread after the batch it is loading."""
+        self._closed.set()
+        self._thread.join(timeout=60)

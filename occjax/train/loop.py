@@ -1,0 +1,196 @@
+"""The run: data in, steps, logs, validation, checkpoints, and a clean end whenever it comes."""
+
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from occjax.config import Config
+from occjax.data.class_counts import count_classes
+from occjax.data.index import Index, load_index
+from occjax.data.pipeline import make_train_loader
+from occjax.evaluate import Evaluation, evaluate_student
+from occjax.train.checkpoint import Checkpoints
+from occjax.train.feed import DeviceFeed, Fed
+from occjax.train.mesh import check_batch_size, make_mesh, replicated
+from occjax.train.metrics_log import MetricsLog
+from occjax.train.progress import Progress
+from occjax.train.state import TrainState, initial_state, make_program
+from occjax.train.step import make_gradient_norms, make_train_step
+from occjax.workdir import claim
+
+log = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A loss or gradient is infinite or no number."""
+
+
+def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluation | None:
+    """Trains to the configured number of steps, resuming from the newest checkpoint in `workdir` if there is one.
+
+    Returns:
+      the final evaluation, or None if SIGTERM or SIGINT ended the run early (state saved).
+
+    Raises:
+      NonFiniteLossError: names step, terms and sample tokens; the last checkpoint is the last good state.
+      WorkdirError: `workdir` belongs to a run with another configuration.
+    """
+    mesh = make_mesh() if mesh is None else mesh
+    check_batch_size(config.data.batch_size, config.train.accumulate_steps, mesh)
+    for remark in claim(workdir, config):
+        log.warning("configuration changed since the run began: %s", remark)
+    index = load_index(config.data)
+    with _StopRequests() as stop_requested:
+        run = _Run(config, workdir, mesh, index)
+        try:
+            return run.steps(stop_requested)
+        finally:
+            run.close()
+
+
+class _StopRequests:
+    """Context in which SIGTERM and SIGINT ask for a stop instead of ending the process; a second one ends it."""
+
+    def __enter__(self) -> Callable[[], bool]:
+        self._requested = False
+        self._before = {s: signal.signal(s, self._request) for s in (signal.SIGTERM, signal.SIGINT)}
+        return lambda: self._requested
+
+    def _request(self, number: int, frame: object) -> None:
+        if self._requested:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._requested = True
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class _Run:
+    """One call of `train`: everything that its steps share."""
+
+    def __init__(self, config: Config, workdir: Path, mesh: Mesh, index: Index):
+        self.config, self.workdir, self.mesh, self.index = config, workdir, mesh, index
+        split = index.split(config.data.train_split)
+        self.tokens = split.tokens
+        self.total_steps = _total_steps(config, len(split))
+        steps_per_epoch = max(1, len(split) // config.data.batch_size)
+        self.eval_every = config.train.eval_every or steps_per_epoch
+
+        class_counts = count_classes(config, index)
+        self.program, init = make_program(config, self.total_steps)
+        self.checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
+        loader = make_train_loader(config, index, process_index=jax.process_index(), process_count=jax.process_count())
+        self.step = self.checkpoints.last_step or 0
+        if self.step:
+            self.state, position = self.checkpoints.restore(jax.eval_shape(init), mesh)
+            loader.set_state(position)
+            log.info("resumed from step %d of %d", self.step, self.total_steps)
+        else:
+            self.state = initial_state(config, init, replicated(mesh))
+        self.train_step = make_train_step(config, self.program, mesh, class_counts)
+        self.gradient_norms = make_gradient_norms(config, self.program, mesh, class_counts)
+        self.metrics_log = MetricsLog(workdir, self.step)
+        self.progress = Progress(self.total_steps, config.data.batch_size)
+        self.feed = DeviceFeed(loader, mesh)
+
+    def close(self) -> None:
+        self.feed.close()
+        self.metrics_log.close()
+        self.checkpoints.close()
+
+    def steps(self, stop_requested: Callable[[], bool]) -> Evaluation | None:
+        config = self.config.train
+        position = None
+        while self.step < self.total_steps and not stop_requested():
+            fed = self.progress.next_item(self.feed)
+            if config.gradient_ratio_every and self.step % config.gradient_ratio_every == 0:
+                self._log_gradient_ratio(fed)
+            self.state, metrics = self.train_step(self.state, fed.batch)
+            self.step += 1
+            position = fed.position
+            self._require_finite(metrics, fed)
+            self.progress.count_step()
+            if self.step % config.log_every == 0 or self.step == self.total_steps:
+                self._report(metrics)
+            if self.step % config.checkpoint_every == 0:
+                self.checkpoints.save(self.step, self.state, position)
+                self.progress.reset()
+            if self.step % self.eval_every == 0 and self.step < self.total_steps:
+                self._validate(position)
+                self.progress.reset()
+        if position is not None:
+            self.checkpoints.save(self.step, self.state, position)
+        if self.step < self.total_steps:
+            where = self.checkpoints.path(self.step)
+            log.info("stopped on request after step %d; run the same command to resume from %s", self.step, where)
+            return None
+        return self._validate(position)
+
+    def _log_gradient_ratio(self, fed: Fed) -> None:
+        if not self.config.loss.distill.is_on:
+            return
+        norms = {k: float(v) for k, v in self.gradient_norms(self.state, fed.batch).items()}
+        self.metrics_log.write(self.step + 1, "gradient_norm", norms)
+        log.info(
+            "gradient norm before step %d: supervision %.3g, distillation %.3g, ratio %.3g",
+            self.step + 1,
+            norms["supervision"],
+            norms["distillation"],
+            norms["ratio"],
+        )
+        self.progress.reset()
+
+    def _report(self, metrics: dict) -> None:
+        values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+        speed = self.progress.measure()
+        self.metrics_log.write(self.step, "train", values | speed)
+        shown = {name: values[name] for name in ("loss", "supervision", "distillation") if name in values}
+        log.info("%s", self.progress.line(self.step, shown, speed))
+        self.progress.reset()
+
+    def _require_finite(self, metrics: dict, fed: Fed) -> None:
+        if bool(metrics["is_finite"]):
+            return
+        listed = "\n".join(f"  {name}: {float(value)}" for name, value in jax.device_get(metrics).items())
+        tokens = ", ".join(str(self.tokens[i]) for i in fed.sample_index)
+        last = self.checkpoints.last_step
+        raise NonFiniteLossError(
+            f"the loss or gradient of step {self.step} is not finite:\n{listed}\nsamples: {tokens}\n"
+            f"last sound checkpoint: {'none yet' if last is None else self.checkpoints.path(last)}; look at these "
+            "samples, or lower --config.train.learning_rate"
+        )
+
+    def _validate(self, position: dict | None) -> Evaluation:
+        """Evaluates and keeps the state if it is the best; pictures and table only at the end of the run."""
+        is_final = self.step == self.total_steps
+        result = evaluate_student(
+            self.config,
+            self.program,
+            self.state,
+            self.index,
+            mesh=self.mesh,
+            output_dir=self.workdir / "eval" / f"step-{self.step}",
+            draws=is_final,
+        )
+        self.metrics_log.write(self.step, "validation", result.scalars)
+        miou = result.scalars["miou"]
+        is_best = position is not None and self.checkpoints.save_best(self.step, self.state, position, miou)
+        log.info("validation at step %d: mIoU %.2f%s", self.step, miou, ", the best so far" if is_best else "")
+        return result
+
+
+def _total_steps(config: Config, samples: int) -> int:
+    total = config.train.steps or config.train.epochs * samples // config.data.batch_size
+    if total < 1:
+        raise ValueError(
+            f"train.epochs={config.train.epochs} over {samples} samples in batches of {config.data.batch_size} makes "
+            "no step; set --config.train.steps"
+        )
+    return total
