@@ -1,0 +1,142 @@
+"""Supervised occupancy terms: what the voxels should be, compared with what the student says they are."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, UInt8
+
+from occjax.classes import FREE, IGNORE, OTHERS
+from occjax.losses.masked import masked_mean
+from occjax.types import VoxelLabels
+
+LABEL_KINDS = ("surroundocc", "occ3d")
+# Keeps -log finite, and its gradient bounded, where a class has no probability at all.
+_LOG_FLOOR = 1e-6
+_LOVASZ_BINS = 1024
+
+
+def counted_voxels(
+    labels: VoxelLabels, is_valid: Bool[Array, "b"], *, labels_kind: str, use_camera_mask: bool
+) -> Bool[Array, "b x y z"]:
+    """Voxels that supervision counts: known, of a real sample, not SurroundOcc's label 0, seen where that is asked.
+
+    Raises:
+      ValueError: an unknown kind, or the camera mask is asked for on Occ3D labels that carry none.
+    """
+    if labels_kind not in LABEL_KINDS:
+        raise ValueError(f"labels must be one of {LABEL_KINDS}, not {labels_kind!r}")
+    counted = (labels.semantics != IGNORE) & is_valid[:, None, None, None]
+    if labels_kind == "surroundocc":
+        return counted & (labels.semantics != OTHERS)
+    if use_camera_mask:
+        if labels.camera_mask is None:
+            raise ValueError("these Occ3D labels carry no camera mask; set loss.use_camera_mask=False")
+        counted &= labels.camera_mask
+    return counted
+
+
+def cross_entropy(
+    logits: Float[Array, "*v k"], labels: UInt8[Array, "*v"], counted: Bool[Array, "*v"], weights: Float[Array, "k"]
+) -> Float[Array, ""]:
+    """Mean negative log-likelihood over counted voxels, weighted by the class of each."""
+    target = jnp.where(counted, labels, 0).astype(jnp.int32)
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    nll = -jnp.take_along_axis(log_probs, target[..., None], axis=-1)[..., 0]
+    return masked_mean(nll, counted * jnp.asarray(weights)[target])
+
+
+def _one_sided(share: Float[Array, "*c"], exists: Bool[Array, "*c"]) -> Float[Array, "*c"]:
+    """-log of a share in 0..1: 0 at 1, finite at 0, and 0 where the share is not defined."""
+    return jnp.where(exists, -jnp.log(share * (1 - _LOG_FLOOR) + _LOG_FLOOR), 0.0)
+
+
+def _affinity(inside: Array, predicted: Array, actual: Array, total: Array) -> Array:
+    """-log precision - log recall - log specificity from soft counts.
+
+    Args:
+      inside: probability mass on the class in voxels of the class.
+      predicted: probability mass on the class.
+      actual: voxels of the class.
+      total: counted voxels.
+    """
+    others = total - actual
+    precision = inside / jnp.maximum(predicted, 1e-12)
+    recall = inside / jnp.maximum(actual, 1.0)
+    specificity = 1 - (predicted - inside) / jnp.maximum(others, 1.0)
+    return (
+        _one_sided(precision, actual > 0) + _one_sided(recall, actual > 0) + _one_sided(specificity, others > 0)
+    ) * (actual > 0)
+
+
+def semantic_affinity(
+    probs: Float[Array, "*v k"], labels: UInt8[Array, "*v"], counted: Bool[Array, "*v"]
+) -> Float[Array, ""]:
+    """Scene-class affinity of each class that is present, averaged over those classes (MonoScene, eq. 3-5).
+
+    Free space is one of the classes; the batch is one scene.
+    """
+    num_classes = probs.shape[-1]
+    is_class = (labels[..., None] == jnp.arange(num_classes)) & counted[..., None]
+    voxels = tuple(range(probs.ndim - 1))
+    inside = jnp.sum(probs * is_class, voxels)
+    predicted = jnp.sum(probs * counted[..., None], voxels)
+    actual = jnp.sum(is_class, voxels, dtype=jnp.int32).astype(jnp.float32)
+    per_class = _affinity(inside, predicted, actual, actual.sum())
+    return masked_mean(per_class, actual > 0)
+
+
+def geometric_affinity(
+    probs: Float[Array, "*v k"], labels: UInt8[Array, "*v"], counted: Bool[Array, "*v"]
+) -> Float[Array, ""]:
+    """Scene-class affinity of occupied against free, whatever the class (MonoScene)."""
+    occupied = 1 - probs[..., FREE]
+    is_occupied = counted & (labels != FREE)
+    inside = jnp.sum(occupied * is_occupied)
+    predicted = jnp.sum(occupied * counted)
+    actual = jnp.sum(is_occupied, dtype=jnp.int32).astype(jnp.float32)
+    total = jnp.sum(counted, dtype=jnp.int32).astype(jnp.float32)
+    return _affinity(inside, predicted, actual, total)
+
+
+def lovasz_softmax(
+    probs: Float[Array, "*v k"], labels: UInt8[Array, "*v"], counted: Bool[Array, "*v"], *, bins: int = _LOVASZ_BINS
+) -> Float[Array, ""]:
+    """Lovász-softmax over the classes present (Berman et al. 2018), with errors ranked by bin instead of sorted.
+
+    The Lovász extension weighs each voxel's error by how much the Jaccard loss grows when that voxel joins the wrong
+    ones in order of falling error. Voxels whose errors fall into one of `bins` equal bins share that growth, which
+    needs a histogram instead of a sort per class: the value differs from the exact one by at most 1 / bins, the
+    histogram adds up over devices, and on a CPU it is 15 times faster than XLA's sort at 200×200×16×18.
+    """
+    num_classes = probs.shape[-1]
+    classes = jnp.arange(num_classes)
+    is_class = labels[..., None] == classes
+    error = jnp.where(is_class, 1 - probs, probs)
+    rank = jnp.clip((lax.stop_gradient(error) * bins).astype(jnp.int32), 0, bins - 1)
+    cell = (classes * 2 + is_class) * bins + rank  # [*V, K]
+    count = jnp.broadcast_to(counted[..., None], cell.shape).astype(jnp.int32)
+    histogram = jnp.zeros(num_classes * 2 * bins, jnp.int32).at[cell].add(count, mode="promise_in_bounds")
+    growth, is_present = _jaccard_growth(histogram.reshape(num_classes, 2, bins))
+    weight = growth.reshape(-1).at[cell].get(mode="promise_in_bounds") * counted[..., None]
+    per_class = jnp.sum(error * weight, tuple(range(probs.ndim - 1)))
+    return masked_mean(per_class, is_present)
+
+
+def _jaccard_growth(histogram: Array) -> tuple[Float[Array, "k 2 bins"], Bool[Array, "k"]]:
+    """Growth of the Jaccard loss per voxel of each bin, and which classes are present.
+
+    Inside a bin the order is arbitrary; taking the mean of "voxels of the class first" and "last" makes the growths of
+    a bin's voxels add up to the growth over the bin exactly.
+
+    Args:
+      histogram: int32 [K, 2, bins] voxels by error, rising; second axis 0 = of other classes, 1 = of the class.
+    """
+    falling = histogram[..., ::-1]
+    before = (jnp.cumsum(falling, axis=-1) - falling).astype(jnp.float32)
+    other, own = falling[:, 0].astype(jnp.float32), falling[:, 1].astype(jnp.float32)
+    actual = own.sum(-1, keepdims=True)
+    union = jnp.maximum(actual + before[:, 0], 1.0)
+    union_after = jnp.maximum(actual + before[:, 0] + other, 1.0)
+    per_own = 0.5 / union + 0.5 / union_after
+    per_other = (actual - before[:, 1] - own / 2) / union / union_after
+    return jnp.stack([per_other, per_own], axis=1)[..., ::-1], actual[:, 0] > 0

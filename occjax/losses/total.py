@@ -1,0 +1,146 @@
+"""The loss: every term by name, weighted from the configuration, supervision and distillation summed apart."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from occjax.classes import NUM_CLASSES, OCC3D_CLASS_COUNTS, OTHERS
+from occjax.config import DepthConfig, LossConfig
+from occjax.losses import occupancy
+from occjax.losses.class_weights import class_weights
+from occjax.losses.depth import depth_loss
+from occjax.types import Batch, Predictions
+
+
+class LossValues(NamedTuple):
+    """The total and what it is made of.
+
+    Attributes:
+      total: supervision + distillation, what training minimises.
+      supervision: weighted sum of the supervised terms.
+      distillation: weighted sum of the distillation terms; 0 without a teacher.
+      terms: every term before its weight, by name.
+    """
+
+    total: Float[Array, ""]
+    supervision: Float[Array, ""]
+    distillation: Float[Array, ""]
+    terms: dict[str, Float[Array, ""]]
+
+
+def supervision_weights(config: LossConfig) -> dict[str, float]:
+    """Weight of each supervised term, by the name it is logged under."""
+    return {
+        "cross_entropy": config.cross_entropy,
+        "semantic_affinity": config.scene_class_affinity,
+        "geometric_affinity": config.scene_class_affinity,
+        "lovasz": config.lovasz,
+        "depth": config.depth,
+    }
+
+
+def distillation_weights(config: LossConfig) -> dict[str, float]:
+    """Weight of each distillation term, by the name it is logged under."""
+    distill = config.distill
+    return {
+        "voxel_kl": distill.voxel_kl,
+        "bev_kl": distill.bev_kl,
+        "channel_wise": distill.channel_wise,
+        "bev_feature": distill.bev_feature,
+    }
+
+
+def supervised_terms(
+    predictions: Predictions,
+    batch: Batch,
+    *,
+    config: LossConfig,
+    labels_kind: str,
+    depth_config: DepthConfig,
+    class_counts: np.ndarray = OCC3D_CLASS_COUNTS,
+) -> dict[str, Float[Array, ""]]:
+    """Supervised terms before their weights; a term of weight 0 is not computed.
+
+    Args:
+      predictions: what the student returned for `batch`.
+      batch: samples; those with is_valid false count nothing.
+      config: weights, and which voxels count.
+      labels_kind: "surroundocc" or "occ3d".
+      depth_config: depth bins of the student.
+      class_counts: [K] voxels per class in the training labels, for the class weights.
+
+    Raises:
+      ValueError: a term of positive weight needs labels, a camera mask or depth that the batch does not carry.
+    """
+    weights = supervision_weights(config)
+    terms = {}
+    if any(weights[name] for name in weights if name != "depth"):
+        if batch.labels is None:
+            raise ValueError("supervised losses need labels; give the loader a label set or set their weights to 0")
+        semantics = batch.labels.semantics
+        counted = occupancy.counted_voxels(
+            batch.labels, batch.is_valid, labels_kind=labels_kind, use_camera_mask=config.use_camera_mask
+        )
+        if weights["cross_entropy"]:
+            ignored = (OTHERS,) if labels_kind == "surroundocc" else ()
+            per_class = class_weights(class_counts, ignored=ignored) if config.class_balanced else np.ones(NUM_CLASSES)
+            terms["cross_entropy"] = occupancy.cross_entropy(
+                predictions.voxel_logits, semantics, counted, jnp.asarray(per_class, jnp.float32)
+            )
+        probs = jax.nn.softmax(predictions.voxel_logits.astype(jnp.float32))
+        for name, term in (
+            ("semantic_affinity", occupancy.semantic_affinity),
+            ("geometric_affinity", occupancy.geometric_affinity),
+            ("lovasz", occupancy.lovasz_softmax),
+        ):
+            if weights[name]:
+                terms[name] = term(probs, semantics, counted)
+    if weights["depth"]:
+        if batch.depth_m is None:
+            raise ValueError("depth supervision needs LiDAR depth in the batch; set loss.depth=0 to train without it")
+        counts = batch.rig.is_present & batch.is_valid[:, None]
+        terms["depth"] = depth_loss(predictions.depth_logits, batch.depth_m, counts, depth_config)
+    return terms
+
+
+def weighted_sum(terms: dict[str, Float[Array, ""]], weights: dict[str, float]) -> Float[Array, ""]:
+    """Sum of weight times term.
+
+    Raises:
+      ValueError: a term has no weight of its name.
+    """
+    unknown = sorted(set(terms) - set(weights))
+    if unknown:
+        raise ValueError(f"every loss term needs a weight of its name: {unknown} not among {sorted(weights)}")
+    return sum((weights[name] * value for name, value in terms.items()), jnp.zeros((), jnp.float32))
+
+
+def total_loss(
+    predictions: Predictions,
+    batch: Batch,
+    *,
+    config: LossConfig,
+    labels_kind: str,
+    depth_config: DepthConfig,
+    distill_terms: dict[str, Float[Array, ""]],
+    class_counts: np.ndarray = OCC3D_CLASS_COUNTS,
+) -> LossValues:
+    """All terms of one batch; arguments as in `supervised_terms`.
+
+    Args:
+      distill_terms: unweighted terms of `losses.distillation`, named as in DistillConfig; empty without a teacher.
+    """
+    terms = supervised_terms(
+        predictions,
+        batch,
+        config=config,
+        labels_kind=labels_kind,
+        depth_config=depth_config,
+        class_counts=class_counts,
+    )
+    supervision = weighted_sum(terms, supervision_weights(config))
+    distillation = weighted_sum(distill_terms, distillation_weights(config))
+    return LossValues(supervision + distillation, supervision, distillation, {**terms, **distill_terms})
