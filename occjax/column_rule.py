@@ -1,0 +1,58 @@
+"""The column rule: what a stack of voxel distributions says about its bird's-eye cell, for teacher and student alike."""
+
+from typing import Any
+
+Array = Any
+
+# Probabilities are floored here before a logarithm: fp16 dumps cannot tell smaller ones from zero.
+PROBABILITY_FLOOR = 1e-6
+
+
+def column_log_probs(log_free_sum: Array, occupied_mass: Array, xp: Any) -> Array:
+    """Log-probabilities of a column from its sums over z.
+
+    A column is free if all of its voxels are: p_free = Π_z p_free(z). What is left is shared among the occupied
+    classes by the occupancy-weighted mixture over z, which is Σ_z p_c(z) / Σ_z Σ_c p_c(z).
+
+    Args:
+      log_free_sum: [...] Σ_z log p_free(z).
+      occupied_mass: [..., K-1] Σ_z p_c(z) of the classes before free.
+      xp: numpy or jax.numpy.
+
+    Returns:
+      [..., K] log-probabilities with free last, each occupied share floored.
+    """
+    log_free = xp.minimum(log_free_sum, -PROBABILITY_FLOOR)
+    mass = xp.maximum(occupied_mass, PROBABILITY_FLOOR**2)
+    log_share = xp.log(xp.maximum(mass / mass.sum(-1, keepdims=True), PROBABILITY_FLOOR))
+    log_occupied = xp.log(-xp.expm1(log_free))
+    return xp.concatenate([log_share + log_occupied[..., None], log_free[..., None]], axis=-1)
+
+
+def log_free_from(log_probs: Array, xp: Any) -> Array:
+    """log p_free of voxel log-probabilities [..., K], accurate at both ends.
+
+    Near certainty log-softmax leaves rounding of 1e-7, which a product over z would sum up; the occupied classes
+    still hold their full precision there.
+    """
+    occupied = xp.exp(log_probs[..., :-1]).sum(-1)
+    return xp.where(occupied < 0.5, xp.log1p(-xp.minimum(occupied, 0.5)), log_probs[..., -1])
+
+
+def column_log_probs_from_voxels(log_probs: Array, valid: Array | None, xp: Any) -> Array:
+    """Applies the rule to voxel log-probabilities.
+
+    Args:
+      log_probs: [..., Z, K] normalised, free last.
+      valid: bool [..., Z]; voxels that are not valid count as free. None = all are.
+      xp: numpy or jax.numpy.
+
+    Returns:
+      [..., K] log-probabilities.
+    """
+    log_free = log_free_from(log_probs, xp)
+    occupied = xp.exp(log_probs[..., :-1])
+    if valid is not None:
+        log_free = xp.where(valid, log_free, 0.0)
+        occupied = xp.where(valid[..., None], occupied, 0.0)
+    return column_log_probs(log_free.sum(-1), occupied.sum(-2), xp)

@@ -1,0 +1,241 @@
+"""Teacher targets as the loss consumes them, read from one file per sample token."""
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from occjax.classes import CLASS_NAMES
+from occjax.data.teacher_codec import decode_rows
+from occjax.data.teacher_files import (
+    MANIFEST_NAME,
+    SCHEMA,
+    SCHEMA_VERSION,
+    CompactTeacher,
+    TeacherFileError,
+    compact_from_dense,
+    grid_from_dict,
+    read_teacher,
+)
+from occjax.grid import VoxelGrid
+
+Array = Any
+
+
+class TeacherTargets(NamedTuple):
+    """What the teacher says about one sample: codes of the voxels that are not plainly free, one row each.
+
+    All other voxels share `background`. Shapes are static per folder. Batched, every field gains a leading B.
+    Field groups are None where the folder has no such content.
+
+    Attributes:
+      index: int32 [M] flat index of each active voxel, ascending; padded with the number of voxels of the grid.
+      free: uint8 [M] free codes of `occjax.data.teacher_codec`.
+      levels: uint8 [M, K//2] level codes.
+      background: float32 [K] log-probabilities of every voxel that is not listed.
+      valid: uint8 [ceil(X*Y*Z/8)] bits of the voxels that the teacher knows (numpy.packbits), or None = all.
+      bev_free: uint8 [X, Y] free codes of a BEV map of its own, or None: the column rule gives it from the voxels.
+      bev_levels: uint8 [X, Y, K//2] level codes of that map.
+      bev_valid: uint8 [ceil(X*Y/8)] bits of the cells that the map knows, or None = all.
+    """
+
+    index: Array | None
+    free: Array | None
+    levels: Array | None
+    background: Array | None
+    valid: Array | None
+    bev_free: Array | None
+    bev_levels: Array | None
+    bev_valid: Array | None
+
+
+class TeacherFolder:
+    """A folder of teacher files with its manifest.
+
+    Attributes:
+      directory: the folder.
+      grid: grid that the files lie on.
+      capacity: M, rows per sample: the largest count of the folder times `capacity_factor`.
+      has_voxels, has_bev: what the files hold.
+    """
+
+    def __init__(self, directory: Path, grid: VoxelGrid, *, capacity_factor: float = 1.25):
+        """Checks the manifest against the model's grid.
+
+        Args:
+          directory: folder written by converters/teacher_to_npz.py or --mode=dump.
+          grid: the model's grid, which must be an aligned crop of the files' grid.
+          capacity_factor: room for BEV augmentation, which repeats voxels when it enlarges: at least the largest
+            scale squared.
+
+        Raises:
+          TeacherFileError: manifest absent, unreadable, or of another schema or class order.
+          GridMismatchError: the model's grid is no aligned crop of the files' grid.
+        """
+        self.directory = Path(directory)
+        self.manifest = read_manifest(self.directory)
+        self.grid = grid_from_dict(self.manifest["grid"])
+        self.grid.crop_slices(grid)
+        self.has_voxels = bool(self.manifest["contents"]["voxels"])
+        self.has_bev = bool(self.manifest["contents"]["bev"])
+        self._has_validity = bool(self.manifest["contents"]["validity"])
+        largest = int(self.manifest["max_active_voxels"])
+        self.capacity = min(int(np.ceil(largest * capacity_factor / 1024)) * 1024, self.grid.num_voxels)
+
+    def path(self, token: str) -> Path:
+        return self.directory / f"{token}.npz"
+
+    def missing(self, tokens) -> list[str]:
+        """The tokens that have no file, in the order given."""
+        present = {path.stem for path in self.directory.glob("*.npz")}
+        return [token for token in tokens if token not in present]
+
+    def read(self, token: str) -> TeacherTargets:
+        """Targets of one sample on the files' grid, padded to `capacity`.
+
+        Raises:
+          TeacherFileError: file absent or damaged, written for another token, or not as the manifest says.
+          GridMismatchError: the file lies on another grid than the manifest says.
+        """
+        path = self.path(token)
+        try:
+            found = read_teacher(path)
+        except FileNotFoundError as error:
+            raise TeacherFileError(
+                f"no teacher file {path}; convert the missing samples with converters/teacher_to_npz.py --skip-existing"
+            ) from error
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise TeacherFileError(
+                f"teacher file {path} of sample {token} cannot be read ({error}); delete it and run "
+                "converters/teacher_to_npz.py --skip-existing"
+            ) from error
+        if found.token != token:
+            raise TeacherFileError(
+                f"teacher file {path} was written for sample {found.token}: files were renamed or swapped; "
+                "convert the folder again"
+            )
+        self.grid.require_same(found.grid, f"teacher file {path}", "convert the folder again with one grid")
+        compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
+        has = (compact.free is not None, compact.bev_free is not None)
+        if has != (self.has_voxels, self.has_bev):
+            raise TeacherFileError(
+                f"teacher file {path} holds (voxels, BEV map) = {has}, the manifest says "
+                f"{(self.has_voxels, self.has_bev)}; convert the folder again"
+            )
+        return self._targets(compact, path)
+
+    def _targets(self, compact: CompactTeacher, path: Path) -> TeacherTargets:
+        voxels = (None, None, None, None)
+        if self.has_voxels:
+            active = np.flatnonzero(np.unpackbits(compact.active, count=self.grid.num_voxels)).astype(np.int32)
+            if len(active) > self.capacity:
+                raise TeacherFileError(
+                    f"teacher file {path} has {len(active)} active voxels, more than the {self.capacity} that the "
+                    "manifest allows for; convert the folder again"
+                )
+            rows = _pad(active, compact.free, compact.levels, self.capacity, self.grid.num_voxels)
+            voxels = (*rows, compact.background)
+        valid = compact.valid
+        if self.has_voxels and self._has_validity and valid is None:
+            valid = np.packbits(np.ones(self.grid.num_voxels, bool))
+        return TeacherTargets(*voxels, valid, compact.bev_free, compact.bev_levels, compact.bev_valid)
+
+
+def _pad(index, free, levels, capacity: int, fill: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    count = len(index)
+    padded_index = np.full(capacity, fill, np.int32)
+    padded_free = np.zeros(capacity, np.uint8)
+    padded_levels = np.zeros((capacity, levels.shape[1]), np.uint8)
+    padded_index[:count], padded_free[:count], padded_levels[:count] = index, free, levels
+    return padded_index, padded_free, padded_levels
+
+
+def gather_teacher(
+    teacher: TeacherTargets, voxel_source: np.ndarray, column_source: np.ndarray, grid: VoxelGrid
+) -> TeacherTargets:
+    """Targets moved to the model's grid: a crop, a BEV augmentation, or both.
+
+    Args:
+      teacher: unbatched targets on the files' grid.
+      voxel_source: int32 [X', Y', Z'] flat index into the files' grid of each model voxel; -1 = outside.
+      column_source: int32 [X', Y'] flat index of each model cell's column; -1 = outside.
+      grid: the files' grid.
+
+    Returns:
+      Unbatched targets on the model's grid with the same M; outside is not valid.
+
+    Raises:
+      TeacherFileError: more active voxels than M; rows are never dropped.
+    """
+    index, free, levels, valid = teacher.index, teacher.free, teacher.levels, None
+    if index is not None:
+        source = voxel_source.reshape(-1)
+        inside = source >= 0
+        # Row of each voxel of the files' grid; the last entry serves -1, "outside".
+        row_of_voxel = np.full(grid.num_voxels + 1, -1, np.int32)
+        count = int(np.searchsorted(index, grid.num_voxels))
+        row_of_voxel[index[:count]] = np.arange(count, dtype=np.int32)
+        rows = row_of_voxel[source]
+        moved = np.flatnonzero(rows >= 0).astype(np.int32)
+        if len(moved) > len(index):
+            raise TeacherFileError(
+                f"{len(moved)} teacher voxels are active after augmentation, but there is room for {len(index)}; "
+                "raise the teacher's capacity_factor to the largest config.augment.bev_scale squared"
+            )
+        rows = rows[moved]
+        index, free, levels = _pad(moved, free[rows], levels[rows], len(index), source.size)
+        if teacher.valid is not None:
+            known = np.unpackbits(teacher.valid, count=grid.num_voxels).astype(bool)
+            inside = inside & known[source]
+        valid = np.packbits(inside)
+    bev_free, bev_levels, bev_valid = teacher.bev_free, teacher.bev_levels, None
+    if bev_free is not None:
+        inside = column_source >= 0
+        bev_free = bev_free.reshape(-1)[column_source]
+        bev_levels = bev_levels.reshape(-1, bev_levels.shape[-1])[column_source]
+        if teacher.bev_valid is not None:
+            known = np.unpackbits(teacher.bev_valid, count=grid.shape[0] * grid.shape[1]).astype(bool)
+            inside = inside & known[column_source]
+        bev_valid = np.packbits(inside.reshape(-1))
+    return TeacherTargets(index, free, levels, teacher.background, valid, bev_free, bev_levels, bev_valid)
+
+
+def dense_log_probs(teacher: TeacherTargets, shape: tuple[int, int, int]) -> np.ndarray:
+    """float32 [X, Y, Z, K] log-probabilities of unbatched targets: for pictures and tests, never for training."""
+    count = int(np.searchsorted(teacher.index, np.prod(shape)))
+    dense = np.tile(teacher.background, (int(np.prod(shape)), 1))
+    num_classes = len(teacher.background)
+    dense[teacher.index[:count]] = decode_rows(teacher.free[:count], teacher.levels[:count], num_classes)
+    return dense.reshape(*shape, num_classes)
+
+
+def read_manifest(directory: Path) -> dict:
+    """The manifest of a teacher folder.
+
+    Raises:
+      TeacherFileError: absent, unreadable, another schema version, class order or softened targets.
+    """
+    path = Path(directory) / MANIFEST_NAME
+    remedy = "make the folder with converters/teacher_to_npz.py"
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise TeacherFileError(f"no teacher manifest {path}; {remedy}") from error
+    except (OSError, ValueError) as error:
+        raise TeacherFileError(f"teacher manifest {path} cannot be read ({error}); {remedy}") from error
+    expected = {"schema": SCHEMA, "version": SCHEMA_VERSION, "classes": list(CLASS_NAMES), "temperature": 1.0}
+    for name, value in expected.items():
+        if manifest.get(name) != value:
+            raise TeacherFileError(
+                f"teacher manifest {path}: {name} is {manifest.get(name)!r}, not {value!r}; {remedy}"
+            )
+    absent = [name for name in ("grid", "contents", "max_active_voxels", "value_kind") if name not in manifest]
+    if absent:
+        raise TeacherFileError(f"teacher manifest {path} lacks {', '.join(absent)}; {remedy}")
+    return manifest
+
+
+__all__ = ["TeacherFileError", "TeacherFolder", "TeacherTargets", "dense_log_probs", "gather_teacher"]
