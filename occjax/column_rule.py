@@ -1,4 +1,4 @@
-"""The column rule: what a stack of voxel distributions says about its bird's-eye cell, for teacher and student alike."""
+"""The column rule: what a stack of voxel distributions says about its BEV cell, for teacher and student alike."""
 
 from typing import Any
 

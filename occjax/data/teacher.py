@@ -227,7 +227,7 @@ def read_manifest(directory: Path) -> dict:
     except (OSError, ValueError) as error:
         raise TeacherFileError(f"teacher manifest {path} cannot be read ({error}); {remedy}") from error
     expected = {"schema": SCHEMA, "version": SCHEMA_VERSION, "classes": list(CLASS_NAMES), "temperature": 1.0}
-    for name, value in expected.items():
+    for name, expected_value in expected.items():
         if manifest.get(name) != value:
             raise TeacherFileError(
                 f"teacher manifest {path}: {name} is {manifest.get(name)!r}, not {value!r}; {remedy}"
