@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 
+from occjax.errors import UserError
+
 FRAMES = ("lidar", "ego")
 
 
-class GridMismatchError(ValueError):
+class GridMismatchError(UserError):
     """Two voxel arrays that should share a grid do not."""
 
 

@@ -8,6 +8,7 @@ import typing
 from pathlib import Path
 
 from occjax.config import Config
+from occjax.errors import UserError
 
 # Sections whose change would make a resumed run another run.
 _FIXED_SECTIONS = ("grid", "data", "augment", "model", "loss")
@@ -26,7 +27,7 @@ _FREE_FIELDS = (
 _PACKAGES = ("occjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-class WorkdirError(ValueError):
+class WorkdirError(UserError):
     """A workdir belongs to another run, or holds none."""
 
 

@@ -7,11 +7,12 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
+from occjax.errors import UserError
 from occjax.train.mesh import replicated
 from occjax.train.state import TrainState
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint is missing, unreadable, or of another model."""
 
 

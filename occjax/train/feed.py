@@ -44,7 +44,7 @@ class DeviceFeed:
                 if not self._offer(item):
                     return
             self._offer(StopIteration())
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, whatever it is
+        except BaseException as error:
             self._offer(error)
 
     def _offer(self, item) -> bool:

@@ -6,27 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from occjax.config import Config
 from occjax.data.class_counts import count_classes
 from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_train_loader
+from occjax.errors import UserError
 from occjax.evaluate import Evaluation, evaluate_student
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.feed import DeviceFeed, Fed
 from occjax.train.mesh import check_batch_size, make_mesh, replicated
 from occjax.train.metrics_log import MetricsLog
 from occjax.train.progress import Progress
-from occjax.train.state import TrainState, initial_state, make_program
+from occjax.train.state import initial_state, make_program
 from occjax.train.step import make_gradient_norms, make_train_step
 from occjax.workdir import claim
 
 log = logging.getLogger(__name__)
 
 
-class NonFiniteLossError(FloatingPointError):
+class NonFiniteLossError(UserError):
     """A loss or gradient is infinite or no number."""
 
 
@@ -189,7 +189,7 @@ class _Run:
 def _total_steps(config: Config, samples: int) -> int:
     total = config.train.steps or config.train.epochs * samples // config.data.batch_size
     if total < 1:
-        raise ValueError(
+        raise UserError(
             f"train.epochs={config.train.epochs} over {samples} samples in batches of {config.data.batch_size} makes "
             "no step; set --config.train.steps"
         )

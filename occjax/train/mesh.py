@@ -26,10 +26,10 @@ def put_batch(batch, mesh: Mesh):
 
 
 def check_batch_size(batch_size: int, accumulate_steps: int, mesh: Mesh) -> None:
-    """Raises ValueError unless each micro-batch splits evenly over the devices."""
+    """Raises UserError unless each micro-batch splits evenly over the devices."""
     parts = mesh.size * accumulate_steps
     if batch_size % parts:
-        raise ValueError(
+        raise UserError(
             f"data.batch_size must be a multiple of devices × train.accumulate_steps = {mesh.size} × "
             f"{accumulate_steps} = {parts}, not {batch_size}; use --config.data.batch_size={parts}"
         )

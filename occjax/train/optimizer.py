@@ -31,7 +31,7 @@ def decay_mask(params: dict) -> dict:
 
 
 def make_optimizer(config: TrainConfig, total_steps: int, trainable: dict) -> optax.GradientTransformation:
-    """AdamW for the parameters that `trainable` (a tree of bool like the parameters) marks; the others stay as they are.
+    """AdamW for the parameters that `trainable` (a tree of bool like them) marks; the others stay as they are.
 
     Frozen parameters get no moments, no decay and no share in the clipped norm.
     """
