@@ -8,7 +8,9 @@ from occjax.classes import FREE, NUM_CLASSES
 from occjax.losses import occupancy
 from occjax.types import VoxelLabels
 
-TERMS = (occupancy.semantic_affinity, occupancy.geometric_affinity, occupancy.lovasz_softmax)
+TERMS = tuple(
+    jax.jit(term) for term in (occupancy.semantic_affinity, occupancy.geometric_affinity, occupancy.lovasz_softmax)
+)
 
 
 def probs_of(rows):
@@ -92,7 +94,7 @@ def test_lovasz_is_within_one_bin_of_the_sorted_one(bins, seed):
     logits, labels = random_case(seed)
     probs = jax.nn.softmax(logits)
     exact = exact_lovasz(np.asarray(probs).reshape(-1, NUM_CLASSES), np.asarray(labels).reshape(-1))
-    value = occupancy.lovasz_softmax(probs, labels, everything(labels), bins=bins)
+    value = jax.jit(occupancy.lovasz_softmax, static_argnames="bins")(probs, labels, everything(labels), bins=bins)
     assert abs(float(value) - exact) <= 1 / bins
     assert 0.1 < exact < 0.9
 
@@ -120,7 +122,7 @@ def test_voxels_that_do_not_count_change_nothing(term):
     one = term(jax.nn.softmax(logits), labels, counted)
     two = term(jax.nn.softmax(other_logits), other_labels, counted)
     np.testing.assert_allclose(one, two, rtol=1e-6)
-    gradient = jax.grad(lambda x: term(jax.nn.softmax(x), labels, counted))(logits)
+    gradient = jax.jit(jax.grad(lambda x: term(jax.nn.softmax(x), labels, counted)))(logits)
     assert np.all(np.asarray(gradient)[~np.asarray(counted)] == 0) and np.any(np.asarray(gradient) != 0)
 
 
@@ -134,7 +136,7 @@ def test_empty_masks_give_zero_and_finite_gradients(term):
             return occupancy.cross_entropy(x, labels, nothing, jnp.ones(NUM_CLASSES))
         return term(jax.nn.softmax(x), labels, nothing)
 
-    value, gradient = jax.value_and_grad(loss)(logits)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(logits)
     assert value == 0 and np.all(np.asarray(gradient) == 0)
 
 
@@ -142,7 +144,7 @@ def test_empty_masks_give_zero_and_finite_gradients(term):
 def test_certain_and_wrong_stays_finite(term):
     labels = labels_of(4, 4, 17, 17)
     logits = jnp.full((4, NUM_CLASSES), -200.0).at[:2, FREE].set(200.0).at[2:, 4].set(200.0)
-    value, gradient = jax.value_and_grad(lambda x: term(jax.nn.softmax(x), labels, everything(labels)))(logits)
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: term(jax.nn.softmax(x), labels, everything(labels))))(logits)
     assert np.isfinite(value) and value > 0.5 and np.all(np.isfinite(gradient))
 
 

@@ -1,4 +1,4 @@
-import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -38,14 +38,18 @@ def make_case(seed=0, batch_size=2):
 
 
 def loss_of(predictions, batch, config=None, distill_terms=None, labels_kind="surroundocc"):
-    return total_loss(
-        predictions,
-        batch,
-        config=config or LossConfig(),
-        labels_kind=labels_kind,
-        depth_config=DEPTH,
-        distill_terms=distill_terms or {},
-    )
+    @jax.jit
+    def loss(predictions, batch, distill_terms):
+        return total_loss(
+            predictions,
+            batch,
+            config=config or LossConfig(),
+            labels_kind=labels_kind,
+            depth_config=DEPTH,
+            distill_terms=distill_terms,
+        )
+
+    return loss(predictions, batch, distill_terms or {})
 
 
 def test_every_term_is_named_weighted_and_added_once():
@@ -67,19 +71,19 @@ def test_every_term_is_named_weighted_and_added_once():
     np.testing.assert_allclose(loss.total, supervision + 2.0, rtol=1e-6)
 
 
-@pytest.mark.parametrize("field", ["cross_entropy", "scene_class_affinity", "lovasz", "depth"])
-def test_each_weight_reaches_the_gradient(field):
-    predictions, batch = make_case()
+def test_both_heads_receive_a_gradient():
+    (voxels, depth), batch = make_case()[0][:2], make_case()[1]
 
-    def gradient(config):
-        return jax.grad(lambda p: loss_of(p, batch, config).total, allow_int=True)(
-            Predictions(predictions.voxel_logits, predictions.depth_logits, *(jnp.zeros(()),) * 3)
-        )
+    @jax.jit
+    @functools.partial(jax.grad, argnums=(0, 1))
+    def gradient(voxels, depth):
+        predictions = Predictions(voxels, depth, None, None, None)
+        return total_loss(
+            predictions, batch, config=LossConfig(), labels_kind="occ3d", depth_config=DEPTH, distill_terms={}
+        ).total
 
-    config = dataclasses.replace(LossConfig(), **{field: 0.0})
-    full, without = gradient(LossConfig()), gradient(config)
-    changed = "depth_logits" if field == "depth" else "voxel_logits"
-    assert np.abs(getattr(full, changed) - getattr(without, changed)).max() > 1e-6
+    for value in gradient(voxels, depth):
+        assert np.all(np.isfinite(value)) and np.abs(value).max() > 1e-4
 
 
 def test_weight_zero_leaves_the_term_out():
