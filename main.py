@@ -22,9 +22,8 @@ _MODES = {
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
-    default=_DEFAULT_CONFIG,
-    help_string="Configuration file; override any field with --config.section.field=value. "
-    "eval takes the workdir's own configuration unless this is given.",
+    help_string=f"Configuration file, by default {_DEFAULT_CONFIG}; override any field with "
+    "--config.section.field=value. eval takes the workdir's own configuration unless this is given.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the configuration file>.")
 _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "; ".join(f"{k}: {v}" for k, v in _MODES.items()))
@@ -58,24 +57,24 @@ def _run() -> int:
 
         jax.distributed.initialize()
     if _MODE.value == "train":
+        config = _checked(_CONFIG.value)
         from occjax.data.prepare import prepare
         from occjax.train.loop import train
 
-        config = _checked(_CONFIG.value)
         prepare(config)
         evaluation = train(config, workdir)
         if evaluation is not None:
             print(evaluation.summary(workdir))
     elif _MODE.value == "eval":
+        config = _checked(_eval_config(workdir))
         from occjax.evaluate import evaluate_workdir
 
-        config = _checked(_eval_config(workdir))
         print(evaluate_workdir(config, workdir, best=_BEST.value).summary(workdir))
     elif _MODE.value == "benchmark":
+        config = _checked(_CONFIG.value)
         from occjax.benchmark import benchmark
         from occjax.data.prepare import prepare
 
-        config = _checked(_CONFIG.value)
         prepare(config)
         print(benchmark(config))
     return 0
@@ -90,12 +89,15 @@ def _eval_config(workdir: Path):
     from occjax.overrides import apply_overrides
     from occjax.workdir import load_config
 
-    flag = flags.FLAGS["config"]
-    if flag.present:
+    if _names_config(sys.argv):
         return _CONFIG.value
     config = load_config(workdir)
-    apply_overrides(config, config_flags.get_override_values(flag))
+    apply_overrides(config, config_flags.get_override_values(flags.FLAGS["config"]))
     return config
+
+
+def _names_config(arguments: list[str]) -> bool:
+    return any(a == "--config" or a.startswith("--config=") for a in arguments)
 
 
 def _checked(config):
@@ -108,12 +110,15 @@ def _checked(config):
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
-    """absl's parser, after a look at the configuration that it would answer with a stack trace."""
+    """absl's parser, after a look at what it would answer with a stack trace."""
     from occjax.errors import UserError
     from occjax.overrides import check_config_flag
 
+    if not _names_config(arguments):
+        # First, because overrides apply to the configuration named before them.
+        arguments = [arguments[0], f"--config={_DEFAULT_CONFIG}", *arguments[1:]]
     try:
-        check_config_flag(arguments, _DEFAULT_CONFIG)
+        check_config_flag(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

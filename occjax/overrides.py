@@ -9,14 +9,13 @@ from occjax.config import Config
 from occjax.errors import UserError
 
 
-def check_config_flag(arguments: list[str], default: str) -> None:
+def check_config_flag(arguments: list[str]) -> None:
     """Raises UserError for a configuration file or an override that does not exist, naming what does.
 
     Args:
-      arguments: the command line.
-      default: path of the configuration that stands where --config is not given.
+      arguments: the command line, with --config.
     """
-    path = default
+    path = ""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if argument.startswith("--config="):
             path = argument.removeprefix("--config=")

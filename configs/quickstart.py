@@ -1,0 +1,60 @@
+"""A small student on a generated world, in minutes on two CPU cores; `quickstart.py:supervised` leaves the teacher out."""
+
+from occjax.config import Config
+
+from configs import base, supervised
+
+
+def get_config(variant: str = "distilled") -> Config:
+    config = base.get_config()
+    config.name = "quickstart"
+    # The middle of SurroundOcc's grid, at its resolution.
+    config.grid.lower_m = (-25.0, -25.0, -5.0)
+    config.grid.shape = (100, 100, 16)
+
+    config.data.root = "data/synthetic"
+    config.data.version = "v1.0-synthetic"
+    config.data.teacher_dir = "data/synthetic/teacher"
+    config.data.image_height = 96
+    config.data.image_width = 176
+    config.data.batch_size = 4
+    config.data.workers = 1
+    config.data.synthetic.enabled = True
+    config.data.synthetic.train_scenes = 12
+    config.data.synthetic.val_scenes = 3
+    config.data.synthetic.keyframes_per_scene = 4
+    config.data.synthetic.image_width = 400
+    config.data.synthetic.image_height = 225
+
+    config.augment.bev_flip_x = True
+    config.augment.bev_flip_y = True
+    config.augment.bev_rotate_deg = 22.5
+
+    config.model.backbone.depth = 18
+    config.model.backbone.width = 32
+    config.model.fpn_channels = 64
+    config.model.depth.bins = 44
+    config.model.depth.max_m = 36.0
+    config.model.depth.channels = 64
+    config.model.depth.dropout = 0.0
+    config.model.view_transform.channels = 48
+    config.model.bev_encoder.stage_channels = (48, 96, 128)
+    config.model.bev_encoder.blocks_per_stage = 1
+    config.model.bev_encoder.neck_channels = 96
+    config.model.bev_encoder.out_channels = 64
+    config.model.head.channels = 64
+    config.model.head.hidden = 128
+
+    config.loss.distill.voxel_kl = 1.0
+    config.loss.distill.bev_kl = 0.5
+    config.loss.distill.channel_wise = 0.5
+    config.loss.distill.bev_feature = 0.1
+
+    config.train.steps = 200
+    config.train.learning_rate = 1e-3
+    config.train.warmup_steps = 20
+    config.train.ema_decay = 0.98
+    config.train.checkpoint_every = 100
+    config.train.eval_every = 100
+    config.eval.batch_size = 4
+    return config if variant == "distilled" else supervised.without_teacher(config)

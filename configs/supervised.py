@@ -1,0 +1,21 @@
+"""The control of kd.py: the same data, model and schedule without the teacher."""
+
+from occjax.config import Config
+
+from configs import kd
+
+
+def get_config() -> Config:
+    config = kd.get_config()
+    config.name = "supervised"
+    return without_teacher(config)
+
+
+def without_teacher(config: Config) -> Config:
+    """Switches every distillation term off."""
+    config.data.teacher_dir = ""
+    config.loss.distill.voxel_kl = 0.0
+    config.loss.distill.bev_kl = 0.0
+    config.loss.distill.channel_wise = 0.0
+    config.loss.distill.bev_feature = 0.0
+    return config
