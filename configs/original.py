@@ -13,6 +13,10 @@ def get_config() -> Config:
     config.model.view_transform.splat = "mean"
     config.loss.scene_class_affinity = 0.0
     config.loss.lovasz = 0.0
+    config.loss.class_counts = "occ3d"
+    config.loss.distill.voxel_kl = 1.0
+    config.loss.distill.bev_kl = 0.5
+    config.data.teacher_dir = "data/teacher"
     config.train.epochs = 12
     config.train.learning_rate = 1e-4
     return config

@@ -1,1 +1,1 @@
-"""The student, part by part."""
+"""The student network, one file per stage of the flow from images to voxels."""

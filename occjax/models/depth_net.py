@@ -1,0 +1,130 @@
+"""Each feature pixel gets a depth distribution and a context vector, aware of its camera (BEVDepth, Li et al. 2023)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from occjax.config import DepthConfig
+from occjax.models.layers import BasicBlock, BatchNorm, Conv, ConvNorm, Dense
+from occjax.types import CameraRig
+
+CAMERA_NUMBERS = 27
+ASPP_DILATIONS = (1, 6, 12, 18)
+
+
+def camera_vector(rig: CameraRig) -> Float[Array, "m 27"]:
+    """What the depth net is told about each of the B·N cameras.
+
+    fx fy cx cy of the recorded image (px); the image augmentation row by row (A00 A01 tx A10 A11 ty); the BEV
+    augmentation's 00 01 10 11 22; the upper 3x4 of grid_from_cam row by row (metres), whatever the grid's frame.
+    """
+    b, n = rig.is_present.shape
+    k, image, bev = rig.pixel_from_cam, rig.input_from_pixel, rig.augmented_from_grid
+    intrinsics = jnp.stack([k[..., 0, 0], k[..., 1, 1], k[..., 0, 2], k[..., 1, 2]], axis=-1)
+    bev = jnp.stack([bev[:, 0, 0], bev[:, 0, 1], bev[:, 1, 0], bev[:, 1, 1], bev[:, 2, 2]], axis=-1)
+    rotation, translation = grid_from_cam(rig)
+    pose = jnp.concatenate([rotation, translation[..., None]], axis=-1)
+    parts = [
+        intrinsics.reshape(b * n, 4),
+        image[..., :2, :].reshape(b * n, 6),
+        jnp.repeat(bev, n, axis=0),
+        pose.reshape(b * n, 12),
+    ]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def grid_from_cam(rig: CameraRig) -> tuple[Float[Array, "b n 3 3"], Float[Array, "b n 3"]]:
+    """Rotation and translation (metres) from each camera's frame to the grid's frame."""
+    rotation = jnp.swapaxes(rig.cam_from_grid[..., :3, :3], -1, -2)
+    # Sums rather than a matmul: accelerators round matmul inputs, and a rounded pose moves points across cells.
+    translation = -jnp.sum(rotation * rig.cam_from_grid[..., None, :3, 3], axis=-1)
+    return rotation, translation
+
+
+class CameraGate(nnx.Module):
+    """Channel gates from the camera vector: an MLP, then two dense layers and a sigmoid (squeeze-and-excitation)."""
+
+    def __init__(self, channels: int, *, rngs: nnx.Rngs):
+        self.mlp1 = Dense(CAMERA_NUMBERS, channels, rngs=rngs)
+        self.mlp2 = Dense(channels, channels, rngs=rngs)
+        self.reduce = Dense(channels, channels, rngs=rngs)
+        self.expand = Dense(channels, channels, rngs=rngs)
+
+    def __call__(self, camera: Float[Array, "m 27"]) -> Float[Array, "m c"]:
+        vector = self.mlp2(jax.nn.relu(self.mlp1(camera)))
+        return jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(vector))))
+
+
+class ASPP(nnx.Module):
+    """Parallel dilated convolutions and a global branch, merged by a 1x1 convolution (DeepLabv3, Chen et al. 2017)."""
+
+    def __init__(self, channels: int, dropout: float, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.branches = nnx.List(
+            [
+                ConvNorm(channels, channels, 1 if d == 1 else 3, dilation=d, dtype=dtype, rngs=rngs)
+                for d in ASPP_DILATIONS
+            ]
+        )
+        self.pooled = ConvNorm(channels, channels, 1, dtype=dtype, rngs=rngs)
+        self.merge = ConvNorm(channels * (len(ASPP_DILATIONS) + 1), channels, 1, dtype=dtype, rngs=rngs)
+        self.dropout = dropout
+
+    def __call__(self, x, *, train: bool, mask=None, dropout_key: PRNGKeyArray | None = None):
+        parts = [jax.nn.relu(branch(x, train=train, mask=mask)) for branch in self.branches]
+        pooled = jnp.mean(x, axis=(1, 2), keepdims=True, dtype=jnp.float32)
+        pooled = jax.nn.relu(self.pooled(pooled, train=train, mask=mask))
+        parts.append(jnp.broadcast_to(pooled, parts[0].shape))
+        y = jax.nn.relu(self.merge(jnp.concatenate(parts, axis=-1), train=train, mask=mask))
+        if not train or self.dropout == 0:
+            return y
+        if dropout_key is None:
+            raise ValueError(
+                "training with depth.dropout > 0 needs a dropout key; pass dropout_key or set dropout to 0"
+            )
+        keep = jax.random.bernoulli(dropout_key, 1 - self.dropout, y.shape)
+        return jnp.where(keep, y / (1 - self.dropout), 0)
+
+
+class DepthNet(nnx.Module):
+    """Depth logits and context per feature pixel.
+
+    The camera vector is normalised by BatchNorm over the cameras of the batch, as in the original. Missing cameras are
+    masked out of this and every other batch statistic on the image side.
+    """
+
+    def __init__(self, c_in: int, context_channels: int, config: DepthConfig, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        channels = config.channels
+        self.camera_norm = BatchNorm(CAMERA_NUMBERS)
+        self.reduce = ConvNorm(c_in, channels, 3, dtype=dtype, rngs=rngs)
+        self.context_gate = CameraGate(channels, rngs=rngs)
+        self.context = Conv(channels, context_channels, 1, use_bias=True, dtype=dtype, rngs=rngs)
+        self.depth_gate = CameraGate(channels, rngs=rngs)
+        self.depth_blocks = nnx.List([BasicBlock(channels, channels, dtype=dtype, rngs=rngs) for _ in range(3)])
+        self.aspp = ASPP(channels, config.dropout, dtype=dtype, rngs=rngs)
+        self.depth_conv = Conv(channels, channels, 3, dtype=dtype, rngs=rngs)
+        self.depth = Conv(channels, config.bins, 1, use_bias=True, dtype=dtype, rngs=rngs)
+        # Near-uniform depth at the start: a confident random depth would starve most BEV cells of gradient.
+        self.depth.kernel[...] *= 0.02
+
+    def __call__(
+        self,
+        features: Float[Array, "m h w c"],
+        camera: Float[Array, "m 27"],
+        *,
+        train: bool,
+        mask: Bool[Array, "m"] | None = None,
+        dropout_key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "m h w d"], Float[Array, "m h w c2"]]:
+        """Depth logits (float32) and context features of B·N images."""
+        camera = self.camera_norm(camera, train=train, mask=mask)
+        x = jax.nn.relu(self.reduce(features, train=train, mask=mask))
+        gate = self.context_gate(camera)[:, None, None, :].astype(x.dtype)
+        context = self.context(x * gate)
+        gate = self.depth_gate(camera)[:, None, None, :].astype(x.dtype)
+        y = x * gate
+        for block in self.depth_blocks:
+            y = block(y, train=train, mask=mask)
+        y = self.aspp(y, train=train, mask=mask, dropout_key=dropout_key)
+        logits = self.depth(self.depth_conv(y))
+        return logits.astype(jnp.float32), context

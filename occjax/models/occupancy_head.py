@@ -1,0 +1,38 @@
+"""Every BEV cell speaks for its column: class logits at each height (FlashOCC, Yu et al. 2023)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from occjax.classes import FREE, NUM_CLASSES
+from occjax.config import HeadConfig
+from occjax.grid import VoxelGrid
+from occjax.models.layers import Conv, Dense
+
+# What an untrained head believes of every voxel: most of the world is air, and a head that starts from a uniform guess
+# spends its first steps learning just that.
+INITIAL_FREE_PROBABILITY = 0.8
+
+
+class OccupancyHead(nnx.Module):
+    """3x3 convolution and ReLU, then per cell a dense layer, softplus, and a dense layer to Z · K logits."""
+
+    def __init__(self, c_in: int, config: HeadConfig, grid: VoxelGrid, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.heights = grid.shape[2]
+        self.conv = Conv(c_in, config.channels, 3, use_bias=True, dtype=dtype, rngs=rngs)
+        self.hidden = Dense(config.channels, config.hidden, dtype=dtype, rngs=rngs)
+        self.out = Dense(
+            config.hidden, self.heights * NUM_CLASSES, std=0.1 / math.sqrt(config.hidden), dtype=dtype, rngs=rngs
+        )
+        odds = INITIAL_FREE_PROBABILITY / (1 - INITIAL_FREE_PROBABILITY)
+        bias = jnp.zeros((self.heights, NUM_CLASSES)).at[:, FREE].set(math.log(odds * (NUM_CLASSES - 1)))
+        self.out.bias[...] = bias.ravel()
+
+    def __call__(self, bev_features: Float[Array, "b x y c"]) -> Float[Array, "b x y z k"]:
+        """Logits, float32, of [B, X, Y, Z, K]."""
+        x = jax.nn.relu(self.conv(bev_features))
+        logits = self.out(jax.nn.softplus(self.hidden(x)))
+        return logits.reshape(*logits.shape[:3], self.heights, NUM_CLASSES).astype(jnp.float32)

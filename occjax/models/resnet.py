@@ -1,0 +1,85 @@
+"""Images become feature maps at strides 4, 8, 16 and 32: ResNet-18, -34 and -50 (He et al. 2016, stride on the 3x3)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from occjax.config import BackboneConfig
+from occjax.models.layers import BasicBlock, ConvNorm
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+
+
+class Bottleneck(nnx.Module):
+    """1x1, 3x3, 1x1 convolutions with a shortcut; the output has four times the inner width."""
+
+    EXPANSION = 4
+
+    def __init__(self, c_in: int, width: int, *, stride: int = 1, dtype=jnp.float32, rngs: nnx.Rngs):
+        c_out = width * self.EXPANSION
+        self.conv1 = ConvNorm(c_in, width, 1, dtype=dtype, rngs=rngs)
+        self.conv2 = ConvNorm(width, width, 3, stride=stride, dtype=dtype, rngs=rngs)
+        self.conv3 = ConvNorm(width, c_out, 1, dtype=dtype, rngs=rngs)
+        same_shape = stride == 1 and c_in == c_out
+        self.shortcut = None if same_shape else ConvNorm(c_in, c_out, 1, stride=stride, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool, mask=None) -> Float[Array, "b h2 w2 c2"]:
+        y = jax.nn.relu(self.conv1(x, train=train, mask=mask))
+        y = jax.nn.relu(self.conv2(y, train=train, mask=mask))
+        y = self.conv3(y, train=train, mask=mask)
+        identity = x if self.shortcut is None else self.shortcut(x, train=train, mask=mask)
+        return jax.nn.relu(y + identity)
+
+
+def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Maximum over 3x3 windows at stride 2, padded by one."""
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+
+class ResNet(nnx.Module):
+    """The image backbone.
+
+    `config.frozen_stages` of its five parts (stem, then four stages) pass no gradient and keep their statistics;
+    `config.frozen_batch_norm` keeps the statistics of all of them.
+    """
+
+    def __init__(self, config: BackboneConfig, *, dtype=jnp.float32, remat: bool = False, rngs: nnx.Rngs):
+        if config.depth not in BLOCKS:
+            raise ValueError(f"backbone depth must be one of {tuple(BLOCKS)}, not {config.depth}")
+        if not 0 <= config.frozen_stages <= 5:
+            raise ValueError(f"frozen_stages counts the stem and four stages, 0 to 5; found {config.frozen_stages}")
+        self.config, self.remat = config, remat
+        self.stem = ConvNorm(3, config.width, 7, stride=2, dtype=dtype, rngs=rngs)
+        stages, c_in, out_channels = [], config.width, []
+        for index, blocks in enumerate(BLOCKS[config.depth]):
+            stage, width = [], config.width * 2**index
+            for block in range(blocks):
+                stride = 2 if block == 0 and index > 0 else 1
+                block_type = Bottleneck if config.depth == 50 else BasicBlock
+                stage.append(block_type(c_in, width, stride=stride, dtype=dtype, rngs=rngs))
+                c_in = width * (Bottleneck.EXPANSION if config.depth == 50 else 1)
+            stages.append(nnx.List(stage))
+            out_channels.append(c_in)
+        self.stages = nnx.List(stages)
+        self.out_channels = tuple(out_channels)
+
+    def __call__(
+        self, images: Float[Array, "b h w 3"], *, train: bool, mask: Bool[Array, "b"] | None = None
+    ) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """Feature maps at strides 4, 8, 16, 32; images where `mask` is false count in no batch statistic."""
+        frozen, train = self.config.frozen_stages, train and not self.config.frozen_batch_norm
+        x = max_pool(jax.nn.relu(self.stem(images, train=train and frozen < 1, mask=mask)))
+        x = jax.lax.stop_gradient(x) if frozen >= 1 else x
+        features = []
+        for index, stage in enumerate(self.stages, start=2):
+            stage_train = train and frozen < index
+            for block in stage:
+
+                def apply(block, x, train=stage_train):
+                    return block(x, train=train, mask=mask)
+
+                x = nnx.remat(apply)(block, x) if self.remat and frozen < index else apply(block, x)
+            x = jax.lax.stop_gradient(x) if frozen >= index else x
+            features.append(x)
+        return tuple(features)

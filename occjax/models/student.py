@@ -1,0 +1,117 @@
+"""The student: the lines that take images to voxel logits, in order."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from occjax.config import ModelConfig
+from occjax.grid import VoxelGrid
+from occjax.models.bev_encoder import BevEncoder, BevNeck
+from occjax.models.depth_net import DepthNet, camera_vector
+from occjax.models.fpn import FPN
+from occjax.models.occupancy_head import OccupancyHead
+from occjax.models.resnet import ResNet
+from occjax.models.view_transform import ViewTransform
+from occjax.types import CameraRig, Predictions
+
+# The pyramid's level that is lifted, and its stride in input pixels.
+LEVEL, STRIDE = 2, 16
+COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+# Nested dicts of arrays, as `nnx.to_pure_dict` makes them.
+PureDict = dict[Any, Any]
+
+
+class Student(nnx.Module):
+    """Camera images to voxel logits on `grid`, for any camera count and any image size divisible by 16."""
+
+    def __init__(self, config: ModelConfig, grid: VoxelGrid, *, rngs: nnx.Rngs):
+        if config.compute_dtype not in COMPUTE_DTYPES:
+            raise ValueError(f"compute_dtype must be one of {tuple(COMPUTE_DTYPES)}, not {config.compute_dtype!r}")
+        dtype = COMPUTE_DTYPES[config.compute_dtype]
+        bev = config.bev_encoder
+        self.bev_size = grid.shape[:2]
+        self.backbone = ResNet(config.backbone, dtype=dtype, remat=config.remat_backbone, rngs=rngs)
+        self.fpn = FPN(self.backbone.out_channels, config.fpn_channels, dtype=dtype, rngs=rngs)
+        self.depth_net = DepthNet(
+            config.fpn_channels, config.view_transform.channels, config.depth, dtype=dtype, rngs=rngs
+        )
+        self.view_transform = ViewTransform(config.depth, config.view_transform, grid, dtype=dtype, rngs=rngs)
+        self.bev_encoder = BevEncoder(config.view_transform.channels, bev, dtype=dtype, rngs=rngs)
+        self.bev_neck = BevNeck(bev, dtype=dtype, rngs=rngs)
+        self.head = OccupancyHead(bev.out_channels, config.head, grid, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        images: Float[Array, "b n h w 3"],
+        rig: CameraRig,
+        *,
+        train: bool,
+        dropout_key: PRNGKeyArray | None = None,
+    ) -> Predictions:
+        """Predictions from normalised RGB images.
+
+        In training, batch statistics move (in place) and `dropout_key` is needed unless depth.dropout is 0. A missing
+        camera (`rig.is_present` false) counts in no batch statistic of the image side and puts nothing on the grid.
+
+        Raises:
+          ValueError: the image size is not divisible by 16.
+        """
+        b, n, height, width, _ = images.shape
+        if height % STRIDE or width % STRIDE:
+            raise ValueError(f"image height and width must be divisible by {STRIDE}; found {height} x {width}")
+        mask = rig.is_present.reshape(b * n)
+        features = self.backbone(images.reshape(b * n, height, width, 3), train=train, mask=mask)
+        image_features = self.fpn(features)[LEVEL]  # [B*N, H/16, W/16, C]
+        depth_logits, context = self.depth_net(
+            image_features, camera_vector(rig), train=train, mask=mask, dropout_key=dropout_key
+        )
+        depth_logits = depth_logits.reshape(b, n, *depth_logits.shape[1:])
+        context = context.reshape(b, n, *context.shape[1:])
+        lifted, coverage = self.view_transform(context, depth_logits, rig, (height, width))
+        stages = self.bev_encoder(lifted, train=train)
+        bev_features = self.bev_neck(stages[0], stages[-1], self.bev_size, train=train)
+        return Predictions(
+            voxel_logits=self.head(bev_features),
+            depth_logits=depth_logits,
+            lifted_features=lifted,
+            bev_features=bev_features,
+            bev_coverage=coverage,
+        )
+
+
+def split_student(model: Student) -> tuple[nnx.GraphDef, PureDict, PureDict]:
+    """The model as graph definition, parameters and batch statistics; the latter two are nested dicts of arrays."""
+    graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
+
+
+def apply_student(
+    graphdef: nnx.GraphDef,
+    params: PureDict,
+    batch_stats: PureDict,
+    images: Float[Array, "b n h w 3"],
+    rig: CameraRig,
+    *,
+    train: bool,
+    dropout_key: PRNGKeyArray | None = None,
+) -> tuple[Predictions, PureDict]:
+    """Predictions and the batch statistics after them (unchanged in evaluation); a pure function."""
+    model = nnx.merge(graphdef, params, batch_stats)
+    predictions = model(images, rig, train=train, dropout_key=dropout_key)
+    return predictions, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+
+def trainable_mask(config: ModelConfig, params: PureDict) -> PureDict:
+    """Tree of bools like `params`: false where `config.backbone.frozen_stages` keeps a parameter from training."""
+    mask = jax.tree.map(lambda _: True, params)
+    frozen = config.backbone.frozen_stages
+    backbone = mask["backbone"]
+    if frozen >= 1:
+        backbone["stem"] = jax.tree.map(lambda _: False, backbone["stem"])
+    for stage in range(frozen - 1):
+        backbone["stages"][stage] = jax.tree.map(lambda _: False, backbone["stages"][stage])
+    return mask

@@ -1,0 +1,119 @@
+"""Image features are lifted along their depth distribution onto the BEV grid (LSS, Philion & Fidler 2020)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from occjax.config import DepthConfig, ViewTransformConfig
+from occjax.grid import VoxelGrid
+from occjax.models.depth_net import grid_from_cam
+from occjax.models.layers import Conv
+from occjax.types import CameraRig
+
+SPLATS = ("sum", "mean")
+
+
+def depth_centers_m(config: DepthConfig) -> Float[Array, "d"]:
+    """Centres of the equal depth bins between min_m and max_m, metres along the optical axis."""
+    return config.min_m + (jnp.arange(config.bins) + 0.5) * ((config.max_m - config.min_m) / config.bins)
+
+
+def lift_cells(
+    rig: CameraRig,
+    image_size: tuple[int, int],
+    feature_size: tuple[int, int],
+    depths_m: Float[Array, "d"],
+    grid: VoxelGrid,
+) -> Int[Array, "b n h w d"]:
+    """BEV cell of every lifted point, as x · Y + y; X · Y where the point is outside or its camera missing.
+
+    Height is not tested: a point above or below the grid still says what stands in its column.
+
+    Args:
+      rig: cameras; the rays use the intrinsics as recorded, after the image augmentation is undone.
+      image_size: (H, W) of the network input, pixels.
+      feature_size: (h, w) of the feature map.
+      depths_m: depth of each bin along the optical axis.
+      grid: the model's grid.
+    """
+    (height, width), (h, w) = image_size, feature_size
+    v = (jnp.arange(h) + 0.5)[:, None] * (height / h)
+    u = (jnp.arange(w) + 0.5)[None, :] * (width / w)
+
+    def entry(matrix, row, column):
+        return matrix[..., row, column][..., None, None]  # [B, N, 1, 1]
+
+    # Elementwise throughout: accelerators round matmul inputs, which would move points across cells.
+    a = rig.input_from_pixel
+    u, v = u - entry(a, 0, 2), v - entry(a, 1, 2)
+    determinant = entry(a, 0, 0) * entry(a, 1, 1) - entry(a, 0, 1) * entry(a, 1, 0)
+    u_raw = (entry(a, 1, 1) * u - entry(a, 0, 1) * v) / determinant
+    v_raw = (entry(a, 0, 0) * v - entry(a, 1, 0) * u) / determinant
+    k = rig.pixel_from_cam
+    ray_x = (u_raw - entry(k, 0, 2)) / (entry(k, 0, 0) + 1e-6)
+    ray_y = (v_raw - entry(k, 1, 2)) / (entry(k, 1, 1) + 1e-6)
+
+    rotation, translation = grid_from_cam(rig)
+    axes = []
+    for axis in range(3):
+        ray = entry(rotation, axis, 0) * ray_x + entry(rotation, axis, 1) * ray_y + entry(rotation, axis, 2)
+        axes.append(ray[..., None] * depths_m + translation[..., axis][..., None, None, None])  # [B, N, h, w, D]
+    bev = rig.augmented_from_grid[:, None, None, None, None]
+    x, y = (sum(bev[..., row, axis] * axes[axis] for axis in range(3)) for row in range(2))
+
+    size_x, size_y = grid.shape[:2]
+    ix = jnp.floor((x - grid.lower_m[0]) / grid.voxel_size_m).astype(jnp.int32)
+    iy = jnp.floor((y - grid.lower_m[1]) / grid.voxel_size_m).astype(jnp.int32)
+    inside = (ix >= 0) & (ix < size_x) & (iy >= 0) & (iy < size_y) & rig.is_present[..., None, None, None]
+    return jnp.where(inside, ix * size_y + iy, size_x * size_y)
+
+
+def splat(
+    context: Float[Array, "b n h w c"],
+    weights: Float[Array, "b n h w d"],
+    cells: Int[Array, "b n h w d"],
+    num_cells: int,
+) -> Float[Array, "b cells c"]:
+    """Sum over the points of each cell of weight times context."""
+    b, n, h, w, c = context.shape
+    d = weights.shape[-1]
+    values = (weights[..., None] * context[..., None, :]).reshape(b, n * h * w * d, c)
+    cells = cells.reshape(b, -1)
+    return jax.vmap(lambda v, i: jnp.zeros((num_cells, c)).at[i].add(v, mode="drop"))(values, cells)
+
+
+def bev_coverage(cells: Int[Array, "b n h w d"], num_cells: int) -> Float[Array, "b"]:
+    """Share of BEV cells that at least one lifted point of a present camera falls into."""
+    hit = jax.vmap(lambda i: jnp.zeros(num_cells).at[i.ravel()].max(1.0, mode="drop"))(cells)
+    return hit.mean(axis=-1)
+
+
+class ViewTransform(nnx.Module):
+    """Lift, splat, then a 3x3 convolution with bias."""
+
+    def __init__(
+        self, depth: DepthConfig, config: ViewTransformConfig, grid: VoxelGrid, *, dtype=jnp.float32, rngs: nnx.Rngs
+    ):
+        if config.splat not in SPLATS:
+            raise ValueError(f"view_transform.splat must be one of {SPLATS}, not {config.splat!r}")
+        self.depth, self.splat, self.grid = depth, config.splat, grid
+        self.refine = Conv(config.channels, config.channels, 3, use_bias=True, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        context: Float[Array, "b n h w c"],
+        depth_logits: Float[Array, "b n h w d"],
+        rig: CameraRig,
+        image_size: tuple[int, int],
+    ) -> tuple[Float[Array, "b x y c"], Float[Array, "b"]]:
+        """BEV features [B, X, Y, C] and the BEV coverage [B]."""
+        size_x, size_y = self.grid.shape[:2]
+        cells = lift_cells(rig, image_size, context.shape[2:4], depth_centers_m(self.depth), self.grid)
+        probs = jax.nn.softmax(depth_logits, axis=-1)
+        bev = splat(context.astype(jnp.float32), probs, cells, size_x * size_y)
+        if self.splat == "mean":
+            mass = splat(jnp.ones((*context.shape[:4], 1)), probs, cells, size_x * size_y)
+            bev = bev / (mass + 1e-6)
+        bev = bev.reshape(-1, size_x, size_y, bev.shape[-1])
+        return self.refine(bev), bev_coverage(cells, size_x * size_y)
