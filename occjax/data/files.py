@@ -1,0 +1,108 @@
+"""The files that a split needs, and which of them are absent, found by listing folders instead of asking per file."""
+
+import os
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from occjax.config import DataConfig
+from occjax.data.errors import DataError
+from occjax.data.index import SplitIndex
+from occjax.data.labels import label_path, label_set
+from occjax.data.teacher import TeacherFolder
+
+# Listing is waiting, above all on network file systems.
+_THREADS = 32
+
+
+class FileSet(NamedTuple):
+    """Files of one kind: `paths[i]` belongs to the sample `tokens[i]`; `remedy` says how to get absent ones."""
+
+    kind: str
+    tokens: list[str]
+    paths: list[str]
+    remedy: str
+
+
+def camera_files(split: SplitIndex, channel: str) -> FileSet:
+    """Images of one channel, without samples that lack the channel in the tables."""
+    column = split.cameras.index(channel)
+    rows = [(token, name) for token, name in zip(split.tokens, split.camera_file[:, column], strict=True) if name]
+    return FileSet(
+        f"{channel} images",
+        [token for token, _ in rows],
+        [f"{split.root}/{name.decode()}" for _, name in rows],
+        f"extract the nuScenes camera archives into {split.root}",
+    )
+
+
+def lidar_files(split: SplitIndex) -> FileSet:
+    paths = [f"{split.root}/{name.decode()}" for name in split.lidar_file]
+    return FileSet("LiDAR sweeps", split.tokens, paths, f"extract the nuScenes LiDAR archives into {split.root}")
+
+
+def labels_folder(name: str, data: DataConfig) -> Path:
+    """Where the files of a label set lie; `data.labels_dir` applies to the configured set only."""
+    if data.labels_dir and name == data.labels:
+        return Path(data.labels_dir)
+    return Path(data.root) / label_set(name).folder
+
+
+def label_files(split: SplitIndex, name: str, data: DataConfig) -> FileSet:
+    """Label files of a label set (one of `LABEL_SETS`)."""
+    folder = labels_folder(name, data)
+    paths = [
+        str(label_path(name, folder, lidar_file=lidar.decode(), scene_name=scene, token=token))
+        for lidar, scene, token in zip(split.lidar_file, split.scene_names, split.tokens, strict=True)
+    ]
+    return FileSet(
+        f"{name} labels", split.tokens, paths, f"extract the {name} labels into {folder} or set data.labels_dir"
+    )
+
+
+def absent_files(files: FileSet) -> list[int]:
+    """Positions in `files` whose file does not exist."""
+    by_folder: dict[str, list[int]] = defaultdict(list)
+    for i, path in enumerate(files.paths):
+        by_folder[os.path.dirname(path)].append(i)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        listings = dict(zip(by_folder, pool.map(_names, by_folder), strict=True))
+    absent = [
+        i
+        for folder, rows in by_folder.items()
+        for i in rows
+        if os.path.basename(files.paths[i]) not in listings[folder]
+    ]
+    return sorted(absent)
+
+
+def require_files(split: SplitIndex, file_sets: list[FileSet], teacher: TeacherFolder | None) -> None:
+    """Raises DataError counting the absent files of a split, with the first five tokens and the remedy of each kind."""
+    problems = []
+    for files in file_sets:
+        absent = absent_files(files)
+        if absent:
+            tokens = [files.tokens[i] for i in absent]
+            problems.append(_problem(files.kind, tokens, len(files.tokens), files.paths[absent[0]], files.remedy))
+    if teacher is not None:
+        tokens = teacher.missing(split.tokens)
+        if tokens:
+            remedy = "convert them with converters/teacher_to_npz.py --skip-existing"
+            problems.append(_problem("teacher files", tokens, len(split), str(teacher.path(tokens[0])), remedy))
+    if problems:
+        raise DataError(
+            f"split {split.name} ({len(split)} samples) lacks files; --mode=doctor shows all:\n" + "\n".join(problems)
+        )
+
+
+def _problem(kind: str, tokens: list[str], total: int, first_path: str, remedy: str) -> str:
+    more = ", ..." if len(tokens) > 5 else ""
+    return f"  {len(tokens)} of {total} {kind}, tokens {', '.join(tokens[:5])}{more} (first: {first_path}); {remedy}"
+
+
+def _names(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()

@@ -1,0 +1,70 @@
+"""LiDAR sweeps as one nearest depth per feature pixel of every camera."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from occjax.data.errors import DataError
+
+STRIDE = 16
+MIN_DEPTH_M = 1.0
+_VALUES_PER_POINT = 5  # x, y, z, intensity, ring
+
+
+def read_points(path: Path) -> Float[np.ndarray, "p 3"]:
+    """Points of a nuScenes `.pcd.bin` in the LIDAR_TOP frame, metres.
+
+    Raises:
+      DataError: the file is empty or no whole number of points.
+      OSError: the file cannot be opened.
+    """
+    values = np.fromfile(path, np.float32)
+    if values.size == 0 or values.size % _VALUES_PER_POINT or path.stat().st_size % values.itemsize:
+        raise DataError(
+            f"{path.stat().st_size} bytes are no whole, positive number of points of {_VALUES_PER_POINT} float32"
+        )
+    return values.reshape(-1, _VALUES_PER_POINT)[:, :3]
+
+
+def depth_map(
+    points_m: Float[np.ndarray, "p 3"],
+    cam_from_lidar: Float[np.ndarray, "n 4 4"],
+    pixel_from_cam: Float[np.ndarray, "n 3 3"],
+    input_from_pixel: Float[np.ndarray, "n 3 3"],
+    is_present: Bool[np.ndarray, " n"],
+    *,
+    height: int,
+    width: int,
+    max_m: float,
+) -> Float[np.ndarray, "n hf wf"]:
+    """Depth along the optical axis of the nearest point in each 16×16 block of the network input; 0 = no point.
+
+    Only depths in [1 m, max_m) count. A block's point is seen through the image augmentation, as the image is.
+
+    Args:
+      points_m: LIDAR_TOP frame at keyframe time.
+      cam_from_lidar: to each camera at its own timestamp.
+      pixel_from_cam: intrinsics of the recorded images.
+      input_from_pixel: recorded pixels to network-input pixels, affine.
+      is_present: absent cameras get no depth.
+      height: of the network input, pixels, a multiple of 16.
+      width: likewise.
+      max_m: metres.
+    """
+    rows, columns = height // STRIDE, width // STRIDE
+    # An affine input_from_pixel keeps the third homogeneous coordinate, so that it is still the depth.
+    cell_from_input = np.diag([1 / STRIDE, 1 / STRIDE, 1.0])
+    cell_from_lidar = cell_from_input @ input_from_pixel @ pixel_from_cam @ cam_from_lidar[:, :3].astype(np.float64)
+    depth_m = np.full((len(cam_from_lidar), rows * columns), np.inf, np.float32)
+    for camera in np.flatnonzero(is_present):
+        matrix = cell_from_lidar[camera].astype(np.float32)
+        depth = points_m @ matrix[2, :3] + matrix[2, 3]
+        ahead = np.flatnonzero((depth >= MIN_DEPTH_M) & (depth < max_m))
+        depth = depth[ahead]
+        cell = (points_m[ahead] @ matrix[:2, :3].T + matrix[:2, 3]) / depth[:, None]
+        inside = np.flatnonzero(np.all((cell >= 0) & (cell < (columns, rows)), axis=1))
+        column, row = cell[inside].astype(np.int32).T
+        np.minimum.at(depth_m[camera], row * columns + column, depth[inside])
+    depth_m[np.isinf(depth_m)] = 0
+    return depth_m.reshape(-1, rows, columns)

@@ -1,0 +1,247 @@
+"""The grain chains that yield batches for training, without end, and for evaluation, each sample once."""
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from occjax.config import Config
+from occjax.data.errors import DataError
+from occjax.data.files import camera_files, label_files, lidar_files, require_files
+from occjax.data.index import Index, SplitIndex
+from occjax.data.samples import SampleReader, augments_bev
+from occjax.data.teacher import TeacherFolder
+from occjax.types import Batch
+
+_log = logging.getLogger(__name__)
+
+
+class BatchLoader:
+    """Iterator of numpy `Batch`es whose position can be saved and restored.
+
+    A batch depends on the configuration and its number alone: not on worker count, process count or what was read
+    before. The state is therefore a small dict of integers (save it as JSON), and restoring it is exact.
+    """
+
+    def __init__(self, batches, *, workers: int, prefetch: int, identity: dict[str, int]):
+        """Use `make_train_loader` or `make_eval_loader`.
+
+        Args:
+          batches: grain MapDataset of batches.
+          workers: processes; 0 reads in this process, in a thread.
+          prefetch: batches that each worker keeps ready.
+          identity: what a position is relative to; a state with another identity is refused.
+        """
+        self._batches = batches
+        self._workers = min(workers, len(batches))
+        self._prefetch = max(prefetch, 1)
+        self._identity = identity
+        self._next_batch = 0
+        self._iterator = None
+
+    def __len__(self) -> int:
+        """Number of batches; sys.maxsize for a training loader, which has no end."""
+        return len(self._batches)
+
+    def __iter__(self) -> "BatchLoader":
+        return self
+
+    def __next__(self) -> Batch:
+        if self._iterator is None:
+            self._iterator = self._start()
+        try:
+            batch = next(self._iterator)
+        except StopIteration:
+            self.close()
+            raise
+        except RuntimeError as error:
+            self.close()
+            raise DataError(
+                f"a loader process died: {error} Exit code -9 means out of memory, -7 a full /dev/shm (in a container: "
+                "raise --shm-size); lower data.workers or data.prefetch, or set data.workers=0 to see the cause"
+            ) from error
+        self._next_batch += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """Position after the last batch that was handed out."""
+        return {"next_batch": self._next_batch, **self._identity}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Continues at a saved position; `{**get_state(), "next_batch": 0}` rewinds.
+
+        Raises:
+          DataError: the state was saved with other data, batch size or seed.
+        """
+        found = {key: state.get(key) for key in self._identity}
+        if found != self._identity:
+            raise DataError(
+                f"the saved data position belongs to {found}, this run has {self._identity}; continue with the "
+                "configuration of the checkpoint, or start a new workdir"
+            )
+        self.close()
+        self._next_batch = int(state["next_batch"])
+
+    def close(self) -> None:
+        """Stops the workers; the loader starts them again when it is used."""
+        if self._iterator is not None:
+            self._iterator.close()
+        self._iterator = None
+
+    def _start(self):
+        import grain
+
+        rest = self._batches[self._next_batch :]
+        if len(rest) == 0:
+            return _Exhausted()
+        threads = 0 if self._workers else 1
+        read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self._prefetch * threads)
+        batches = rest.to_iter_dataset(read_options)
+        if self._workers:
+            options = grain.MultiprocessingOptions(
+                num_workers=min(self._workers, len(rest)), per_worker_buffer_size=self._prefetch
+            )
+            batches = batches.mp_prefetch(options, worker_init_fn=_start_worker)
+        return iter(batches)
+
+
+def make_train_loader(config: Config, index: Index, *, process_index: int = 0, process_count: int = 1) -> BatchLoader:
+    """Shuffled, augmented batches of `config.data.train_split`, without end; each epoch has its own order.
+
+    `config.data.batch_size` counts samples over all processes; each process gets its share of every batch. The shuffle
+    is global, and which samples and augmentations form a batch does not depend on `process_count`.
+
+    Raises:
+      DataError: files are absent (counted, with the first five tokens), or the batch does not divide.
+      GridMismatchError: labels or teacher do not lie on the model's grid.
+    """
+    import grain
+
+    split = index.split(config.data.train_split)
+    distill = config.loss.distill
+    wants_teacher = max(distill.voxel_kl, distill.bev_kl, distill.channel_wise, distill.bev_feature) > 0
+    teacher = _teacher_folder(config) if wants_teacher and config.data.teacher_dir else None
+    reader = SampleReader(config, split, augment=config.augment, teacher=teacher)
+    require_files(split, _needed_files(config, split), teacher)
+    size = _share(config.data.batch_size, process_count)
+    samples = (
+        grain.MapDataset.range(len(split))
+        .seed(config.data.shuffle_seed)
+        .shuffle()
+        .repeat()
+        # Augment before sharding: the random numbers belong to the sample's global position.
+        .random_map(reader)[process_index::process_count]
+    )
+    identity = {"samples": len(split), "batch_size": config.data.batch_size, "seed": config.data.shuffle_seed}
+    return BatchLoader(
+        samples.batch(size, drop_remainder=True, batch_fn=_stack),
+        workers=config.data.workers,
+        prefetch=config.data.prefetch,
+        identity=identity,
+    )
+
+
+def make_eval_loader(
+    config: Config,
+    index: Index,
+    split: str,
+    *,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    max_samples: int = 0,
+) -> BatchLoader:
+    """Batches of a split in index order without augmentation; the last is completed with `is_valid` False.
+
+    No sample is dropped or counted twice, over all processes together. The teacher is included where `data.teacher_dir`
+    holds the whole split.
+
+    Args:
+      config: as for training.
+      index: of `config.data.root`.
+      split: name.
+      batch_size: samples per batch over all processes.
+      process_index: this process.
+      process_count: all processes; process i gets the samples i, i + process_count, ...
+      max_samples: stop after this many samples; 0 = the whole split.
+
+    Raises:
+      DataError: files are absent (counted, with the first five tokens), or the batch does not divide.
+      GridMismatchError: labels or teacher do not lie on the model's grid.
+    """
+    import grain
+
+    keyframes = index.split(split)
+    teacher = _teacher_folder(config) if config.data.teacher_dir else None
+    if teacher is not None:
+        absent = len(teacher.missing(keyframes.tokens))
+        if absent:
+            _log.info("split %s is evaluated without teacher: %d of %d files absent", split, absent, len(keyframes))
+            teacher = None
+    reader = SampleReader(config, keyframes, augment=None, teacher=teacher)
+    require_files(keyframes, _needed_files(config, keyframes), teacher)
+    share = _share(batch_size, process_count)
+    count = min(len(keyframes), max_samples) if max_samples else len(keyframes)
+    padded = -(-count // batch_size) * batch_size
+    samples = grain.MapDataset.range(padded).map(_EvalReader(reader, count))[process_index::process_count]
+    return BatchLoader(
+        samples.batch(share, drop_remainder=True, batch_fn=_stack),
+        workers=config.data.workers,
+        prefetch=config.data.prefetch,
+        identity={"samples": count, "batch_size": batch_size},
+    )
+
+
+class _EvalReader:
+    def __init__(self, reader: SampleReader, count: int):
+        self._reader, self._count = reader, count
+
+    def __call__(self, position: int) -> Batch:
+        # Padding is a real sample, marked: no model step meets images or matrices that cannot occur.
+        return self._reader(position % self._count, np.random.default_rng(0), is_valid=position < self._count)
+
+
+class _Exhausted:
+    def __next__(self):
+        raise StopIteration
+
+    def close(self) -> None:
+        pass
+
+
+def _teacher_folder(config: Config) -> TeacherFolder:
+    # Enlarging by s repeats a voxel s³ times; nearest-voxel rotation adds a few per cent.
+    factor = max(1.25, 1.1 * max(config.augment.bev_scale) ** 3) if augments_bev(config.augment) else 1.0
+    return TeacherFolder(Path(config.data.teacher_dir), config.grid.build(), capacity_factor=factor)
+
+
+def _needed_files(config: Config, split: SplitIndex) -> list:
+    files = [camera_files(split, channel) for channel in config.data.cameras if channel in split.cameras]
+    files += [lidar_files(split)] if config.loss.depth > 0 else []
+    return [*files, label_files(split, config.data.labels, config.data)]
+
+
+def _share(batch_size: int, process_count: int) -> int:
+    if batch_size < 1 or batch_size % process_count:
+        raise DataError(f"a batch of {batch_size} samples does not divide among {process_count} processes")
+    return batch_size // process_count
+
+
+def _stack(elements: list):
+    """Stacks equal structures of arrays; grain's own would leave scalars of one sample unstacked."""
+    first = elements[0]
+    if first is None:
+        return None
+    if isinstance(first, tuple):
+        return type(first)(*(_stack(list(parts)) for parts in zip(*elements, strict=True)))
+    return np.asarray(first)[None] if len(elements) == 1 else np.stack(elements)
+
+
+def _start_worker(worker_index: int, worker_count: int) -> None:
+    """Keeps a loader process to one core, and off the accelerator that grain's import of jax could claim."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
