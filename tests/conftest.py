@@ -6,8 +6,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 
-import jaxtyping  # noqa: E402
-import pytest  # noqa: E402
+import jaxtyping
+import pytest
 
 jaxtyping.install_import_hook("occjax", "beartype.beartype")
 

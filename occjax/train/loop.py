@@ -9,12 +9,12 @@ import jax
 from jax.sharding import Mesh
 
 from occjax.config import Config
-from occjax.data.class_counts import count_classes
 from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
 from occjax.evaluate import Evaluation, evaluate_student
 from occjax.train.checkpoint import Checkpoints
+from occjax.train.class_counts import training_class_counts
 from occjax.train.feed import DeviceFeed, Fed
 from occjax.train.mesh import check_batch_size, make_mesh, replicated
 from occjax.train.metrics_log import MetricsLog
@@ -44,7 +44,7 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
     check_batch_size(config.data.batch_size, config.train.accumulate_steps, mesh)
     for remark in claim(workdir, config):
         log.warning("configuration changed since the run began: %s", remark)
-    index = load_index(config.data)
+    index = load_index(config.data, fallback_dir=workdir)
     with _StopRequests() as stop_requested:
         run = _Run(config, workdir, mesh, index)
         try:
@@ -83,7 +83,7 @@ class _Run:
         steps_per_epoch = max(1, len(split) // config.data.batch_size)
         self.eval_every = config.train.eval_every or steps_per_epoch
 
-        class_counts = count_classes(config, index)
+        class_counts = training_class_counts(config, split)
         self.program, init = make_program(config, self.total_steps)
         self.checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
         loader = make_train_loader(config, index, process_index=jax.process_index(), process_count=jax.process_count())

@@ -1,0 +1,30 @@
+"""The log after a resume holds every step once."""
+
+import json
+
+from occjax.train.metrics_log import MetricsLog
+
+
+def lines(path):
+    return [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+
+
+def test_lines_past_the_restored_step_are_redone(tmp_path):
+    log = MetricsLog(tmp_path, 0)
+    for step in (1, 2, 3):
+        log.write(step, "train", {"loss": float(step)})
+    log.close()
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 4, "gro')  # a killed run
+    log = MetricsLog(tmp_path, 2)
+    log.write(3, "train", {"loss": 30.0})
+    log.close()
+    assert [(entry["step"], entry["loss"]) for entry in lines(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_values_that_are_not_finite_keep_the_file_valid(tmp_path):
+    log = MetricsLog(tmp_path, 0)
+    log.write(1, "train", {"loss": float("nan")})
+    log.close()
+    assert lines(tmp_path)[0]["loss"] == "nan"
