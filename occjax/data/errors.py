@@ -1,7 +1,9 @@
 """Errors of the data path: each names the rule, the value and the remedy."""
 
+from occjax.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """The data folder does not hold what the configuration asks for."""
 
 

@@ -56,15 +56,19 @@ def depth_map(
     # An affine input_from_pixel keeps the third homogeneous coordinate, so that it is still the depth.
     cell_from_input = np.diag([1 / STRIDE, 1 / STRIDE, 1.0])
     cell_from_lidar = cell_from_input @ input_from_pixel @ pixel_from_cam @ cam_from_lidar[:, :3].astype(np.float64)
-    depth_m = np.full((len(cam_from_lidar), rows * columns), np.inf, np.float32)
+    homogeneous = np.ones((4, len(points_m)), np.float32)
+    homogeneous[:3] = points_m.T
+    cells = cell_from_lidar.astype(np.float32) @ homogeneous  # [N, 3, P]
+    depth_m = np.full((len(cells), rows * columns), np.inf, np.float32)
     for camera in np.flatnonzero(is_present):
-        matrix = cell_from_lidar[camera].astype(np.float32)
-        depth = points_m @ matrix[2, :3] + matrix[2, 3]
-        ahead = np.flatnonzero((depth >= MIN_DEPTH_M) & (depth < max_m))
-        depth = depth[ahead]
-        cell = (points_m[ahead] @ matrix[:2, :3].T + matrix[:2, 3]) / depth[:, None]
-        inside = np.flatnonzero(np.all((cell >= 0) & (cell < (columns, rows)), axis=1))
-        column, row = cell[inside].astype(np.int32).T
-        np.minimum.at(depth_m[camera], row * columns + column, depth[inside])
+        x, y, depth = cells[camera]
+        visible = (depth >= MIN_DEPTH_M) & (depth < max_m)
+        visible &= (x >= 0) & (y >= 0) & (x < columns * depth) & (y < rows * depth)
+        visible = np.flatnonzero(visible)
+        depth = depth[visible]
+        # The division may round up to the border that the product stayed below.
+        column = np.minimum((x[visible] / depth).astype(np.int32), columns - 1)
+        row = np.minimum((y[visible] / depth).astype(np.int32), rows - 1)
+        np.minimum.at(depth_m[camera], row * columns + column, depth)
     depth_m[np.isinf(depth_m)] = 0
     return depth_m.reshape(-1, rows, columns)
