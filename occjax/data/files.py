@@ -63,18 +63,14 @@ def label_files(split: SplitIndex, name: str, data: DataConfig) -> FileSet:
 
 def absent_files(files: FileSet) -> list[int]:
     """Positions in `files` whose file does not exist."""
-    by_folder: dict[str, list[int]] = defaultdict(list)
-    for i, path in enumerate(files.paths):
-        by_folder[os.path.dirname(path)].append(i)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        listings = dict(zip(by_folder, pool.map(_names, by_folder), strict=True))
-    absent = [
-        i
-        for folder, rows in by_folder.items()
-        for i in rows
-        if os.path.basename(files.paths[i]) not in listings[folder]
-    ]
-    return sorted(absent)
+    listings = _by_folder(_names, files.paths)
+    return [i for i, path in enumerate(files.paths) if os.path.basename(path) not in listings[os.path.dirname(path)]]
+
+
+def file_sizes(files: FileSet) -> list[int]:
+    """Bytes of each file, -1 where it does not exist."""
+    listings = _by_folder(_sizes, files.paths)
+    return [listings[os.path.dirname(path)].get(os.path.basename(path), -1) for path in files.paths]
 
 
 def require_files(split: SplitIndex, file_sets: list[FileSet], teacher: TeacherFolder | None) -> None:
@@ -101,8 +97,25 @@ def _problem(kind: str, tokens: list[str], total: int, first_path: str, remedy: 
     return f"  {len(tokens)} of {total} {kind}, tokens {', '.join(tokens[:5])}{more} (first: {first_path}); {remedy}"
 
 
-def _names(folder: str) -> set[str]:
+def _by_folder(listing, paths: list[str]) -> dict:
+    """`listing` of every folder that the paths lie in, by name."""
+    by_folder: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        by_folder[os.path.dirname(path)].add(os.path.basename(path))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(by_folder, pool.map(listing, by_folder, by_folder.values()), strict=True))
+
+
+def _names(folder: str, _wanted: set[str]) -> set[str]:
     try:
         return set(os.listdir(folder))
     except OSError:
         return set()
+
+
+def _sizes(folder: str, wanted: set[str]) -> dict[str, int]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.name in wanted}
+    except OSError:
+        return {}
