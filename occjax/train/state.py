@@ -12,7 +12,6 @@ from jax.sharding import NamedSharding
 
 from occjax.config import Config
 from occjax.losses.distillation import BevAdapter
-from occjax.models.resnet import load_backbone_weights
 from occjax.models.student import Student, split_student, trainable_mask
 from occjax.train.optimizer import make_optimizer
 
@@ -81,6 +80,8 @@ def initial_state(config: Config, init: Callable[[], TrainState], sharding: Name
     state = jax.jit(init, out_shardings=sharding)()
     if not config.model.backbone.weights:
         return state
+    from occjax.models.resnet import load_backbone_weights
+
     student, stats = load_backbone_weights(
         Path(config.model.backbone.weights), state.params["student"], state.batch_stats
     )

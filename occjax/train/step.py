@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from occjax.config import Config
 from occjax.losses.distillation import distillation_terms
 from occjax.losses.total import total_loss
-from occjax.models.preprocess import prepare_images
+from occjax.models.preprocess import distort_colors, normalize_images
 from occjax.models.student import apply_student
 from occjax.train.mesh import replicated
 from occjax.train.state import Program, TrainState, update_ema
@@ -35,7 +35,11 @@ def make_loss_fn(config: Config, program: Program, class_counts: np.ndarray) -> 
 
     def loss_fn(params: dict, batch_stats: dict, batch: Batch, key: jax.Array):
         photometric_key, dropout_key = jax.random.split(key)
-        images = prepare_images(batch.images, photometric_key=photometric_key if config.augment.photometric else None)
+        images = batch.images
+        if config.augment.photometric:
+            samples = jnp.arange(images.shape[0])
+            images = distort_colors(images, jax.vmap(lambda i: jax.random.fold_in(photometric_key, i))(samples))
+        images = normalize_images(images)
         predictions, batch_stats = apply_student(
             program.student, params["student"], batch_stats, images, batch.rig, train=True, dropout_key=dropout_key
         )
