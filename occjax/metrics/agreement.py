@@ -1,0 +1,59 @@
+"""How far the student says what its teacher says: what distillation did."""
+
+import dataclasses
+
+import numpy as np
+
+from occjax.classes import FREE
+from occjax.metrics.confusion import ConfusionMatrix, ratio
+from occjax.metrics.scores import by_class_name, percent
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """Teacher against student on the voxels that the teacher knows; a mergeable state.
+
+    Attributes:
+      confusion: rows teacher, columns student.
+      kl_sum: float64 [2] Σ KL(teacher ‖ student) in nats at temperature 1, over the voxels whose most probable class
+        is occupied by the teacher, and over those that are free.
+    """
+
+    confusion: ConfusionMatrix
+    kl_sum: np.ndarray
+
+    @classmethod
+    def empty(cls) -> "Agreement":
+        return cls(ConfusionMatrix.empty(), np.zeros(2))
+
+    def update(self, teacher: np.ndarray, student: np.ndarray, known: np.ndarray, kl_sum: np.ndarray) -> "Agreement":
+        """Adds one sample: classes uint8 [X, Y, Z] twice, voxels the teacher knows, and its two sums of KL."""
+        return Agreement(self.confusion.update(teacher, student, known), self.kl_sum + np.asarray(kl_sum, np.float64))
+
+    def merge(self, other: "Agreement") -> "Agreement":
+        return Agreement(self.confusion.merge(other.confusion), self.kl_sum + other.kl_sum)
+
+    def to_dict(self) -> dict:
+        """Shares in per cent, KL in nats per voxel; None where undefined.
+
+        `same_class` is the share of voxels with one answer, `same_class_occupied` that among voxels which the teacher
+        calls occupied; `per_class` splits it by the teacher's class.
+        """
+        counts = self.confusion.counts
+        by_teacher = counts.sum(1)
+        occupied = np.arange(len(counts)) != FREE
+        voxels = np.array([by_teacher[occupied].sum(), by_teacher[FREE]])
+        kl_occupied, kl_free = ratio(self.kl_sum, voxels)
+        shares = by_class_name(ratio(self.confusion.hits, by_teacher), range(len(counts)))
+        return {
+            "same_class": percent(float(ratio(self.confusion.hits.sum(), counts.sum()))),
+            "same_class_occupied": percent(float(ratio(self.confusion.hits[occupied].sum(), voxels[0]))),
+            "kl_nats": _or_none(float(ratio(self.kl_sum.sum(), voxels.sum()))),
+            "kl_nats_occupied": _or_none(float(kl_occupied)),
+            "kl_nats_free": _or_none(float(kl_free)),
+            "per_class": {name: percent(share) for name, share in shares.items()},
+        }
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value

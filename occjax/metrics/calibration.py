@@ -1,0 +1,47 @@
+"""Expected calibration error of occupancy: whether "70 % occupied" is occupied 70 % of the time."""
+
+import dataclasses
+
+import numpy as np
+
+from occjax.metrics.confusion import ratio
+
+# Probabilities are counted in this many equal bins, so that the state holds integers only and merges exactly; a bin
+# stands for its centre, which is off by 0.0005 at most.
+FINE_BINS = 1000
+_BINS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Histograms of the probability of "not free"; a mergeable state.
+
+    Attributes:
+      counts: int64 [2, 1000]; first row all voxels that count, second row those that are occupied in truth.
+    """
+
+    counts: np.ndarray
+
+    @classmethod
+    def empty(cls) -> "Calibration":
+        return cls(np.zeros((2, FINE_BINS), np.int64))
+
+    def update(self, histogram: np.ndarray) -> "Calibration":
+        """Adds a histogram [2, 1000] of `occjax.metrics.on_device.occupancy_histogram`."""
+        return Calibration(self.counts + histogram.astype(np.int64))
+
+    def merge(self, other: "Calibration") -> "Calibration":
+        return Calibration(self.counts + other.counts)
+
+    def reliability(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean probability, share occupied and voxels of each of 20 equal bins (Guo et al. 2017); NaN where empty."""
+        total, occupied = self.counts.reshape(2, _BINS, -1)
+        centres = (np.arange(FINE_BINS) + 0.5).reshape(_BINS, -1) / FINE_BINS
+        voxels = total.sum(-1)
+        return ratio((total * centres).sum(-1), voxels), ratio(occupied.sum(-1), voxels), voxels
+
+    def expected_error(self) -> float:
+        """Mean over voxels of |mean probability - share occupied| of the voxel's bin; NaN without voxels."""
+        probability, share, voxels = self.reliability()
+        gap = np.where(voxels > 0, np.abs(probability - share), 0.0)
+        return float(ratio((gap * voxels).sum(), voxels.sum()))
