@@ -33,13 +33,13 @@ def camera_files(split: SplitIndex, channel: str) -> FileSet:
         f"{channel} images",
         [token for token, _ in rows],
         [f"{split.root}/{name.decode()}" for _, name in rows],
-        f"extract the nuScenes camera archives into {split.root}",
+        _unpack_blobs(split.root),
     )
 
 
 def lidar_files(split: SplitIndex) -> FileSet:
     paths = [f"{split.root}/{name.decode()}" for name in split.lidar_file]
-    return FileSet("LiDAR sweeps", split.tokens, paths, f"extract the nuScenes LiDAR archives into {split.root}")
+    return FileSet("LiDAR sweeps", split.tokens, paths, _unpack_blobs(split.root))
 
 
 def labels_folder(name: str, data: DataConfig) -> Path:
@@ -56,9 +56,12 @@ def label_files(split: SplitIndex, name: str, data: DataConfig) -> FileSet:
         str(label_path(name, folder, lidar_file=lidar.decode(), scene_name=scene, token=token))
         for lidar, scene, token in zip(split.lidar_file, split.scene_names, split.tokens, strict=True)
     ]
-    return FileSet(
-        f"{name} labels", split.tokens, paths, f"extract the {name} labels into {folder} or set data.labels_dir"
-    )
+    remedy = f"extract the {name} archive so that such files appear, or set data.labels_dir to the folder it went to"
+    return FileSet(f"{name} labels", split.tokens, paths, remedy)
+
+
+def _unpack_blobs(root: Path) -> str:
+    return f"for archive in v1.0-*_blobs.tgz; do tar -xzf $archive -C {root}; done"
 
 
 def absent_files(files: FileSet) -> list[int]:

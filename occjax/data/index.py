@@ -179,7 +179,7 @@ def _read_cache(path: Path, fingerprint: str) -> tuple[dict[str, np.ndarray], di
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             facts = json.loads(str(file["facts"]))
             if facts["fingerprint"] != fingerprint:
                 _log.warning("index %s belongs to other tables or an older occjax: building it again", path)

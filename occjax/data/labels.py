@@ -57,7 +57,8 @@ def read_labels(name: str, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _read_surroundocc(path: Path) -> tuple[np.ndarray, None]:
-    voxels = np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        voxels = np.load(file, allow_pickle=False)
     shape = SURROUNDOCC_GRID.shape
     if voxels.ndim != 2 or voxels.shape[1] != 4:
         raise DataError(f"expected an array [n, 4] of x, y, z and class; found {voxels.dtype} {voxels.shape}")
@@ -73,7 +74,7 @@ def _read_surroundocc(path: Path) -> tuple[np.ndarray, None]:
 
 
 def _read_occ3d(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
         semantics, camera_mask = file["semantics"], file["mask_camera"]
     for array, what in ((semantics, "semantics"), (camera_mask, "mask_camera")):
         if array.shape != OCC3D_GRID.shape:
