@@ -21,10 +21,13 @@ _REDUCED = {
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
-def reduction_for(input_from_pixel: np.ndarray) -> int:
-    """Factor (1, 2, 4 or 8) by which decoding may shrink an image that `input_from_pixel` [3, 3] maps to the input."""
+def reduction_for(size: Int[np.ndarray, "2"], input_from_pixel: Float[np.ndarray, "3 3"]) -> int:
+    """Factor (1, 2, 4 or 8) by which decoding may shrink an image that `input_from_pixel` maps to the input.
+
+    It divides width and height: a decoder rounds other sizes up, and pixels would no longer lie where the matrix says.
+    """
     scale = np.linalg.norm(input_from_pixel[:2, :2], axis=0).max()
-    return next((r for r in (8, 4, 2) if r * scale <= MAX_ENLARGEMENT), 1)
+    return next((r for r in (8, 4, 2) if r * scale <= MAX_ENLARGEMENT and not np.any(size % r)), 1)
 
 
 def read_image(
@@ -48,10 +51,9 @@ def read_image(
       DataError: the file is unreadable, truncated or of another size.
       OSError: the file cannot be opened.
     """
-    reduction = reduction_for(input_from_pixel)
+    reduction = reduction_for(size, input_from_pixel)
     image = _decode(path, reduction)
-    expected = -(-np.asarray(size) // reduction)
-    if tuple(image.shape[1::-1]) != tuple(expected):
+    if tuple(image.shape[1::-1]) != tuple(size // reduction):
         raise DataError(
             f"image is {image.shape[1]}×{image.shape[0]} at reduction {reduction}, but the tables say "
             f"{size[0]}×{size[1]} and the intrinsics belong to that size"
