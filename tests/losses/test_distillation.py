@@ -1,0 +1,354 @@
+"""Distillation on sparse targets against a dense reference written out voxel by voxel, values and gradients."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from occjax.classes import FREE, NUM_CLASSES
+from occjax.config import DistillConfig
+from occjax.data.teacher import TeacherTargets, dense_log_probs
+from occjax.data.teacher_codec import decode_rows, encode_rows, floored_log_probs
+from occjax.grid import VoxelGrid
+from occjax.losses.distillation import BevAdapter, distillation_terms
+from occjax.losses.teacher_rows import expand_rows
+from occjax.types import Predictions
+
+GRID = VoxelGrid("lidar", (-1.5, -1.0, -1.0), 0.5, (6, 5, 4))
+CAPACITY = 64
+ALL = DistillConfig(voxel_kl=1.0, bev_kl=1.0, channel_wise=1.0, bev_feature=1.0)
+
+
+def make_teacher(seed=0, active=40, valid=None, sharpness=2.0) -> TeacherTargets:
+    r = np.random.default_rng(seed)
+    index = np.sort(r.choice(GRID.num_voxels, active, replace=False)).astype(np.int32)
+    if valid is not None:
+        index = index[valid.reshape(-1)[index]]
+    logits = r.normal(0, sharpness, (len(index), NUM_CLASSES))
+    rows = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    rows[::3, FREE] += 2  # some rows that the teacher calls free
+    free, levels = encode_rows((rows / rows.sum(-1, keepdims=True)).astype(np.float32))
+    background = np.full(NUM_CLASSES, 1e-3, np.float32)
+    background[FREE] = 1 - background[:FREE].sum()
+    pad = CAPACITY - len(index)
+    return TeacherTargets(
+        index=np.pad(index, (0, pad), constant_values=GRID.num_voxels),
+        free=np.pad(free, (0, pad)),
+        levels=np.pad(levels, ((0, pad), (0, 0))),
+        background=floored_log_probs(background),
+        valid=None if valid is None else np.packbits(valid.reshape(-1)),
+        bev_free=None,
+        bev_levels=None,
+        bev_valid=None,
+    )
+
+
+def batched(*teachers):
+    return jax.tree.map(lambda *x: jnp.stack(x), *teachers)
+
+
+def predictions(logits) -> Predictions:
+    return Predictions(logits, None, None, None, None)
+
+
+def terms_of(logits, teacher, adapted, config, grid=GRID):
+    return jax.jit(lambda *a: distillation_terms(predictions(a[0]), a[1], a[2], config, grid))(logits, teacher, adapted)
+
+
+def softened(log_probs, temperature):
+    return jax.nn.log_softmax(jnp.asarray(log_probs, jnp.float32) / temperature)
+
+
+def kl(target, student):
+    return jnp.sum(jnp.exp(target) * (target - student), -1)
+
+
+def reference_weights(target, valid, share):
+    """Weight of each voxel, one by one: free ones share at most `share`, the rest goes to the others."""
+    is_free = np.asarray(target).argmax(-1) == FREE
+    num_free, num_occupied = (valid & is_free).sum(), (valid & ~is_free).sum()
+    count = num_free + num_occupied
+    free_total = min(share, num_free / count) if count else 0.0
+    weights = np.zeros(valid.shape, np.float32)
+    if num_free:
+        weights[valid & is_free] = free_total / num_free
+    if num_occupied:
+        weights[valid & ~is_free] = (1 - free_total) / num_occupied
+    return weights
+
+
+def reference_column(log_probs, valid):
+    """The column rule in probabilities, as the specification words it."""
+    probs = jnp.where(valid[..., None], jnp.exp(log_probs), jax.nn.one_hot(FREE, NUM_CLASSES))
+    p_free = jnp.prod(probs[..., FREE], -1)
+    p_occupied = 1 - probs[..., FREE]
+    within = probs[..., :FREE] / jnp.maximum(p_occupied, 1e-9)[..., None]
+    mixture = jnp.sum(p_occupied[..., None] * within, -2) / jnp.maximum(p_occupied.sum(-1), 1e-9)[..., None]
+    return jnp.log(jnp.maximum(jnp.concatenate([(1 - p_free)[..., None] * mixture, p_free[..., None]], -1), 1e-12))
+
+
+def reference_terms(logits, teacher, adapted, config):
+    """All four terms of one sample from a dense teacher tensor."""
+    dense = dense_log_probs(teacher, GRID.shape)
+    count = GRID.num_voxels
+    valid = np.ones(count, bool) if teacher.valid is None else np.unpackbits(teacher.valid, count=count).astype(bool)
+    valid = valid.reshape(GRID.shape)
+    t = config.temperature
+    target, student = softened(dense, t), softened(logits, t)
+    voxel_kl = t * t * jnp.sum(reference_weights(target, valid, config.free_share) * kl(target, student))
+
+    over = lambda x: jax.nn.log_softmax(x[valid], axis=0)  # noqa: E731  # [valid voxels, K]
+    channel_wise = t * t * jnp.mean(jnp.sum(jnp.exp(over(target)) * (over(target) - over(student)), 0))
+
+    cell_valid = valid.any(-1)
+    teacher_bev = reference_column(jnp.asarray(dense), valid)
+    soft_bev = softened(teacher_bev, t)
+    student_bev = softened(reference_column(jax.nn.log_softmax(logits), valid), t)
+    bev_kl = t * t * jnp.sum(reference_weights(soft_bev, cell_valid, config.free_share) * kl(soft_bev, student_bev))
+
+    occupied = cell_valid & (np.asarray(teacher_bev).argmax(-1) != FREE)
+    centre = lambda x: x - x.mean(-1, keepdims=True)  # noqa: E731
+    distance = jnp.mean((centre(adapted) - centre(teacher_bev / t)) ** 2, -1)
+    feature = jnp.sum(jnp.where(occupied, distance, 0.0)) / max(occupied.sum(), 1)
+    return {"voxel_kl": voxel_kl, "bev_kl": bev_kl, "channel_wise": channel_wise, "bev_feature": feature}
+
+
+def random_student(seed=1, batch=1):
+    r = np.random.default_rng(seed)
+    logits = r.normal(0, 1.5, (batch, *GRID.shape, NUM_CLASSES)).astype(np.float32)
+    logits[..., FREE] += 2
+    adapted = r.normal(0, 1, (batch, *GRID.shape[:2], NUM_CLASSES)).astype(np.float32)
+    return jnp.asarray(logits), jnp.asarray(adapted)
+
+
+def some_valid():
+    valid = np.random.default_rng(5).random(GRID.shape) < 0.7
+    valid[0, 0] = False  # a column that nothing is known of
+    return valid
+
+
+@pytest.mark.parametrize(
+    ("temperature", "free_share", "masked"), [(1.0, 1.0, False), (2.0, 0.3, False), (2.0, 0.1, True), (4.0, 1.0, True)]
+)
+def test_sparse_terms_equal_dense_ones_in_value_and_gradient(temperature, free_share, masked):
+    config = dataclasses.replace(ALL, temperature=temperature, free_share=free_share)
+    teacher = make_teacher(valid=some_valid() if masked else None)
+    logits, adapted = random_student()
+
+    names = ("voxel_kl", "bev_kl", "channel_wise", "bev_feature")
+
+    @jax.jit
+    def ours(logits, adapted):
+        terms = distillation_terms(predictions(logits), batched(teacher), adapted, config, GRID)
+        return jnp.stack([terms[name] for name in names])
+
+    def dense(logits, adapted):
+        terms = reference_terms(logits[0], teacher, adapted[0], config)
+        return jnp.stack([terms[name] for name in names])
+
+    wanted = np.asarray(dense(logits, adapted))
+    assert wanted.min() > 1e-3
+    np.testing.assert_allclose(ours(logits, adapted), wanted, rtol=2e-4)
+    found_grad = jax.jacrev(ours, argnums=(0, 1))(logits, adapted)
+    wanted_grad = jax.jacrev(dense, argnums=(0, 1))(logits, adapted)
+    for found, wanted in zip(found_grad, wanted_grad, strict=True):
+        for name, a, b in zip(names, found, wanted, strict=True):
+            scale = float(jnp.abs(b).max()) + 1e-12
+            np.testing.assert_allclose(a / scale, b / scale, atol=5e-4, err_msg=name)
+
+
+def test_batch_is_the_mean_of_its_samples():
+    teachers = [make_teacher(seed) for seed in (0, 1)]
+    logits, adapted = random_student(batch=2)
+    both = terms_of(logits, batched(*teachers), adapted, ALL)
+    single = [terms_of(logits[i : i + 1], batched(teachers[i]), adapted[i : i + 1], ALL) for i in range(2)]
+    for name, value in both.items():
+        np.testing.assert_allclose(value, (single[0][name] + single[1][name]) / 2, rtol=1e-5)
+
+
+def test_a_student_equal_to_the_teacher_has_no_loss_and_no_gradient():
+    teacher = make_teacher()
+    logits = jnp.asarray(dense_log_probs(teacher, GRID.shape))[None] + 3.0  # an offset per voxel changes nothing
+    config = dataclasses.replace(ALL, bev_feature=0.0)
+
+    def total(logits):
+        return sum(terms_of(logits, batched(teacher), None, config).values())
+
+    value, grad = jax.value_and_grad(total)(logits)
+    assert abs(float(value)) < 1e-4
+    assert float(jnp.abs(grad).max()) < 1e-5
+
+
+def test_two_voxels_by_hand():
+    grid = VoxelGrid("lidar", (0.0, 0.0, 0.0), 1.0, (2, 1, 1))
+    rows = np.full((1, NUM_CLASSES), 1e-9, np.float32)
+    rows[0, 4] = 1.0  # voxel 0 is a car, voxel 1 free, both with near certainty
+    free, levels = encode_rows(rows)
+    background = np.zeros(NUM_CLASSES, np.float32)
+    background[FREE] = 1
+    teacher = TeacherTargets(
+        np.array([0], np.int32), free, levels, floored_log_probs(background), None, None, None, None
+    )
+    teacher = batched(teacher)
+    logits = jnp.zeros((1, 2, 1, 1, NUM_CLASSES))
+    config = DistillConfig(voxel_kl=1.0, temperature=1.0, free_share=0.25)
+    value = terms_of(logits, teacher, None, config, grid)["voxel_kl"]
+    # Each voxel's KL to the uniform student is log 18, whatever the weights.
+    np.testing.assert_allclose(value, np.log(18), rtol=2e-3)
+    only_free_wrong = logits.at[0, 0, 0, 0, 4].set(50.0)
+    value = terms_of(only_free_wrong, teacher, None, config, grid)["voxel_kl"]
+    np.testing.assert_allclose(value, 0.25 * np.log(18), rtol=1e-2)
+
+
+def test_nothing_valid_or_nothing_occupied_gives_zero_with_finite_gradients():
+    logits, adapted = random_student()
+    nothing_valid = make_teacher(valid=np.zeros(GRID.shape, bool))
+    nothing_occupied = make_teacher(active=0)
+
+    def total(logits, adapted, teacher):
+        return sum(terms_of(logits, batched(teacher), adapted, ALL).values())
+
+    value, grads = jax.value_and_grad(total, argnums=(0, 1))(logits, adapted, nothing_valid)
+    assert float(value) == 0
+    assert all(float(jnp.abs(g).max()) == 0 for g in grads)
+    terms = terms_of(logits, batched(nothing_occupied), adapted, ALL)
+    assert float(terms["bev_feature"]) == 0
+    _, grads = jax.value_and_grad(total, argnums=(0, 1))(logits, adapted, nothing_occupied)
+    assert all(bool(jnp.isfinite(g).all()) for g in grads)
+
+
+def test_extreme_student_logits_stay_finite():
+    teacher = make_teacher()
+    logits = jnp.zeros((1, *GRID.shape, NUM_CLASSES)).at[..., FREE].set(200.0)
+
+    def total(logits):
+        config = dataclasses.replace(ALL, bev_feature=0.0)
+        return sum(terms_of(logits, batched(teacher), None, config).values())
+
+    for x in (logits, -logits, logits.at[..., 3].set(200.0)):
+        value, grad = jax.value_and_grad(total)(x)
+        assert bool(jnp.isfinite(value)) and bool(jnp.isfinite(grad).all())
+
+
+def test_voxels_outside_validity_do_not_count():
+    valid = some_valid()
+    teacher = make_teacher(valid=valid)
+    logits, adapted = random_student()
+    disturbed = logits + 10 * jnp.asarray(~valid)[None, ..., None] * jnp.arange(NUM_CLASSES)
+    a = terms_of(logits, batched(teacher), adapted, ALL)
+    b = terms_of(disturbed, batched(teacher), adapted, ALL)
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-6, err_msg=name)
+
+
+def test_defect_1_bev_targets_are_distributions_of_the_teacher_not_uniform_labels():
+    logits, _ = random_student()
+    config = DistillConfig(bev_kl=1.0)
+    values = [float(terms_of(logits, batched(make_teacher(s)), None, config)["bev_kl"]) for s in (0, 1)]
+    assert abs(values[0] - values[1]) > 1e-3 * values[0]
+    # A uniform student is the optimum of a uniform-label loss; here it has a gradient.
+    uniform = jnp.zeros_like(logits)
+    grad = jax.grad(lambda x: terms_of(x, batched(make_teacher()), None, config)["bev_kl"])(uniform)
+    assert float(jnp.abs(grad).max()) > 1e-3
+
+
+def test_defect_2_sums_over_classes_and_softens_both_sides():
+    teacher = make_teacher()
+    dense = jnp.asarray(dense_log_probs(teacher, GRID.shape))[None]
+    at_4 = DistillConfig(voxel_kl=1.0, temperature=4.0)
+    # Student = teacher is the optimum at every temperature only if both are softened.
+    grad = jax.grad(lambda x: terms_of(x, batched(teacher), None, at_4)["voxel_kl"])(dense)
+    assert float(jnp.abs(grad).max()) < 1e-5
+    # With T² the gradient keeps its size as T grows.
+    logits, _ = random_student()
+    norms = []
+    for temperature in (4.0, 8.0):
+        config = DistillConfig(voxel_kl=1.0, temperature=temperature)
+        grad = jax.grad(lambda x, config=config: terms_of(x, batched(teacher), None, config)["voxel_kl"])(logits)
+        norms.append(float(jnp.linalg.norm(grad)))
+    assert 0.5 < norms[0] / norms[1] < 2
+
+
+def test_defect_7_one_occupied_voxel_makes_a_student_column_occupied():
+    grid = VoxelGrid("lidar", (0.0, 0.0, 0.0), 1.0, (1, 1, 4))
+    logits = jnp.zeros((1, 1, 1, 4, NUM_CLASSES)).at[..., FREE].set(12.0)
+    occupied = logits.at[0, 0, 0, 1, 4].set(24.0)  # a car under three free voxels: a max over z would say free
+    rows = np.full((1, NUM_CLASSES), 1e-9, np.float32)
+    rows[0, 4] = 1
+    free, levels = encode_rows(rows)
+    teacher = batched(
+        TeacherTargets(
+            np.array([1], np.int32), free, levels, floored_log_probs(np.eye(NUM_CLASSES)[FREE]), None, None, None, None
+        )
+    )
+    config = DistillConfig(bev_kl=1.0, temperature=1.0)
+    value = terms_of(occupied, teacher, None, config, grid)["bev_kl"]
+    assert float(value) < 0.02
+
+
+def test_a_shifted_teacher_fits_worse():
+    teacher = make_teacher(sharpness=4.0)
+    dense = dense_log_probs(teacher, GRID.shape)
+    config = dataclasses.replace(ALL, bev_feature=0.0)
+    for axis in range(3):
+        shifted = jnp.asarray(np.roll(dense, 1, axis))[None]
+        terms = terms_of(shifted, batched(teacher), None, config)
+        assert float(terms["voxel_kl"]) > 0.5
+        if axis < 2:
+            assert float(terms["bev_kl"]) > 0.05
+
+
+def test_a_map_of_its_own_takes_the_place_of_the_column_rule():
+    r = np.random.default_rng(3)
+    probs = r.dirichlet(np.full(NUM_CLASSES, 0.3), GRID.shape[:2]).astype(np.float32)
+    free, levels = encode_rows(probs.reshape(-1, NUM_CLASSES))
+    free, levels = free.reshape(GRID.shape[:2]), levels.reshape(*GRID.shape[:2], -1)
+    cells = np.ones(GRID.shape[:2], bool)
+    cells[0] = False
+    teacher = TeacherTargets(None, None, None, None, None, free, levels, np.packbits(cells.reshape(-1)))
+    logits, adapted = random_student()
+    config = DistillConfig(bev_kl=1.0, bev_feature=1.0)
+    terms = terms_of(logits, batched(teacher), adapted, config)
+    target = decode_rows(free, levels, NUM_CLASSES)
+    soft = softened(target, config.temperature)
+    everywhere = np.ones(GRID.shape, bool)
+    student = softened(reference_column(jax.nn.log_softmax(logits[0]), everywhere), config.temperature)
+    weights = reference_weights(soft, cells, config.free_share)
+    np.testing.assert_allclose(terms["bev_kl"], 4 * jnp.sum(weights * kl(soft, student)), rtol=1e-4)
+    with pytest.raises(ValueError, match="voxel_kl, channel_wise need voxels"):
+        terms_of(logits, batched(teacher), adapted, ALL)
+
+
+def test_weight_zero_leaves_a_term_out_and_missing_inputs_are_named():
+    logits, adapted = random_student()
+    teacher = batched(make_teacher())
+    assert terms_of(logits, None, None, DistillConfig()) == {}
+    terms = terms_of(logits, teacher, None, DistillConfig(channel_wise=1.0))
+    assert set(terms) == {"channel_wise"}
+    with pytest.raises(ValueError, match="data.teacher_dir"):
+        terms_of(logits, None, None, DistillConfig(voxel_kl=1.0))
+    with pytest.raises(ValueError, match="BevAdapter"):
+        terms_of(logits, teacher, None, DistillConfig(bev_feature=1.0))
+    with pytest.raises(ValueError, match="model's own grid"):
+        terms_of(logits[:, :3], teacher, None, DistillConfig(voxel_kl=1.0))
+
+
+def test_device_and_host_expand_the_same_codes_to_the_same_rows():
+    r = np.random.default_rng(0)
+    free = r.integers(0, 256, 500).astype(np.uint8)
+    levels = r.integers(0, 256, (500, NUM_CLASSES // 2)).astype(np.uint8)
+    np.testing.assert_allclose(
+        expand_rows(jnp.asarray(free), jnp.asarray(levels), NUM_CLASSES),
+        decode_rows(free, levels, NUM_CLASSES),
+        atol=2e-5,
+    )
+
+
+def test_adapter_maps_features_to_classes():
+    adapter = BevAdapter(7, rngs=nnx.Rngs(0))
+    features = jnp.ones((2, 3, 4, 7), jnp.bfloat16)
+    out = adapter(features)
+    assert out.shape == (2, 3, 4, NUM_CLASSES) and out.dtype == jnp.float32
