@@ -184,8 +184,6 @@ class TrainConfig:
     checkpoint_every: int = 500
     keep_checkpoints: int = 3
     eval_every: int = 0  # steps between validations; 0 = at every epoch's end
-    # Steps between measurements of the gradient-norm ratio of distillation to supervision; 0 = never.
-    gradient_ratio_every: int = 100
 
 
 @dataclass

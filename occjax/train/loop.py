@@ -20,7 +20,7 @@ from occjax.train.mesh import check_batch_size, make_mesh, replicated
 from occjax.train.metrics_log import MetricsLog
 from occjax.train.progress import Progress
 from occjax.train.state import initial_state, make_program
-from occjax.train.step import make_gradient_norms, make_train_step
+from occjax.train.step import make_train_step
 from occjax.workdir import claim
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,6 @@ class _Run:
         else:
             self.state = initial_state(config, init, replicated(mesh))
         self.train_step = make_train_step(config, self.program, mesh, class_counts)
-        self.gradient_norms = make_gradient_norms(config, self.program, mesh, class_counts)
         self.metrics_log = MetricsLog(workdir, self.step)
         self.progress = Progress(self.total_steps, config.data.batch_size)
         self.feed = DeviceFeed(loader, mesh)
@@ -110,8 +109,6 @@ class _Run:
         position = None
         while self.step < self.total_steps and not stop_requested():
             fed = self.progress.next_item(self.feed)
-            if config.gradient_ratio_every and self.step % config.gradient_ratio_every == 0:
-                self._log_gradient_ratio(fed)
             self.state, metrics = self.train_step(self.state, fed.batch)
             self.step += 1
             position = fed.position
@@ -133,25 +130,13 @@ class _Run:
             return None
         return self._validate(position)
 
-    def _log_gradient_ratio(self, fed: Fed) -> None:
-        if not self.config.loss.distill.is_on:
-            return
-        norms = {k: float(v) for k, v in self.gradient_norms(self.state, fed.batch).items()}
-        self.metrics_log.write(self.step + 1, "gradient_norm", norms)
-        log.info(
-            "gradient norm before step %d: supervision %.3g, distillation %.3g, ratio %.3g",
-            self.step + 1,
-            norms["supervision"],
-            norms["distillation"],
-            norms["ratio"],
-        )
-        self.progress.reset()
-
     def _report(self, metrics: dict) -> None:
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
         speed = self.progress.measure()
         self.metrics_log.write(self.step, "train", values | speed)
-        shown = {name: values[name] for name in ("loss", "supervision", "distillation") if name in values}
+        shown = {
+            name: values[name] for name in ("loss", "supervision", "distillation", "gradient_ratio") if name in values
+        }
         log.info("%s", self.progress.line(self.step, shown, speed))
         self.progress.reset()
 

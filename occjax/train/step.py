@@ -19,8 +19,8 @@ from occjax.train.state import Program, TrainState, update_ema
 from occjax.types import Batch
 
 
-def make_loss_fn(config: Config, program: Program, class_counts: np.ndarray) -> Callable:
-    """The objective of one micro-batch.
+def make_gradients(config: Config, program: Program, class_counts: np.ndarray) -> Callable:
+    """The objective of one micro-batch and its gradients.
 
     Args:
       config: the run's configuration.
@@ -28,26 +28,40 @@ def make_loss_fn(config: Config, program: Program, class_counts: np.ndarray) -> 
       class_counts: [K] voxels per class, for the class weights of the cross-entropy.
 
     Returns:
-      `loss_fn(params, batch_stats, batch, key) -> ((supervision, distillation), (terms, batch_stats))`: the two
-      weighted sums, every named term before its weight, and the updated running statistics.
+      `gradients(params, batch_stats, batch, key) -> (grads, terms, batch_stats)`: gradients of the total loss, every
+      term before its weight beside `loss`, `supervision` and `distillation` (the weighted sums), and the updated
+      running statistics. With a teacher, `gradient_ratio` is the norm of the distillation's gradient over that of the
+      supervision, both at the student's outputs (voxel logits, depth logits, BEV features): near 0, distillation
+      would be silently off.
     """
     grid = config.grid.build()
 
-    def loss_fn(params: dict, batch_stats: dict, batch: Batch, key: jax.Array):
+    def forward(params: dict, batch_stats: dict, batch: Batch, key: jax.Array):
         photometric_key, dropout_key = jax.random.split(key)
         images = batch.images
         if config.augment.photometric:
             samples = jnp.arange(images.shape[0])
             images = distort_colors(images, jax.vmap(lambda i: jax.random.fold_in(photometric_key, i))(samples))
-        images = normalize_images(images)
         predictions, batch_stats = apply_student(
-            program.student, params["student"], batch_stats, images, batch.rig, train=True, dropout_key=dropout_key
+            program.student,
+            params["student"],
+            batch_stats,
+            normalize_images(images),
+            batch.rig,
+            train=True,
+            dropout_key=dropout_key,
         )
+        adapter_output = None
+        if config.loss.distill.bev_feature:
+            adapter_output = nnx.merge(program.adapter, params["adapter"])(predictions.bev_features)
+        return (predictions, adapter_output), batch_stats
+
+    def losses(outputs, batch: Batch):
+        predictions, adapter_output = outputs
         distill = {}
         if config.loss.distill.is_on:
-            adapter_output = nnx.merge(program.adapter, params["adapter"])(predictions.bev_features)
             distill = distillation_terms(predictions, batch.teacher, adapter_output, config.loss.distill, grid)
-        losses = total_loss(
+        values = total_loss(
             predictions,
             batch,
             config=config.loss,
@@ -57,39 +71,49 @@ def make_loss_fn(config: Config, program: Program, class_counts: np.ndarray) -> 
             class_counts=class_counts,
         )
         terms = {
-            "supervision": losses.supervision,
-            "distillation": losses.distillation,
-            **losses.terms,
+            "loss": values.total,
+            "supervision": values.supervision,
+            "distillation": values.distillation,
+            **values.terms,
             "bev_coverage": predictions.bev_coverage.mean(),
         }
-        return (losses.supervision, losses.distillation), (terms, batch_stats)
+        return (values.supervision, values.distillation), terms
 
-    return loss_fn
+    def gradients(params: dict, batch_stats: dict, batch: Batch, key: jax.Array):
+        outputs, forward_pullback, batch_stats = jax.vjp(
+            lambda params: forward(params, batch_stats, batch, key), params, has_aux=True
+        )
+        sums, losses_pullback, terms = jax.vjp(lambda outputs: losses(outputs, batch), outputs, has_aux=True)
+        # Two pullbacks through the losses, which share no arithmetic to speak of, and one through the network.
+        one, zero = jnp.ones_like(sums[0]), jnp.zeros_like(sums[1])
+        (of_supervision,) = losses_pullback((one, zero))
+        if config.loss.distill.is_on:
+            (of_distillation,) = losses_pullback((zero, one))
+            terms["gradient_ratio"] = optax.global_norm(of_distillation) / (optax.global_norm(of_supervision) + 1e-12)
+            of_outputs = jax.tree.map(jnp.add, of_supervision, of_distillation)
+        else:
+            of_outputs = of_supervision
+        (grads,) = forward_pullback(of_outputs)
+        return grads, terms, batch_stats
+
+    return gradients
 
 
 def make_train_step(config: Config, program: Program, mesh: Mesh, class_counts: np.ndarray) -> Callable:
     """Compiled `step(state, batch) -> (state, metrics)`; the state that goes in is donated.
 
-    `metrics` are float32 scalars: every loss term, `loss`, `grad_norm` and `is_finite`. Randomness comes from the
-    seed and the step number alone, so a resumed run draws what the uninterrupted one would.
+    `metrics` are scalars: the terms of `make_gradients`, `grad_norm` and `is_finite`. Randomness comes from the seed
+    and the step number alone, so a resumed run draws what the uninterrupted one would.
     """
-    loss_fn = make_loss_fn(config, program, class_counts)
+    gradients = make_gradients(config, program, class_counts)
     micro_batches = config.train.accumulate_steps
-
-    def micro_step(params, batch_stats, batch, key):
-        def summed(params):
-            (supervision, distillation), aux = loss_fn(params, batch_stats, batch, key)
-            return supervision + distillation, aux
-
-        (loss, (terms, batch_stats)), grads = jax.value_and_grad(summed, has_aux=True)(params)
-        return grads, {"loss": loss, **terms}, batch_stats
 
     def step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(jax.random.key(config.train.seed), state.step)
         if micro_batches == 1:
-            grads, terms, batch_stats = micro_step(state.params, state.batch_stats, batch, key)
+            grads, terms, batch_stats = gradients(state.params, state.batch_stats, batch, key)
         else:
-            grads, terms, batch_stats = _accumulate(micro_step, micro_batches, state, batch, key)
+            grads, terms, batch_stats = _accumulate(gradients, micro_batches, state, batch, key)
         updates, opt_state = program.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = update_ema(state.ema, params["student"], batch_stats, state.step, config.train.ema_decay)
@@ -102,7 +126,7 @@ def make_train_step(config: Config, program: Program, mesh: Mesh, class_counts: 
     return jax.jit(step, donate_argnums=0, out_shardings=(whole, whole))
 
 
-def _accumulate(micro_step: Callable, count: int, state: TrainState, batch: Batch, key: jax.Array):
+def _accumulate(gradients: Callable, count: int, state: TrainState, batch: Batch, key: jax.Array):
     """Mean gradients and terms over `count` micro-batches, one after the other; statistics run through all."""
 
     def split(x):
@@ -112,40 +136,15 @@ def _accumulate(micro_step: Callable, count: int, state: TrainState, batch: Batc
     def body(carry, inputs):
         batch_stats, total = carry
         micro_batch, index = inputs
-        grads, terms, batch_stats = micro_step(state.params, batch_stats, micro_batch, jax.random.fold_in(key, index))
+        grads, terms, batch_stats = gradients(state.params, batch_stats, micro_batch, jax.random.fold_in(key, index))
         total = jax.tree.map(lambda a, b: a + b / count, total, (grads, terms))
         return (batch_stats, total), None
 
     micro_batches = jax.tree.map(split, batch)
     first = jax.tree.map(lambda x: x[0], micro_batches)
-    shapes = jax.eval_shape(micro_step, state.params, state.batch_stats, first, key)[:2]
+    shapes = jax.eval_shape(gradients, state.params, state.batch_stats, first, key)[:2]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     (batch_stats, (grads, terms)), _ = jax.lax.scan(
         body, (state.batch_stats, zeros), (micro_batches, jnp.arange(count))
     )
     return grads, terms, batch_stats
-
-
-def make_gradient_norms(config: Config, program: Program, mesh: Mesh, class_counts: np.ndarray) -> Callable:
-    """Compiled `norms(state, batch) -> {"supervision", "distillation", "ratio"}`: global gradient norms of the two
-    weighted sums over the student's parameters. One forward pass, two backward passes; the state is left alone."""
-    loss_fn = make_loss_fn(config, program, class_counts)
-
-    def norms(state: TrainState, batch: Batch):
-        key = jax.random.fold_in(jax.random.key(config.train.seed), state.step)
-
-        def of_student(student_params):
-            params = {**state.params, "student": student_params}
-            return loss_fn(params, state.batch_stats, batch, key)[0]
-
-        (supervision, distillation), pullback = jax.vjp(of_student, state.params["student"])
-        one, zero = jnp.ones_like(supervision), jnp.zeros_like(distillation)
-        supervision_norm = optax.global_norm(pullback((one, zero)))
-        distillation_norm = optax.global_norm(pullback((zero, one)))
-        return {
-            "supervision": supervision_norm,
-            "distillation": distillation_norm,
-            "ratio": distillation_norm / jnp.maximum(supervision_norm, 1e-12),
-        }
-
-    return jax.jit(norms, out_shardings=replicated(mesh))
