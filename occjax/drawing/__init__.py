@@ -1,0 +1,1 @@
+"""Pictures without a display: numpy, OpenCV and Pillow only."""

@@ -1,0 +1,122 @@
+"""One page per sample: cameras, truth, prediction, teacher, errors and legend."""
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from occjax.classes import CLASS_COLORS, CLASS_NAMES, FREE, IGNORE
+from occjax.drawing.cubes import render_voxels
+from occjax.drawing.style import FREE_COLOR, UNKNOWN_COLOR, page, write
+from occjax.drawing.top_view import ERROR_COLORS, error_view, top_view
+from occjax.grid import VoxelGrid
+
+_GAP = 16
+_WIDTH = 1864  # three maps of 200 cells at three pixels a cell, or four at two
+_CAPTION = 24
+# Where people expect the six nuScenes cameras: front row, rear row.
+_CAMERA_ORDER = (
+    "CAM_FRONT_LEFT",
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_BACK_LEFT",
+    "CAM_BACK",
+    "CAM_BACK_RIGHT",
+)
+
+
+def draw_sample(
+    images: np.ndarray,
+    camera_names: tuple[str, ...],
+    truth: np.ndarray | None,
+    prediction: np.ndarray,
+    teacher: np.ndarray | None,
+    grid: VoxelGrid,
+    *,
+    title: str = "",
+    counted: np.ndarray | None = None,
+) -> np.ndarray:
+    """A page with the camera images, top views, error map, 3D views and a legend; forward is up in every map.
+
+    Args:
+      images: uint8 RGB [N, H, W, 3], any number; a missing camera is black.
+      camera_names: channel of each image.
+      truth: uint8 [X, Y, Z] classes, 255 unknown; None = no truth and no error map.
+      prediction: uint8 [X, Y, Z] classes.
+      teacher: uint8 [X, Y, Z] classes, or None.
+      grid: that truth, prediction and teacher lie on.
+      title: first line of the page.
+      counted: bool [X, Y, Z] voxels that the error map looks at; None = those whose truth is known.
+
+    Returns:
+      uint8 RGB [rows, columns, 3].
+    """
+    maps = [("truth", truth), ("prediction", prediction), ("teacher", teacher)]
+    count = sum(voxels is not None for _, voxels in maps) + (truth is not None)
+    room = (_WIDTH - (count + 1) * _GAP) // count
+    scale = min(max(1, room // max(grid.shape[:2])), 600 // max(grid.shape[:2]) or 1)
+    panels = [(name, _fit(top_view(voxels, grid, scale=scale), room)) for name, voxels in maps if voxels is not None]
+    views = [(f"{name}, from behind and above", voxels) for name, voxels in maps[:2] if voxels is not None]
+    if truth is not None:
+        counted = truth != IGNORE if counted is None else counted
+        errors = error_view(truth, prediction, counted, grid, scale=scale)
+        panels.append(("errors of the prediction", _fit(errors, room)))
+    view_width = (_WIDTH - (len(views) + 1) * _GAP) // len(views)
+    view_height = min(view_width * 9 // 16, 480)
+    rows = [
+        *_camera_rows(images, camera_names),
+        panels,
+        [(name, render_voxels(voxels, grid, width=view_width, height=view_height)) for name, voxels in views],
+    ]
+    heights = [max(picture.shape[0] for _, picture in row) + _CAPTION + _GAP // 2 for row in rows]
+    sheet = page(_WIDTH, 52 + sum(heights) + 84)
+    draw = ImageDraw.Draw(sheet)
+    write(draw, (_GAP, 8), title or "sample", size=20)
+    write(draw, (_GAP, 32), f"grid: {grid}".replace("×", "x"), size=13)
+    top = 56
+    for row, height in zip(rows, heights, strict=True):
+        for i, (caption, picture) in enumerate(row):
+            left = _GAP + i * (_WIDTH - _GAP) // len(row)
+            write(draw, (left, top), caption, size=15)
+            sheet.paste(Image.fromarray(picture), (left, top + _CAPTION - 2))
+        top += height
+    _legend(draw, top, with_errors=truth is not None)
+    return np.asarray(sheet)
+
+
+def _camera_rows(images: np.ndarray, names: tuple[str, ...]) -> list[list[tuple[str, np.ndarray]]]:
+    columns = min(3, len(names)) or 1
+    width = (_WIDTH - (columns + 1) * _GAP) // columns
+    width = min(width, 720)
+    order = list(range(len(names)))
+    if set(names) == set(_CAMERA_ORDER):
+        order = [names.index(name) for name in _CAMERA_ORDER]
+    cells = []
+    for i in order:
+        height, full_width = images[i].shape[:2]
+        # 16:9, as recorded, whatever the network's input was squeezed to.
+        size = (width, width * 9 // 16)
+        shrink = cv2.INTER_AREA if full_width > width else cv2.INTER_LINEAR
+        cells.append((names[i], cv2.resize(images[i], size, interpolation=shrink)))
+    return [cells[i : i + columns] for i in range(0, len(cells), columns)]
+
+
+def _fit(view: np.ndarray, room: int) -> np.ndarray:
+    """The map shrunk to at most `room` pixels."""
+    factor = room / max(view.shape[:2])
+    return view if factor >= 1 else cv2.resize(view, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def _legend(draw: ImageDraw.ImageDraw, top: int, *, with_errors: bool) -> None:
+    entries = [(CLASS_NAMES[c], tuple(CLASS_COLORS[c].tolist())) for c in range(FREE)]
+    entries += [("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR)]
+    if with_errors:
+        entries += [(f"error map: {name}", color) for name, color in ERROR_COLORS.items()]
+    left, row = _GAP, 0
+    for name, color in entries:
+        width = 26 + int(draw.textlength(name, font_size=14)) + 18
+        if left + width > _WIDTH - _GAP:
+            left, row = _GAP, row + 1
+        box = (left, top + 26 * row, left + 18, top + 26 * row + 18)
+        draw.rectangle(box, fill=color, outline=(90, 90, 90))
+        write(draw, (left + 24, top + 26 * row), name, size=14)
+        left += width

@@ -1,0 +1,61 @@
+"""What all pictures share: colours, text, and how a grid is turned so that forward is up."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from occjax.classes import CLASS_COLORS, FREE, IGNORE
+from occjax.grid import VoxelGrid
+
+# Free space is drawn dark: the usual white hides man-made surfaces, which are nearly white themselves.
+FREE_COLOR = (38, 40, 46)
+UNKNOWN_COLOR = (70, 72, 80)
+PAGE_COLOR = (250, 250, 248)
+TEXT_COLOR = (30, 32, 38)
+
+# Class to RGB [256, 3]; values that are no class look unknown.
+COLOR_TABLE = np.tile(np.array(UNKNOWN_COLOR, np.uint8), (IGNORE + 1, 1))
+COLOR_TABLE[:FREE] = CLASS_COLORS[:FREE]
+COLOR_TABLE[FREE] = FREE_COLOR
+
+# Length, width and height of the recording car, and its rear, right side and floor relative to the frame's origin.
+_CAR_SIZE_M = (4.1, 1.7, 1.6)
+_CAR_REAR_M = {"ego": -1.0, "lidar": -1.94}
+_CAR_FLOOR_M = {"ego": 0.0, "lidar": -1.84}
+
+
+def forward_up(values: np.ndarray, frame: str) -> np.ndarray:
+    """A map [X, Y, ...] as an image [rows, columns, ...] with forward up and right to the right."""
+    if frame == "lidar":  # x right, y forward
+        return np.swapaxes(values, 0, 1)[::-1]
+    return values[::-1, ::-1]  # x forward, y left
+
+
+def grid_from_car(frame: str) -> np.ndarray:
+    """[3, 3] from (forward, left, up) to the frame's axes."""
+    if frame == "lidar":
+        return np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    return np.eye(3)
+
+
+def car_box_m(frame: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corner of the recording car as (forward, left, up), metres from the frame's origin."""
+    length, width, height = _CAR_SIZE_M
+    rear, floor = _CAR_REAR_M[frame], _CAR_FLOOR_M[frame]
+    return np.array([rear, -width / 2, floor]), np.array([rear + length, width / 2, floor + height])
+
+
+def pixel_from_forward_left(grid: VoxelGrid, forward_m: float, left_m: float, scale: int) -> tuple[float, float]:
+    """Pixel (column, row) in `forward_up` of a point of the car's plane, `scale` pixels a voxel."""
+    x, y, _ = grid_from_car(grid.frame) @ (forward_m, left_m, 0.0)
+    across = (x - grid.lower_m[0]) if grid.frame == "lidar" else (grid.upper_m[1] - y)
+    down = (grid.upper_m[1] - y) if grid.frame == "lidar" else (grid.upper_m[0] - x)
+    return across / grid.voxel_size_m * scale, down / grid.voxel_size_m * scale
+
+
+def write(draw: ImageDraw.ImageDraw, position: tuple, text: str, *, size: int, color=TEXT_COLOR) -> None:
+    """Text with its upper left corner at `position`."""
+    draw.text(position, text, fill=tuple(color), font=ImageFont.load_default(size))
+
+
+def page(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), PAGE_COLOR)

@@ -1,0 +1,88 @@
+"""The street from above: the highest occupied voxel of each column, shaded by height, forward up."""
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from occjax.classes import FREE, IGNORE
+from occjax.drawing.style import COLOR_TABLE, FREE_COLOR, UNKNOWN_COLOR, car_box_m, forward_up, pixel_from_forward_left
+from occjax.drawing.style import write as write_text
+from occjax.grid import VoxelGrid
+from occjax.metrics.bev import highest_occupied
+
+ERROR_COLORS = {
+    "right": (104, 128, 112),
+    "wrong class": (255, 170, 0),
+    "missed": (235, 60, 60),
+    "invented": (70, 140, 255),
+}
+_MARK_COLOR = (255, 255, 255)
+
+
+def top_view(semantics: np.ndarray, grid: VoxelGrid, *, scale: int = 2) -> np.ndarray:
+    """uint8 RGB [rows, columns, 3] of uint8 [X, Y, Z] classes, `scale` pixels a voxel; 255 is unknown."""
+    classes, height = highest_occupied(semantics)
+    # A column of which nothing is known is no free column.
+    classes = np.where((height < 0) & np.all(semantics == IGNORE, axis=-1), np.uint8(IGNORE), classes)
+    shade = _relief(height, semantics.shape[-1])
+    color = COLOR_TABLE[classes] * np.where(height[..., None] >= 0, shade[..., None], 1.0)
+    return _finish(color.clip(0, 255).astype(np.uint8), grid, scale)
+
+
+def error_view(
+    truth: np.ndarray, prediction: np.ndarray, counted: np.ndarray, grid: VoxelGrid, *, scale: int = 2
+) -> np.ndarray:
+    """Where the two top views differ, and how; colours in `ERROR_COLORS`.
+
+    Args:
+      truth: uint8 [X, Y, Z] classes.
+      prediction: uint8 [X, Y, Z] classes.
+      counted: bool [X, Y, Z]; other voxels count as free in both, columns without any are drawn as unknown.
+      grid: of all three.
+      scale: pixels a voxel.
+    """
+    actual, predicted = (
+        highest_occupied(np.where(counted, voxels, np.uint8(FREE)))[0] for voxels in (truth, prediction)
+    )
+    kinds = {
+        "right": actual == predicted,
+        "wrong class": actual != predicted,
+        "missed": predicted == FREE,
+        "invented": actual == FREE,
+    }
+    color = np.zeros((*actual.shape, 3), np.uint8)
+    for kind, where in kinds.items():
+        color[where] = ERROR_COLORS[kind]
+    color[(actual == FREE) & (predicted == FREE)] = FREE_COLOR
+    color[~counted.any(-1)] = UNKNOWN_COLOR
+    return _finish(color, grid, scale)
+
+
+def _relief(height: np.ndarray, levels: int) -> np.ndarray:
+    """Brightness [X, Y]: higher is lighter, and slopes catch a light from one corner."""
+    level = np.maximum(height, 0).astype(np.float32)
+    padded = np.pad(level, 1, mode="edge")
+    slope = padded[2:, 1:-1] - padded[:-2, 1:-1] + padded[1:-1, 2:] - padded[1:-1, :-2]
+    return 0.78 + 0.22 * level / max(levels - 1, 1) - 0.04 * np.clip(slope, -5, 5)
+
+
+def _finish(color: np.ndarray, grid: VoxelGrid, scale: int) -> np.ndarray:
+    """Turns the map forward up, enlarges it, and marks the car, the direction and 10 m."""
+    image = forward_up(color, grid.frame)
+    picture = Image.fromarray(np.ascontiguousarray(image.repeat(scale, axis=0).repeat(scale, axis=1)))
+    draw = ImageDraw.Draw(picture)
+    (rear, right, _), (front, left, _) = car_box_m(grid.frame)
+    nose = (front + rear) / 2 + (front - rear) / 4
+    outline = [(rear, right), (nose, right), (front, 0.0), (nose, left), (rear, left)]
+    draw.polygon(
+        [pixel_from_forward_left(grid, f, side, scale) for f, side in outline], fill=_MARK_COLOR, outline=(0, 0, 0)
+    )
+    small = max(9, min(13, picture.width // 30))
+    ten_m = 10 / grid.voxel_size_m * scale
+    if picture.width > 2 * ten_m + 60:
+        bottom = picture.height - 10
+        draw.line([(10, bottom), (10 + ten_m, bottom)], fill=_MARK_COLOR, width=2)
+        write_text(draw, (10, bottom - small - 6), "10 m", size=small, color=_MARK_COLOR)
+        draw.line([(14, 28), (14, 8)], fill=_MARK_COLOR, width=2)
+        draw.polygon([(9, 14), (19, 14), (14, 5)], fill=_MARK_COLOR)
+        write_text(draw, (24, 9), "forward", size=small, color=_MARK_COLOR)
+    return np.asarray(picture)

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+
+from occjax.classes import CLASS_COLORS, FREE, IGNORE
+from occjax.drawing.cubes import render_voxels
+from occjax.drawing.sheet import draw_sample
+from occjax.drawing.style import FREE_COLOR, UNKNOWN_COLOR
+from occjax.drawing.top_view import ERROR_COLORS, error_view, top_view
+from occjax.grid import VoxelGrid
+
+CAR, ROAD, PEDESTRIAN = 4, 11, 7
+# The floor of the two frames differs by the height of the LiDAR.
+EGO = VoxelGrid("ego", (-20.0, -20.0, -1.0), 0.5, (80, 80, 8))
+LIDAR = VoxelGrid("lidar", (-20.0, -20.0, -2.84), 0.5, (80, 80, 8))
+
+
+def scene(forward_m, left_m, frame, background=FREE):
+    """A red block of 2 m, centred `forward_m` ahead and `left_m` to the left, 0 to 2 m above the floor."""
+    ego = np.full(EGO.shape, background, np.uint8)
+    i, j = (int((v + 20) / 0.5) for v in (forward_m, left_m))
+    ego[i - 2 : i + 2, j - 2 : j + 2, 2:6] = PEDESTRIAN
+    return ego if frame == "ego" else lidar_from_ego(ego)
+
+
+def lidar_from_ego(ego):
+    return ego[:, ::-1].swapaxes(0, 1)
+
+
+def redness(image):
+    red, green, blue = np.moveaxis(image.astype(int), -1, 0)
+    return (red > green + 70) & (red > blue + 70)
+
+
+def middle_of(mask):
+    rows, columns = np.nonzero(mask)
+    assert len(rows) > 20
+    return rows.mean() / mask.shape[0], columns.mean() / mask.shape[1]
+
+
+@pytest.mark.parametrize("grid", [EGO, LIDAR], ids=["ego", "lidar"])
+@pytest.mark.parametrize(("forward_m", "left_m"), [(12, 0), (-12, 0), (0, 12), (0, -12), (15, -6)])
+def test_forward_is_up_and_right_is_right(grid, forward_m, left_m):
+    row, column = middle_of(redness(top_view(scene(forward_m, left_m, grid.frame), grid)))
+    assert row == pytest.approx(0.5 - forward_m / 40, abs=0.03)
+    assert column == pytest.approx(0.5 - left_m / 40, abs=0.03)
+
+
+@pytest.mark.parametrize("grid", [EGO, LIDAR], ids=["ego", "lidar"])
+def test_cubes_ahead_are_higher_and_those_on_the_right_further_right(grid):
+    pictures = {at: redness(render_voxels(scene(*at, grid.frame), grid)) for at in ((4, 0), (16, 0), (8, 8), (8, -8))}
+    at = {place: middle_of(mask) for place, mask in pictures.items()}
+    assert at[16, 0][0] < at[4, 0][0] - 0.1
+    assert at[8, 8][1] < 0.4 and at[8, -8][1] > 0.6
+    assert at[4, 0][1] == pytest.approx(0.5, abs=0.02)
+    assert pictures[4, 0].sum() > pictures[16, 0].sum()
+
+
+def test_both_frames_give_the_same_view_of_the_same_street():
+    rng = np.random.default_rng(0)
+    ego = np.full(EGO.shape, FREE, np.uint8)
+    ego[:, 20:60, 1] = ROAD
+    ego[rng.integers(0, 80, 60), rng.integers(0, 20, 60), 2:6] = CAR
+    one, two = render_voxels(ego, EGO), render_voxels(lidar_from_ego(ego), LIDAR)
+    # The recording car stands 0.94 m further ahead of the origin in one of them.
+    assert np.mean(np.abs(one.astype(int) - two).max(-1) > 12) < 0.02
+    assert np.mean(np.abs(one.astype(int) - one[:, ::-1]).max(-1) > 12) > 0.05
+
+
+def test_near_cubes_hide_far_ones():
+    semantics = np.full(EGO.shape, FREE, np.uint8)
+    semantics[60, 36:44, 2:4] = PEDESTRIAN
+    alone = redness(render_voxels(semantics, EGO)).sum()
+    semantics[50:56, 30:50, 2:8] = CAR
+    assert redness(render_voxels(semantics, EGO)).sum() < 0.5 * alone
+
+
+def test_top_view_shows_what_is_highest_and_what_is_unknown():
+    grid = VoxelGrid("ego", (10.0, 10.0, 5.0), 1.0, (3, 1, 2))
+    semantics = np.array([[[ROAD, CAR]], [[IGNORE, IGNORE]], [[IGNORE, FREE]]], np.uint8)
+    image = top_view(semantics, grid, scale=1)[::-1, 0]  # x = 0, 1, 2
+    ratio = image[0] / np.maximum(CLASS_COLORS[CAR], 1)
+    assert ratio[1] == pytest.approx(ratio[2], abs=0.02) and ratio[1] > 0.6 and image[0, 0] == 0
+    assert image[1].tolist() == list(UNKNOWN_COLOR) and image[2].tolist() == list(FREE_COLOR)
+
+
+def test_error_map_names_each_kind_of_error():
+    grid = VoxelGrid("ego", (10.0, 10.0, 5.0), 1.0, (6, 1, 1))
+    truth = np.array([CAR, CAR, CAR, FREE, FREE, CAR], np.uint8).reshape(grid.shape)
+    prediction = np.array([CAR, ROAD, FREE, CAR, FREE, ROAD], np.uint8).reshape(grid.shape)
+    counted = np.array([1, 1, 1, 1, 1, 0], bool).reshape(grid.shape)
+    image = error_view(truth, prediction, counted, grid, scale=1)[::-1, 0]
+    expected = [ERROR_COLORS[k] for k in ("right", "wrong class", "missed", "invented")]
+    assert image.tolist() == [list(c) for c in (*expected, FREE_COLOR, UNKNOWN_COLOR)]
+
+
+@pytest.mark.parametrize("cameras", [0, 1, 4, 6])
+@pytest.mark.parametrize("has_teacher", [False, True])
+def test_a_page_holds_any_number_of_cameras(cameras, has_teacher):
+    names = tuple(f"CAM_{i}" for i in range(cameras))
+    images = np.full((cameras, 32, 48, 3), (10, 200, 30), np.uint8)
+    truth = scene(8, 4, "ego", background=ROAD)
+    page = draw_sample(images, names, truth, truth, truth if has_teacher else None, EGO, title="scene-0001")
+    assert page.dtype == np.uint8 and page.shape[1] == 1864
+    is_camera = np.all(page == (10, 200, 30), axis=-1).sum()
+    assert (is_camera > 100_000 * cameras) if cameras else is_camera == 0
+    assert np.all(page == ERROR_COLORS["right"], axis=-1).sum() > 5000
+
+
+def test_a_page_without_truth_has_no_error_map():
+    page = draw_sample(np.zeros((1, 8, 8, 3), np.uint8), ("CAM_FRONT",), None, scene(8, 4, "ego"), None, EGO)
+    assert np.all(page == ERROR_COLORS["right"], axis=-1).sum() == 0
+
+
+def test_six_cameras_stand_where_they_look():
+    names = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
+    images = np.stack([np.full((9, 16, 3), 20 * i + 15, np.uint8) for i in range(6)])
+    page = draw_sample(images, names, None, scene(8, 4, "ego"), None, EGO)
+    center = {i: middle_of(np.all(page == 20 * i + 15, axis=-1)) for i in range(6)}
+    assert center[2][1] < center[0][1] < center[1][1] and center[4][1] < center[3][1] < center[5][1]
+    assert center[0][0] < center[3][0]
