@@ -107,7 +107,7 @@ def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bo
     return line
 
 
-def _bytes(size: float) -> str:
+def _bytes(size: int | float) -> str:
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
