@@ -1,0 +1,123 @@
+"""The street grid of a scene and the ego's path along it, in the city frame: main street along x, metres."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Street:
+    """A straight street across the whole region.
+
+    Attributes:
+      axis: 0 if it runs along x, 1 if it runs along y.
+      center_m: where its centre line crosses the other axis.
+      lanes: lanes per direction.
+      lane_m: width of a lane.
+      median_m: width of the raised strip in the middle; 0 = none.
+      parking_m: width of the parking lane on each side; 0 = none.
+    """
+
+    axis: int
+    center_m: float
+    lanes: int
+    lane_m: float
+    median_m: float
+    parking_m: float
+
+    @property
+    def half_m(self) -> float:
+        """Half the width between the kerbs."""
+        return self.median_m / 2 + self.lanes * self.lane_m + self.parking_m
+
+    def lane_offset_m(self, lane: int) -> float:
+        """Distance of the centre of a lane (0 = innermost) from the centre line."""
+        return self.median_m / 2 + (lane + 0.5) * self.lane_m
+
+
+def draw_street(rng, axis: int, center_m: float) -> Street:
+    lanes = int(rng.choice((1, 1, 2)))
+    median = float(rng.uniform(1.5, 3.0)) if lanes == 2 and rng.random() < 0.6 else 0.0
+    parking = 2.3 if rng.random() < 0.6 else 0.0
+    return Street(axis, center_m, lanes, float(rng.uniform(3.2, 3.8)), median, parking)
+
+
+def draw_streets(rng, reach_m: float) -> tuple[list[Street], list[Street]]:
+    """Streets along x and streets along y that cover [-reach, reach]²; the main street is the one with centre 0."""
+    networks = []
+    for axis in (0, 1):
+        centers = [0.0 if axis == 0 else float(rng.uniform(-15, 15))]
+        while centers[-1] < reach_m:
+            centers.append(centers[-1] + float(rng.uniform(42, 78)))
+        while centers[0] > -reach_m:
+            centers.insert(0, centers[0] - float(rng.uniform(42, 78)))
+        networks.append([draw_street(rng, axis, c) for c in centers])
+    return networks[0], networks[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """A drivable line: points [n, 2] at `distance_m` [n] from its start, and the heading there."""
+
+    points_m: np.ndarray
+    heading_rad: np.ndarray
+    distance_m: np.ndarray
+
+    def at(self, distance_m) -> tuple[np.ndarray, np.ndarray]:
+        """Position [..., 2] and heading [...] at a distance along the path."""
+        x, y = (np.interp(distance_m, self.distance_m, self.points_m[:, i]) for i in (0, 1))
+        return np.stack([x, y], axis=-1), np.interp(distance_m, self.distance_m, self.heading_rad)
+
+
+def draw_path(rng, along_x: list[Street], along_y: list[Street], length_m: float) -> Path:
+    """Path that starts on the main street heading +x and turns at about half of the crossings.
+
+    Right-hand traffic: the lane lies to the right of the centre line, a right turn is tight, a left turn is wide.
+    """
+    street = next(s for s in along_x if s.center_m == 0)
+    direction = np.array([1.0, 0.0])
+    lane = street.lane_offset_m(int(rng.integers(street.lanes)))
+    crossing = min(along_y, key=lambda s: abs(s.center_m))
+    position = np.array([crossing.center_m - rng.uniform(8, 55), -lane])
+    pieces, headings = [position[None]], [np.zeros(1)]
+    travelled, heading = 0.0, 0.0
+
+    def append(points, angles):
+        nonlocal travelled
+        pieces.append(points)
+        headings.append(angles)
+        travelled += float(np.sum(np.linalg.norm(np.diff(np.concatenate([pieces[-2][-1:], points]), axis=0), axis=1)))
+
+    while travelled < length_m:
+        axis = int(np.argmax(np.abs(direction)))
+        ahead = [
+            s for s in (along_y, along_x)[axis] if (s.center_m - position[axis]) * direction[axis] > s.half_m + 14
+        ]
+        cross = min(ahead, key=lambda s: abs(s.center_m - position[axis])) if ahead else None
+        turn = int(rng.choice((0, 0, 1, -1))) if cross and travelled < 0.7 * length_m else 0  # 1 left, -1 right
+        if cross is None or turn == 0:
+            target = position.copy()
+            target[axis] = (cross.center_m if cross else position[axis]) + direction[axis] * (0.0 if cross else 80.0)
+            if cross:
+                target[axis] += direction[axis] * (cross.half_m + 1)
+            steps = max(int(np.linalg.norm(target - position) / 0.5), 2)
+            append(np.linspace(position, target, steps)[1:], np.full(steps - 1, heading))
+            position = target
+            continue
+        left = np.array([-direction[1], direction[0]])
+        outgoing = left * turn
+        offset = cross.lane_offset_m(int(rng.integers(cross.lanes)))
+        # The lane lies to the right of the new heading: right of `outgoing` is `direction` for a left turn.
+        lane_center = cross.center_m + offset * turn * direction[axis]
+        radius = rng.uniform(5.5, 7.5) if turn == -1 else rng.uniform(8.0, 11.0)
+        start = position.copy()
+        start[axis] = lane_center - direction[axis] * radius
+        steps = max(int(np.linalg.norm(start - position) / 0.5), 2)
+        append(np.linspace(position, start, steps)[1:], np.full(steps - 1, heading))
+        angle = np.linspace(0, np.pi / 2, 24)[1:, None]
+        append(start + radius * (np.sin(angle) * direction + (1 - np.cos(angle)) * outgoing), heading + turn * angle[:, 0])
+        position, direction, heading = pieces[-1][-1], outgoing, heading + turn * np.pi / 2
+    points = np.concatenate(pieces)
+    distance = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    keep = np.concatenate([[True], np.diff(distance) > 1e-6])
+    return Path(points[keep], np.concatenate(headings)[keep], distance[keep])
