@@ -52,8 +52,6 @@ def test_golden(shared_dir):
         ("logits", out.voxel_logits[0, ix, iy, iz], golden["logits"]),
     ):
         difference = np.abs(ours - theirs).max()
-        print(name, difference, theirs.std())
         assert difference <= 2e-2, f"{name}: largest difference {difference}"
     agreement = np.mean(out.voxel_logits[0].argmax(-1) == golden["argmax"])
-    print("agreement", agreement, "coverage", out.bev_coverage)
     assert agreement >= 0.999
