@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from tiny_world import tiny_config
 
 from occjax.config import Config
 from occjax.data.prepare import prepare
-from tests.tiny_world import tiny_config
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_world import tiny_config
 
 from occjax.workdir import claim, load_config
-from tests.tiny_world import tiny_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
