@@ -12,7 +12,8 @@ from occjax.config import Config
 from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
-from occjax.evaluate import Evaluation, evaluate_student
+from occjax.evaluate import evaluate_student
+from occjax.evaluation import Evaluation
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
 from occjax.train.feed import DeviceFeed, Fed
