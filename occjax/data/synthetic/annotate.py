@@ -21,7 +21,7 @@ def yaw_pose(yaw_rad: float, position) -> np.ndarray:
 
 def box_pose(city: City, index: int, time_s: float) -> np.ndarray:
     """[4, 4] pose, city frame, of the centre of an object's box."""
-    half_height = city.things[index].half_size[2]
+    half_height = city.half_sizes_m[index, 2]
     return yaw_pose(city.things[index].yaw, city.thing_position(index, time_s) + [0, 0, half_height])
 
 
@@ -57,7 +57,7 @@ def annotation_records(city: City, scene_name: str, frames: list[dict]) -> tuple
         if not near.any():
             continue
         token = make_token("instance", scene_name, index)
-        length, width, height = (2 * thing.half_size).tolist()
+        length, width, height = (2 * city.half_sizes_m[index]).tolist()
         ridden = any(solid.material == "cloth" for solid in thing.solids)
         chain = []
         for frame in (f for f, n in zip(frames, near, strict=True) if n):

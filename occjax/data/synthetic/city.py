@@ -25,6 +25,7 @@ class City:
     Attributes:
       ground: class and colour of the ground.
       things: all objects; the index is the `owner` of their parts.
+      half_sizes_m: float64 [things, 3] half length, width and height of their boxes.
       parts, part_velocity_mps: their solids at scene time 0, and how these move.
       path, speed_mps: the ego's drive: at time t it is at distance speed * t along the path.
       wobble: float64 [4, 2] amplitude (rad) and phase of the ego's slow roll and pitch.
@@ -34,6 +35,7 @@ class City:
 
     ground: Ground
     things: list[Thing]
+    half_sizes_m: np.ndarray
     parts: Parts
     part_velocity_mps: np.ndarray
     path: Path
@@ -188,7 +190,8 @@ def build_city(rng: np.random.Generator, keyframes: int) -> City:
     sun = np.array([np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)])
     wobble = np.stack([rng.uniform(0.001, 0.006, 2), rng.uniform(0, 2 * np.pi, 2)], axis=-1)
     parts, velocity = assemble_parts(site.things)
-    return City(ground, site.things, parts, velocity, path, speed, wobble, global_from_city, sun)
+    sizes = np.array([thing.half_size for thing in site.things])
+    return City(ground, site.things, sizes, parts, velocity, path, speed, wobble, global_from_city, sun)
 
 
 def _raise_skyline(rng, site: Site, lower, upper) -> None:

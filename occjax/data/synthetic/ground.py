@@ -99,7 +99,7 @@ def weather(rng, ground: Ground) -> None:
     amount[ROAD], amount[PAVEMENT] = (0.045, 0.05, 0.10), (0.03, 0.04, 0.07)
     amount[FLAT], amount[TERRAIN] = (0.03, 0.04, 0.08), (0.16, 0.16, 0.12)
     weight = amount[ground.semantic]
-    gain = 1 + weight[..., 0] * fine + weight[..., 1] * middle + weight[..., 2] * coarse
+    gain = 1 + np.einsum("rcn,rcn->rc", weight, np.stack([fine, middle, coarse], axis=-1))
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     pitch = int(rng.choice((10, 15, 20)))
     joint = (rows % pitch == 0) | (columns % pitch == 0)

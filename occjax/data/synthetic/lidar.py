@@ -43,7 +43,10 @@ def lidar_rays() -> np.ndarray:
 
 
 def lidar_windows(parts: Parts, city_from_lidar: np.ndarray) -> np.ndarray:
-    """Ring and column ranges [P, 4] that contain each part; columns may run past either end of the turn."""
+    """Ring and column ranges [P, 4] that contain each part, and its least distance [P].
+
+    Columns may run past either end of the turn.
+    """
     origin = city_from_lidar[:3, 3]
     points = corners_m(parts) - origin
     forward = city_from_lidar[:2, 1]
@@ -67,7 +70,8 @@ def lidar_windows(parts: Parts, city_from_lidar: np.ndarray) -> np.ndarray:
     elevation1 = np.arctan2(high, np.where(high > 0, near, far)) + MARGIN_RAD
     ring0 = np.searchsorted(ELEVATION_RAD, elevation0)
     ring1 = np.searchsorted(ELEVATION_RAD, elevation1)
-    return np.stack([ring0, ring1, column0, column1], axis=1).astype(int)
+    ring1[near > RANGE_M[1]] = 0
+    return np.stack([ring0, ring1, column0, column1], axis=1).astype(int), np.hypot(*toward.T) - radius
 
 
 def sweep(rng, city: City, parts: Parts, city_from_lidar: np.ndarray) -> Sweep:
@@ -76,11 +80,11 @@ def sweep(rng, city: City, parts: Parts, city_from_lidar: np.ndarray) -> Sweep:
     rays = np.einsum("ij,jrc->irc", city_from_lidar[:3, :3], rays_lidar).astype(np.float32)
     origin = city_from_lidar[:3, 3]
     hits = cast_ground(city.ground, origin, rays)
-    windows = lidar_windows(parts, city_from_lidar)
+    windows, nearest = lidar_windows(parts, city_from_lidar)
     for shift in (0, COLUMNS, -COLUMNS):  # a part may straddle the seam of the turn
         shifted = windows.copy()
         shifted[:, 2:] = np.clip(windows[:, 2:] + shift, 0, COLUMNS)
-        cast_parts(parts, shifted, origin, rays, hits)
+        cast_parts(parts, shifted, nearest, origin, rays, hits)
 
     distance, part = hits.distance.T.ravel(), hits.part.T.ravel()  # column by column, as the sensor fires
     heard = (distance > RANGE_M[0]) & (distance < RANGE_M[1]) & (part != SKY) & (rng.random(len(part)) >= DROPOUT)

@@ -27,7 +27,10 @@ class Hits:
 
 
 def camera_windows(parts: Parts, cam_from_city: np.ndarray, pixel_from_cam: np.ndarray, height: int, width: int):
-    """Pixel rectangles [P, 4] (row0, row1, column0, column1) that contain each part; empty ones have row0 >= row1."""
+    """Pixel rectangles [P, 4] (row0, row1, column0, column1) that contain each part, and its least depth [P].
+
+    Rectangles of parts that cannot be seen have row0 >= row1.
+    """
     near = 0.05
     points = corners_m(parts) @ cam_from_city[:3, :3].T + cam_from_city[:3, 3]
     start, end = points[:, EDGES[:, 0]], points[:, EDGES[:, 1]]
@@ -48,7 +51,7 @@ def camera_windows(parts: Parts, cam_from_city: np.ndarray, pixel_from_cam: np.n
     row0, row1 = bounds(row, height)
     column0, column1 = bounds(column, width)
     row1[(~seen.any(axis=1)) | (column0 >= column1)] = 0
-    return np.stack([row0, row1, column0, column1], axis=1)
+    return np.stack([row0, row1, column0, column1], axis=1), np.maximum(points[:, :8, 2].min(axis=1), 0)
 
 
 def hit_frustum(normals, offsets, origin, directions):
@@ -57,15 +60,19 @@ def hit_frustum(normals, offsets, origin, directions):
     leave = np.full(directions[0].shape, np.inf, np.float32)
     face = np.zeros(directions[0].shape, np.uint8)
     for f in range(6):
-        rate = sum(np.float32(n) * d for n, d in zip(normals[f], directions, strict=True) if n != 0)
-        rate = np.where(rate == 0, np.float32(1e-12), rate)
-        distance = np.float32(offsets[f] - normals[f] @ origin) / rate
+        used = np.flatnonzero(normals[f])
+        rate = np.float32(normals[f, used[0]]) * directions[used[0]]
+        for axis in used[1:]:
+            rate += np.float32(normals[f, axis]) * directions[axis]
         entering = rate < 0
+        # A ray parallel to a face divides by zero: it enters never, or at once if it is outside.
+        distance = np.float32(offsets[f] - normals[f] @ origin) / rate
         later = entering & (distance > enter)
-        enter = np.where(later, distance, enter)
+        np.copyto(enter, distance, where=later)
         face[later] = f
-        leave = np.where(~entering & (distance < leave), distance, leave)
-    return np.where((enter <= leave) & (enter > 0.02), enter, np.inf), face
+        np.copyto(leave, distance, where=~entering & (distance < leave))
+    enter[(enter > leave) | (enter <= 0.02)] = np.inf
+    return enter, face
 
 
 def hit_ellipsoid(half, origin, directions):
@@ -79,18 +86,25 @@ def hit_ellipsoid(half, origin, directions):
     return np.where((root >= 0) & (distance > 0.02), distance, np.inf)
 
 
-def cast_parts(parts: Parts, windows: np.ndarray, origin: np.ndarray, directions: np.ndarray, hits: Hits) -> None:
+def cast_parts(parts: Parts, windows, nearest, origin: np.ndarray, directions: np.ndarray, hits: Hits) -> None:
     """Lets every part compete for the rays in its window; `hits` is updated in place.
 
+    Goes from near to far and skips a part where everything in its window is already hit before the part begins.
+
     Args:
-      windows: int [P, 4] from `camera_windows`, inside the bundle.
+      windows: int [P, 4] (row0, row1, column0, column1), inside the bundle; empty ones are skipped.
+      nearest: [P] no ray hits the part at a smaller distance.
       origin: [3] city frame, metres.
       directions: float32 [3, H, W] city frame.
     """
     normals, offsets = face_planes(parts)
-    for i in np.flatnonzero((windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3])):
+    normals[np.abs(normals) < 1e-12] = 0
+    candidates = np.flatnonzero((windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3]))
+    for i in candidates[np.argsort(nearest[candidates], kind="stable")]:
         row0, row1, column0, column1 = windows[i]
         rows, columns = slice(row0, row1), slice(column0, column1)
+        if nearest[i] >= hits.distance[rows, columns].max():
+            continue
         cos, sin = np.cos(parts.yaw_rad[i]), np.sin(parts.yaw_rad[i])
         offset = origin - parts.center_m[i]
         local_origin = np.array([cos * offset[0] + sin * offset[1], -sin * offset[0] + cos * offset[1], offset[2]])
@@ -100,7 +114,8 @@ def cast_parts(parts: Parts, windows: np.ndarray, origin: np.ndarray, directions
         if parts.kind[i] == ELLIPSOID:
             distance, face = hit_ellipsoid(parts.half_m[i], local_origin, local), 6
         else:
-            distance, face = hit_frustum(normals[i], offsets[i], local_origin, local)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                distance, face = hit_frustum(normals[i], offsets[i], local_origin, local)
         nearer = distance < hits.distance[rows, columns]
         if nearer.any():
             np.copyto(hits.distance[rows, columns], distance, where=nearer, casting="same_kind")

@@ -31,8 +31,8 @@ def see(parts: Parts, city: City, city_from_cam, pixel_from_cam, width: int, hei
     rays = camera_rays(pixel_from_cam, city_from_cam, width, height)
     origin = city_from_cam[:3, 3]
     hits = cast_ground(city.ground, origin, rays)
-    windows = camera_windows(parts, invert_rigid(city_from_cam), pixel_from_cam, height, width)
-    cast_parts(parts, windows, origin, rays, hits)
+    windows, nearest = camera_windows(parts, invert_rigid(city_from_cam), pixel_from_cam, height, width)
+    cast_parts(parts, windows, nearest, origin, rays, hits)
     return hits, rays
 
 

@@ -14,7 +14,7 @@ from occjax.data.synthetic.city import KEYFRAME_STEP_S, LEAD_IN_S, City, build_c
 from occjax.data.synthetic.ground import PAVEMENT, ROAD, TEXEL_M
 from occjax.data.synthetic.lidar import sweep
 from occjax.data.synthetic.render import Painter, city_from_sensor, see
-from occjax.data.synthetic.teacher import bev_labels, simulate_teacher
+from occjax.data.synthetic.teacher import bev_labels, column_maximum, hard_labels, simulate_teacher
 from occjax.data.synthetic.visibility import camera_mask, lidar_mask
 from occjax.data.synthetic.voxelize import voxelize
 from occjax.geometry import invert_rigid
@@ -157,7 +157,7 @@ def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us
         seen_px += count
         for index in np.flatnonzero(count):
             cam_from_box = invert_rigid(pose) @ box_pose(city, index, camera_time)
-            possible_px[index] += unoccluded_area(cam_from_box, city.things[index].half_size, lens, width, height)
+            possible_px[index] += unoccluded_area(cam_from_box, city.half_sizes_m[index], lens, width, height)
 
     parts = city.parts_at(time_s)
     city_from_lidar = city_from_sensor(city, rig.ego_from_sensor(rig.LIDAR), time_s)
@@ -192,9 +192,9 @@ def _write_teacher(plan: ScenePlan, rng, k: int, labels: np.ndarray) -> None:
     """The simulated teacher in the layout of GaussianFormer's dump script."""
     probabilities = simulate_teacher(rng, labels)
     name, dump = f"{plan.dump_position + k:06d}_0", plan.root / "teacher_dump"
-    semantics = probabilities.argmax(axis=0).astype(np.uint8)
+    semantics = hard_labels(probabilities)
     files.write_npz(dump / "occ3d_logits" / plan.split / f"{name}_3d_logits_fp16.npz", logits=probabilities)
-    files.write_npz(dump / "bev_prob" / plan.split / f"{name}_bev_prob_fp16.npz", prob=probabilities.max(axis=-1))
+    files.write_npz(dump / "bev_prob" / plan.split / f"{name}_bev_prob_fp16.npz", prob=column_maximum(probabilities))
     files.write_npy(dump / "occ3d_sem" / plan.split / f"{name}_occ3d_sem.npy", semantics)
     files.write_npy(dump / "bev_sem" / plan.split / f"{name}_bev_sem.npy", bev_labels(semantics))
 

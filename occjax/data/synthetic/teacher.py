@@ -1,6 +1,5 @@
 """A simulated teacher: the true grid blurred, displaced, with misses, confusions and hallucinations. Not a real model."""
 
-import cv2
 import numpy as np
 
 from occjax.classes import CLASS_NAMES, FREE, NUM_CLASSES
@@ -27,7 +26,9 @@ CONFUSIONS = {
     "others": ("manmade", "barrier"),
 }
 GROUND_CLASSES = (11, 12, 13, 14)
-FLOOR = 0.004  # occupancy below which the teacher says nothing, as where a splat has no support
+# A voxel hears itself and its face neighbours; elsewhere the teacher is sure of free, as where a splat has no support.
+STENCIL = ((0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
+STENCIL_WEIGHTS = (0.52, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08)
 
 
 def corrupt(rng, labels: np.ndarray) -> np.ndarray:
@@ -69,25 +70,32 @@ def simulate_teacher(rng, labels: np.ndarray) -> np.ndarray:
     """
     noisy = corrupt(rng, labels)
     shape = labels.shape
-    mass = np.zeros((*shape, FREE), np.float32)
-    occupied = np.nonzero(noisy != FREE)
-    mass[(*occupied, noisy[occupied])] = 1
-    mass = cv2.GaussianBlur(mass.reshape(*shape[:2], -1), (3, 3), 0.6).reshape(mass.shape)
-    blurred = 0.8 * mass
-    blurred[:, :, 1:] += 0.1 * mass[:, :, :-1]
-    blurred[:, :, :-1] += 0.1 * mass[:, :, 1:]
-    total = blurred.sum(axis=-1)
+    padded = np.pad(noisy, 1, constant_values=FREE)
+    windows = [
+        padded[1 + dx : shape[0] + 1 + dx, 1 + dy : shape[1] + 1 + dy, 1 + dz : shape[2] + 1 + dz]
+        for dx, dy, dz in STENCIL
+    ]
+    near = np.logical_or.reduce([w != FREE for w in windows])
+    voxels = np.flatnonzero(near)
+    # Every neighbour votes for its class; votes for free are what remains to 1.
+    classes = np.stack([w[near] for w in windows])  # [stencil, n]
+    votes = np.bincount(
+        (np.arange(len(voxels)) * NUM_CLASSES + classes).ravel(),
+        np.repeat(STENCIL_WEIGHTS, len(voxels)),
+        len(voxels) * NUM_CLASSES,
+    ).reshape(-1, NUM_CLASSES)[:, :FREE]
+    total = votes.sum(axis=1)
     x, y = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[:2]), indexing="ij")
-    confidence = 0.95 - 0.2 * np.hypot(x, y) + 0.08 * smooth_noise(rng, shape[:2], 10)
-    p_occ = np.clip(1.25 * total, 0, 1) * np.clip(confidence, 0.35, 0.99)[..., None]
-    index = np.nonzero(p_occ >= FLOOR)
-    p_occ, total = p_occ[index].astype(np.float32), total[index]
-    semantics = blurred[index] / total[:, None] + np.float32(0.004)
-    semantics /= semantics.sum(axis=-1, keepdims=True)
-    out = np.zeros((*shape, NUM_CLASSES), np.float16)
-    out[..., FREE] = 1
-    out[index] = np.concatenate([p_occ[:, None] * semantics, 1 - p_occ[:, None]], axis=-1).astype(np.float16)
-    return np.ascontiguousarray(np.moveaxis(out, -1, 0))
+    confidence = np.clip(0.95 - 0.2 * np.hypot(x, y) + 0.08 * smooth_noise(rng, shape[:2], 10), 0.35, 0.99)
+    p_occ = np.clip(1.25 * total, 0, 1) * confidence.ravel()[voxels // shape[2]]
+    semantics = votes / total[:, None] + 0.004
+    semantics *= (p_occ / semantics.sum(axis=1))[:, None]
+    channels = np.concatenate([semantics, 1 - p_occ[:, None]], axis=1).astype(np.float16).T
+    out = np.zeros((NUM_CLASSES, *shape), np.float16)
+    out[FREE] = 1
+    for channel, values in zip(out, channels, strict=True):
+        channel.ravel()[voxels] = values
+    return out
 
 
 def bev_labels(semantics: np.ndarray) -> np.ndarray:
@@ -96,3 +104,24 @@ def bev_labels(semantics: np.ndarray) -> np.ndarray:
     top = semantics.shape[2] - 1 - np.argmax(occupied[:, :, ::-1], axis=2)
     highest = np.take_along_axis(semantics, top[..., None], axis=2)[..., 0]
     return np.where(occupied.any(axis=2), highest, np.uint8(FREE))
+
+
+def hard_labels(probabilities: np.ndarray) -> np.ndarray:
+    """uint8 [X, Y, Z] argmax of float16 [18, X, Y, Z], first class first."""
+    # Non-negative float16 compare like their bit patterns, and integers compare faster.
+    bits = probabilities.view(np.uint16)
+    best, labels = bits[0].copy(), np.zeros(bits.shape[1:], np.uint8)
+    for c in range(1, len(bits)):
+        better = bits[c] > best
+        labels[better] = c
+        np.maximum(best, bits[c], out=best)
+    return labels
+
+
+def column_maximum(probabilities: np.ndarray) -> np.ndarray:
+    """float16 [18, X, Y]: each class's largest probability in a column, the dump's `bev_prob`."""
+    bits = probabilities.view(np.uint16)
+    best = bits[..., 0].copy()
+    for z in range(1, bits.shape[-1]):
+        np.maximum(best, bits[..., z], out=best)
+    return best.view(np.float16)

@@ -3,13 +3,15 @@
 import cv2
 import numpy as np
 
-from occjax.data.synthetic.lidar import Sweep
+from occjax.data.synthetic.lidar import RANGE_M, Sweep
 from occjax.geometry import transform_points
 from occjax.grid import VoxelGrid
 
 
 def camera_mask(grid: VoxelGrid, views: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
     """uint8 [X, Y, Z]: 1 where the voxel's centre lies in some image, no deeper than half a voxel behind what is seen.
+
+    As in Occ3D only rays that end on something inside the grid observe; those that leave it say nothing.
 
     Args:
       views: (pixel_from_cam [3, 3], cam_from_grid [4, 4], depth along the optical axis [H, W]) per camera. Depth is
@@ -33,21 +35,38 @@ def camera_mask(grid: VoxelGrid, views: list[tuple[np.ndarray, np.ndarray, np.nd
         v = affine(rows[1]).ravel()[ahead] / depth
         inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
         ahead, depth = ahead[inside], depth[inside]
-        widest = cv2.dilate(depth_image, np.ones((3, 3), np.uint8))
+        ends_inside = _ends_inside(grid, pixel_from_cam, cam_from_grid, depth_image)
+        widest = cv2.dilate(np.where(ends_inside, depth_image, np.float32(-1)), np.ones((3, 3), np.uint8))
         limit = widest[v[inside].astype(np.int32), u[inside].astype(np.int32)]
         seen.ravel()[ahead[depth <= limit + slack]] = True
     return seen.astype(np.uint8)
 
 
+def _ends_inside(grid: VoxelGrid, pixel_from_cam, cam_from_grid, depth_image) -> np.ndarray:
+    """bool [H, W]: whether the surface that a pixel sees lies in the grid."""
+    height, width = depth_image.shape
+    grid_from_pixel = (np.linalg.inv(cam_from_grid)[:3, :3] @ np.linalg.inv(pixel_from_cam)).astype(np.float32)
+    position = np.linalg.inv(cam_from_grid)[:3, 3].astype(np.float32)
+    u, v = (np.arange(n, dtype=np.float32) + np.float32(0.5) for n in (width, height))
+    inside = np.ones(depth_image.shape, bool)
+    for a in range(3):
+        ray = grid_from_pixel[a, 0] * u[None] + (grid_from_pixel[a, 1] * v + grid_from_pixel[a, 2])[:, None]
+        coordinate = position[a] + depth_image * ray
+        inside &= (coordinate >= grid.lower_m[a]) & (coordinate < grid.upper_m[a])
+    return inside
+
+
 def lidar_mask(grid: VoxelGrid, grid_from_lidar: np.ndarray, sweep: Sweep) -> np.ndarray:
-    """uint8 [X, Y, Z]: 1 where a LiDAR ray passes (probed once per voxel length) or ends."""
+    """uint8 [X, Y, Z]: 1 where a LiDAR ray that returns passes (probed once per voxel length) or ends."""
     seen = np.zeros(grid.shape, np.uint8)
     origin = grid_from_lidar[:3, 3].astype(np.float32)
-    rays = (grid_from_lidar[:3, :3].astype(np.float32) @ sweep.rays_lidar.reshape(3, -1)).T
-    order = np.argsort(sweep.hits.distance.ravel())
-    reach = sweep.hits.distance.ravel()[order]
+    reach = sweep.hits.distance.ravel()
+    order = np.argsort(reach)
+    order = order[reach[order] < RANGE_M[1]]
+    reach = reach[order]
+    rays = (grid_from_lidar[:3, :3].astype(np.float32) @ sweep.rays_lidar.reshape(3, -1)[:, order]).T
     # In voxels, so that flooring gives the index.
-    rays = rays[order] / np.float32(grid.voxel_size_m)
+    rays = rays / np.float32(grid.voxel_size_m)
     origin = (origin - np.array(grid.lower_m, np.float32)) / np.float32(grid.voxel_size_m)
     longest = float(np.linalg.norm(np.array(grid.shape)) * grid.voxel_size_m)
     steps = np.arange(0.5, min(longest, float(reach.max())), grid.voxel_size_m)

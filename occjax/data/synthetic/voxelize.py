@@ -46,33 +46,36 @@ def _probes_inside(parts, i, normals, offsets, pad, grid, city_from_grid, start,
     matrix = part_from_city @ city_from_grid[:3, :3] * grid.voxel_size_m
     center = np.array(grid.lower_m) + 0.5 * grid.voxel_size_m
     shift = part_from_city @ (transform_points(city_from_grid, center) - parts.center_m[i])
-    axes = [np.arange(a, b) for a, b in zip(start, stop, strict=True)]
+    axes = [np.arange(a, b, dtype=np.float32) for a, b in zip(start, stop, strict=True)]
 
     def plane(weights, constant):
-        x, y, z = (w * axis for w, axis in zip(weights, axes, strict=True))
-        return x[:, None, None] + y[None, :, None] + (z + constant)[None, None, :]
+        x, y, z = (np.float32(w) * axis for w, axis in zip(weights, axes, strict=True))
+        return x[:, None, None] + y[None, :, None] + (z + np.float32(constant))[None, None, :]
 
     if parts.kind[i] == ELLIPSOID:
-        half = parts.half_m[i] + pad
-        scaled = [plane(matrix[a] / half[a], shift[a] / half[a]) for a in range(3)]
-        steps = PROBES @ (matrix / half[:, None]).T
-        total = np.zeros(scaled[0].shape, np.uint8)
-        for step in steps:
-            total += sum((s + d) ** 2 for s, d in zip(scaled, step, strict=True)) <= 1
+        scale = 1 / (parts.half_m[i] + pad)
+        squares = [plane(matrix[a] * scale[a], shift[a] * scale[a]) for a in range(3)]
+        radius = np.sqrt(squares[0] ** 2 + squares[1] ** 2 + squares[2] ** 2)
+        steps = (PROBES @ (matrix * scale[:, None]).T).astype(np.float32)
+        reach = np.linalg.norm(steps, axis=1).max()
+        total, edge = np.where(radius <= 1 - reach, np.uint8(27), np.uint8(0)), np.abs(radius - 1) < reach
+        values = np.stack([s[edge] for s in squares], axis=-1)
+        total[edge] = np.sum(np.sum((values[:, None] + steps) ** 2, axis=-1) <= 1, axis=1)
         return total
     rows = normals @ matrix  # [6, 3]
     constants = normals @ shift - offsets
-    depth = np.max([plane(rows[f], constants[f]) for f in range(6)], axis=0)  # > 0 = centre outside
-    reach = np.abs(PROBES @ rows.T).max()
-    total = np.where(depth <= -reach, np.uint8(27), np.uint8(0))
-    edge = np.abs(depth) < reach
-    if edge.any():
-        index = np.argwhere(edge) + start
-        values = index @ rows.T + constants  # [m, 6]
-        count = np.zeros(len(index), np.uint8)
-        for step in PROBES @ rows.T:
-            count += np.all(values + step <= 0, axis=1)
-        total[edge] = count
+    depth = plane(rows[0], constants[0])
+    for f in range(1, 6):
+        np.maximum(depth, plane(rows[f], constants[f]), out=depth)  # > 0 = centre outside
+    steps = (PROBES @ rows.T).astype(np.float32)  # [27, 6]
+    reach = np.abs(steps).max()
+    total, edge = np.where(depth <= -reach, np.uint8(27), np.uint8(0)), np.abs(depth) < reach
+    values = np.stack([axis[n] for axis, n in zip(axes, np.nonzero(edge), strict=True)], axis=-1) @ rows.T.astype(np.float32) + constants.astype(np.float32)
+    # The largest plane value of each probe decides; one plane at a time keeps the arrays small.
+    worst = values[:, :1] + steps[:, 0]
+    for f in range(1, 6):
+        np.maximum(worst, values[:, f : f + 1] + steps[:, f], out=worst)
+    total[edge] = np.count_nonzero(worst <= 0, axis=1)
     return total
 
 
