@@ -87,8 +87,10 @@ class Occ3dMiou:
 
     def _scores(self, mask: str, confusion: ConfusionMatrix, bev: BevIou) -> Scores:
         iou = confusion.iou_per_class()
+        has_truth = confusion.counts.sum(1) > 0
         summary = {
             "miou": mean_over(iou, CLASSES),
+            "miou_present": mean_over(np.where(has_truth, iou, np.nan), CLASSES),
             "iou": confusion.occupied_iou(),
             "dynamic_miou": mean_over(iou, DYNAMIC_CLASSES),
             "static_miou": mean_over(iou, STATIC_CLASSES),

@@ -79,6 +79,7 @@ class SurroundOccMiou:
         iou = np.where(has_truth, self.confusion.iou_per_class(), 1.0)
         summary = {
             "miou": mean_over(iou, CLASSES),
+            "miou_present": mean_over(np.where(has_truth, iou, np.nan), CLASSES),
             "iou": self.confusion.occupied_iou(),
             "dynamic_miou": mean_over(iou, DYNAMIC_CLASSES),
             "static_miou": mean_over(iou, STATIC_CLASSES),

@@ -1,0 +1,58 @@
+"""Predictions on disk: one small file per sample token, with the grid it lies on."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from occjax.grid import VoxelGrid
+from occjax.metrics.confusion import ScoringError
+
+_ARRAY_NAMES = ("semantics", "prediction", "pred", "arr_0")
+
+
+def write_prediction(folder: Path, token: str, semantics: np.ndarray, grid: VoxelGrid) -> Path:
+    """Writes `<folder>/<token>.npz` with `semantics` uint8 [X, Y, Z] and `grid`, through a temporary name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{token}.npz"
+    scratch = folder / f".{token}.tmp"
+    with scratch.open("wb") as file:
+        np.savez_compressed(file, semantics=semantics.astype(np.uint8), grid=json.dumps(dataclasses.asdict(grid)))
+    scratch.replace(path)
+    return path
+
+
+def read_prediction(path: Path) -> tuple[np.ndarray, VoxelGrid | None]:
+    """Classes [X, Y, Z] and the grid, None where the file names none.
+
+    A `.npy` holds the classes; an `.npz` holds them as `semantics`, `prediction`, `pred` or its only array.
+
+    Raises:
+      ScoringError: the file is absent, damaged, or holds no class grid.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return _classes(loaded, path), None
+        with loaded as file:
+            names = [name for name in _ARRAY_NAMES if name in file] or file.files
+            if len(names) != 1:
+                raise ScoringError(f"{path} holds {file.files}; name the class grid `semantics`")
+            grid = json.loads(str(file["grid"])) if "grid" in file else None
+            return _classes(file[names[0]], path), grid and VoxelGrid(
+                grid["frame"], tuple(grid["lower_m"]), grid["voxel_size_m"], tuple(grid["shape"])
+            )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        if isinstance(error, ScoringError):
+            raise
+        raise ScoringError(f"prediction {path} cannot be read ({error}); write it again") from error
+
+
+def _classes(array: np.ndarray, path: Path) -> np.ndarray:
+    if array.ndim != 3 or array.dtype.kind not in "iu":
+        raise ScoringError(
+            f"{path} must hold integer classes [X, Y, Z], found {array.dtype} {array.shape}; store the argmax"
+        )
+    return array
