@@ -1,0 +1,94 @@
+"""The samples of a dump that the audit looks at, and the truths that it compares them with."""
+
+from pathlib import Path
+
+import numpy as np
+
+from occjax.config import DataConfig
+from occjax.data.files import absent_files, label_files
+from occjax.data.index import Index
+from occjax.data.labels import LABEL_SETS, read_labels
+from occjax.errors import UserError
+from occjax.grid import OCC3D_GRID
+from occjax.teacher_dump.arrays import DumpError
+from occjax.teacher_dump.audit import Audit, audit
+from occjax.teacher_dump.bev_maps import bev_semantics
+from occjax.teacher_dump.listing import MatchedFile
+from occjax.teacher_dump.options import DumpOptions
+from occjax.teacher_dump.sample import hard_labels, read_bev, read_voxels
+from occjax.teacher_dump.values import voxel_scores
+
+
+class AuditError(DumpError):
+    """The dump does not fit the ground truth of the samples that it was matched with."""
+
+
+def label_paths(index: Index, splits: tuple[str, ...], name: str, data: DataConfig) -> dict[str, Path]:
+    """Label file of every sample of the splits that has one, by token."""
+    found = {}
+    for split in splits:
+        files = label_files(index.split(split), name, data)
+        absent = set(absent_files(files))
+        found |= {
+            token: Path(path)
+            for i, (token, path) in enumerate(zip(files.tokens, files.paths, strict=True))
+            if i not in absent
+        }
+    return found
+
+
+def label_set_of(options: DumpOptions) -> str:
+    """Name of the label set on the dump's grid."""
+    return "occ3d" if options.grid.frame == OCC3D_GRID.frame else "surroundocc"
+
+
+def audit_dump(
+    matched: list[MatchedFile], index: Index, data: DataConfig, options: DumpOptions, *, samples: int
+) -> Audit | None:
+    """Audits up to `samples` files spread over a dump; None where no sample has labels.
+
+    Files that cannot be read are left for the conversion to name.
+    """
+    name = label_set_of(options)
+    paths = label_paths(index, options.splits, name, data)
+    other_name = next(other for other in LABEL_SETS if other != name)
+    other_paths = label_paths(index, options.splits, other_name, data)
+    place = {token: (split, i) for split in options.splits for i, token in enumerate(index.split(split).tokens)}
+    candidates = [item for item in matched if item.token in paths]
+    picked = [candidates[i] for i in np.unique(np.linspace(0, len(candidates) - 1, samples).round().astype(int))]
+
+    predictions, truths, others = [], [], []
+    neighbours: dict[int, list[np.ndarray | None]] = {-1: [], 1: []}
+    for item in picked if candidates else []:
+        try:
+            prediction, is_flat = _prediction(item, options)
+            truth = _truth(name, paths[item.token], options, is_flat)
+        except (UserError, OSError):
+            continue
+        predictions.append(prediction)
+        truths.append(truth)
+        split, row = place[item.token]
+        order = index.split(split).tokens if len(picked) <= 64 else []
+        for offset, found in neighbours.items():
+            token = order[row + offset] if 0 <= row + offset < len(order) else ""
+            found.append(_truth(name, paths[token], options, is_flat) if token in paths else None)
+        if item.token in other_paths:
+            semantics = read_labels(other_name, other_paths[item.token])[0]
+            others.append(bev_semantics(semantics)[..., None] if is_flat else semantics)
+    if not predictions:
+        return None
+    comparable = len(others) == len(predictions) and others[0].shape == truths[0].shape
+    return audit(predictions, truths, neighbours=neighbours, other_grid=others if comparable else None)
+
+
+def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[np.ndarray, bool]:
+    if item.file.voxels is not None:
+        sparse, _ = voxel_scores(read_voxels(item.file.voxels, options))
+        return hard_labels(sparse, options.grid), False
+    return read_bev(item.file.bev, options)[0].argmax(-1).astype(np.uint8)[..., None], True
+
+
+def _truth(name: str, path: Path, options: DumpOptions, is_flat: bool) -> np.ndarray:
+    label_grid = LABEL_SETS[name].grid
+    semantics = read_labels(name, path)[0][label_grid.crop_slices(options.grid)]
+    return bev_semantics(semantics)[..., None] if is_flat else semantics
