@@ -1,8 +1,14 @@
-"""Scores as a table for people: protocol, mask and grid in the heading, per cent in the columns."""
+"""Scores for people and for programs: a table with protocol, mask and grid in its heading, and metrics.json."""
 
 import math
 
-from occjax.metrics.scores import Scores
+import numpy as np
+
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.metrics.combined import CombinedScores, protocol_scores
+from occjax.metrics.scores import Scores, percent
+from occjax.metrics.surroundocc import CLASSES as SURROUNDOCC_CLASSES
+from occjax.metrics.surroundocc import SurroundOccMiou
 
 _SUMMARY_NAMES = {
     "miou": "mIoU",
@@ -12,28 +18,37 @@ _SUMMARY_NAMES = {
     "static_miou": "mIoU, static",
     "bev_miou": "BEV mIoU",
     "bev_iou": "BEV IoU, occupied",
+    "rayiou": "RayIoU",
+    "rayiou@1": "RayIoU at 1 m",
+    "rayiou@2": "RayIoU at 2 m",
+    "rayiou@4": "RayIoU at 4 m",
 }
-# Published numbers, comparable on the nuScenes validation split at the protocol's full grid only.
-PUBLISHED = {
+# Comparable on the nuScenes validation split at the protocol's full grid only.
+_PUBLISHED = {
     ("SurroundOcc mIoU/IoU", "truth 0 left out"): (
-        "GaussianFormer-2 mIoU 20.04-20.33 (6,400-25,600 Gaussians)",
+        "GaussianFormer-2 mIoU 20.04 to 20.33 (6,400 to 25,600 Gaussians)",
         "GaussianFormer mIoU 19.1",
         "SurroundOcc mIoU 20.30, IoU 31.49",
     ),
     ("Occ3D-nuScenes mIoU", "camera mask"): (
-        "FlashOCC-M1 R50 mIoU 32.08 (detection checkpoint; 29.7-30.1 from ImageNet)",
+        "FlashOCC-M1 R50 mIoU 32.08 (from a detection checkpoint; 29.7 to 30.1 from ImageNet only)",
         "FlashOCC-M1 R50 mIoU 18.3 when trained without the camera mask",
     ),
     ("RayIoU", "no mask"): ("Panoptic-FlashOcc 1f RayIoU 34.9",),
 }
-VALIDATION_SAMPLES = 6019
+_FULL_GRIDS = {
+    "SurroundOcc mIoU/IoU": SURROUNDOCC_GRID,
+    "Occ3D-nuScenes mIoU": OCC3D_GRID,
+    "RayIoU": OCC3D_GRID,
+}
+_VALIDATION_SAMPLES = 6019
 
 
-def published_lines(scores: Scores, full_grid: str) -> list[str]:
-    """Published results to place `scores` beside; none unless split and grid are the published ones."""
-    if scores.samples != VALIDATION_SAMPLES or scores.grid != full_grid:
+def published_lines(scores: Scores) -> list[str]:
+    """Published results to place `scores` beside; none unless number of samples and grid are the published ones."""
+    if scores.samples != _VALIDATION_SAMPLES or scores.grid != str(_FULL_GRIDS[scores.protocol]):
         return []
-    return [f"  published: {line}" for line in PUBLISHED.get((scores.protocol, scores.mask), ())]
+    return [f"  published: {line}" for line in _PUBLISHED.get((scores.protocol, scores.mask), ())]
 
 
 def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list[str]) -> str:
@@ -49,16 +64,62 @@ def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list
     widths = [max(len(heading), 8) + 3 for heading in headings]
     lines = [f"{first.protocol} | {first.grid}", f"{about}, {first.samples} samples; per cent", ""]
     lines.append(f"{'':24}" + "".join(f"{h:>{w}}" for h, w in zip(headings, widths, strict=True)))
-    rows = [(name, [s.per_class.get(name, math.nan) for _, s in columns]) for name in first.per_class]
-    rows += [(None, [])]
-    rows += [
-        (_SUMMARY_NAMES.get(name, name), [s.summary.get(name, math.nan) for _, s in columns]) for name in first.summary
-    ]
-    for name, values in rows:
-        cells = "".join(f"{_cell(v):>{w}}" for v, w in zip(values, widths, strict=False))
-        lines.append(f"{name:24}{cells}" if name else "")
+    for name in first.per_class:
+        lines.append(_row(name, [s.per_class[name] for _, s in columns], widths))
+    lines.append("")
+    for name in first.summary:
+        lines.append(_row(_SUMMARY_NAMES[name], [s.summary[name] for _, s in columns], widths))
     return "\n".join([*lines, *remarks])
 
 
-def _cell(share: float) -> str:
-    return "-" if math.isnan(share) else f"{100 * share:.2f}"
+def full_table(state: CombinedScores, *, subject: str, about: str) -> str:
+    """Every score of a pass, in one or two tables."""
+    scores = protocol_scores(state.subject)
+    columns = [(subject, s) for s in scores]
+    if state.teacher.samples:
+        columns.append(("teacher", protocol_scores(state.teacher)[0]))
+    remarks = [*published_lines(scores[0]), *_absent_classes(state.subject)]
+    if state.calibration.counts.any():
+        error = percent(state.calibration.expected_error())
+        remarks.append(f"  expected calibration error of occupancy: {_text(error)} %")
+    if state.teacher.samples:
+        agreement = state.agreement.to_dict()
+        remarks.append(
+            f"  agreement with the teacher: {_text(agreement['same_class_occupied'])} % of the voxels that it calls "
+            f"occupied; KL to it {_text(agreement['kl_nats'], 4)} nats per voxel"
+        )
+    tables = [format_table(columns, about=about, remarks=remarks)]
+    if state.rayiou is not None:
+        rays = state.rayiou.compute()
+        tables.append(format_table([(subject, rays)], about=about, remarks=published_lines(rays)))
+    return "\n\n".join(tables)
+
+
+def results_dict(state: CombinedScores) -> dict:
+    """The scores as they stand in metrics.json: shares in per cent, None where undefined."""
+    has_teacher = state.teacher.samples > 0
+    rays = [] if state.rayiou is None else [state.rayiou.compute()]
+    has_calibration = bool(state.calibration.counts.any())
+    return {
+        "samples": state.subject.samples,
+        "protocols": [s.to_dict() for s in [*protocol_scores(state.subject), *rays]],
+        "teacher_protocols": [s.to_dict() for s in protocol_scores(state.teacher)] if has_teacher else [],
+        "occupancy_calibration_error": percent(state.calibration.expected_error()) if has_calibration else None,
+        "teacher_agreement": state.agreement.to_dict() if has_teacher else None,
+    }
+
+
+def _absent_classes(protocol) -> list[str]:
+    if not isinstance(protocol, SurroundOccMiou):
+        return []
+    absent = int(np.sum(protocol.confusion.counts.sum(1)[list(SURROUNDOCC_CLASSES)] == 0))
+    return [f"  {absent} of 16 classes have no voxel of truth here; the protocol counts them as 100"] if absent else []
+
+
+def _row(name: str, shares: list[float], widths: list[int]) -> str:
+    cells = ("-" if math.isnan(share) else f"{100 * share:.2f}" for share in shares)
+    return f"{name:24}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _text(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,209 @@
+"""One pass over a split: batches in, protocol scores, pictures and metrics.json out."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from PIL import Image
+
+from occjax.classes import IGNORE, OTHERS
+from occjax.config import Config
+from occjax.data.index import SplitIndex
+from occjax.drawing.sheet import draw_sample
+from occjax.metrics.across_processes import merge_over_processes
+from occjax.metrics.combined import CombinedScores, ScoredSample
+from occjax.metrics.on_device import VoxelSummary
+from occjax.metrics.prediction_files import write_prediction
+from occjax.metrics.rayiou import ray_origins_m
+from occjax.metrics.report import full_table, results_dict
+from occjax.types import Batch
+from occjax.workdir import versions, write_json
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 15
+
+
+class Subject(NamedTuple):
+    """What is evaluated, for headings and metrics.json.
+
+    Attributes:
+      name: "student" or "teacher".
+      weights: "ema", "raw", or "" where there are none.
+      step: of the checkpoint, -1 where there is none.
+    """
+
+    name: str
+    weights: str
+    step: int
+
+
+class Options(NamedTuple):
+    """What one pass produces beside scores.
+
+    Attributes:
+      pictures: how many samples, evenly spread over the split, are drawn into `output_dir`/pictures.
+      save_predictions: whether `output_dir`/predictions gets a file per sample.
+      rayiou: whether RayIoU is computed; on Occ3D's full grid only, elsewhere it has no meaning and is left out.
+    """
+
+    pictures: int = 0
+    save_predictions: bool = False
+    rayiou: bool = False
+
+
+class Evaluation(NamedTuple):
+    """Outcome of one pass.
+
+    Attributes:
+      results: content of metrics.json.
+      table: for people.
+      files: what was written, in the order to name it.
+    """
+
+    results: dict
+    table: str
+    files: tuple[Path, ...]
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """Per cent by name ("miou", "iou", ..., by the protocol's own mask); undefined values are left out."""
+        values = {}
+        for protocol in reversed(self.results["protocols"]):
+            values |= {name: value for name, value in protocol.items() if isinstance(value, float)}
+        agreement = self.results["teacher_agreement"] or {}
+        values |= {f"teacher_{name}": value for name, value in agreement.items() if isinstance(value, float)}
+        if self.results["occupancy_calibration_error"] is not None:
+            values["occupancy_calibration_error"] = self.results["occupancy_calibration_error"]
+        return values
+
+    def summary(self, workdir: Path) -> str:
+        """The table and where everything is; `workdir` is the folder of the run."""
+        return "\n".join([self.table, "", f"run: {workdir}", *(f"wrote {path}" for path in self.files)])
+
+
+def evaluate(
+    predict_fn: Callable[[Batch], VoxelSummary],
+    loader: Iterable[Batch],
+    split: SplitIndex,
+    config: Config,
+    *,
+    subject: Subject,
+    output_dir: Path,
+    options: Options,
+    num_samples: int,
+) -> Evaluation:
+    """Scores predictions by the protocol of `config.data.labels`.
+
+    In a distributed run every process calls it with its own part of the split; scores are merged, and process 0 alone
+    writes metrics.json.
+
+    Args:
+      predict_fn: a batch of numpy arrays to `occjax.metrics.on_device.summarise` of it, as numpy arrays of the same
+        samples.
+      loader: `make_eval_loader` of the same configuration and split.
+      split: keyframes that `Batch.sample_index` points into.
+      config: label set, grid, cameras.
+      subject: what is evaluated.
+      output_dir: gets metrics.json, pictures and predictions; an old metrics.json is removed first, so that a pass
+        that breaks off leaves none.
+      options: what is produced beside scores.
+      num_samples: that the loader yields over all processes, without padding.
+
+    Raises:
+      GridMismatchError: the model's grid is no crop of the label set's grid.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    metrics_path = output_dir / "metrics.json"
+    metrics_path.unlink(missing_ok=True)
+    grid = config.grid.build()
+    state = CombinedScores.empty(config.data.labels, grid, rayiou=options.rayiou)
+    drawn = set(np.linspace(0, num_samples - 1, min(options.pictures, num_samples)).astype(int).tolist())
+    pictures = []
+    progress = _Progress(num_samples)
+    for batch in loader:
+        summary = predict_fn(batch)
+        for i in np.flatnonzero(batch.is_valid).tolist():
+            row = int(batch.sample_index[i])
+            sample = _sample(batch, summary, i)
+            state = state.update(sample, None if state.rayiou is None else ray_origins_m(split, row))
+            if options.save_predictions:
+                write_prediction(output_dir / "predictions", split.tokens[row], sample.prediction, grid)
+            if row in drawn:
+                pictures.append(_draw(batch.images[i], sample, config, split, row, output_dir / "pictures"))
+            progress.advance(jax.process_count())
+    state = merge_over_processes(state)
+    results = {
+        "name": config.name,
+        "subject": subject.name,
+        "weights": subject.weights,
+        "step": subject.step,
+        "labels": config.data.labels,
+        "split": split.name,
+        "grid": dataclasses.asdict(grid),
+        **results_dict(state),
+        "versions": versions(),
+    }
+    if jax.process_index() == 0:
+        write_json(metrics_path, results)
+    weights = f", {subject.weights} weights of step {subject.step}" if subject.weights else ""
+    table = full_table(state, subject=subject.name, about=f"split {split.name}{weights}")
+    folders = [output_dir / "predictions"] if options.save_predictions else []
+    return Evaluation(results, table, (metrics_path, *folders, *pictures))
+
+
+def _sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
+    labels, teacher = batch.labels, summary.teacher
+    return ScoredSample(
+        prediction=summary.semantics[i],
+        truth=labels.semantics[i],
+        camera_mask=None if labels.camera_mask is None else labels.camera_mask[i],
+        calibration=None if summary.calibration is None else summary.calibration[i],
+        teacher=None if teacher is None else teacher.semantics[i],
+        teacher_known=None if teacher is None else teacher.known[i],
+        kl_sum=None if teacher is None else teacher.kl_sum[i],
+    )
+
+
+def _draw(images: np.ndarray, sample: ScoredSample, config: Config, split: SplitIndex, row: int, folder: Path) -> Path:
+    counted = sample.truth != IGNORE
+    if sample.camera_mask is not None:
+        counted &= sample.camera_mask
+    elif config.data.labels == "surroundocc":
+        counted &= sample.truth != OTHERS
+    scene, frame, token = split.scene_names[row], int(split.frame_index[row]), split.tokens[row]
+    sheet = draw_sample(
+        images,
+        tuple(config.data.cameras),
+        sample.truth,
+        sample.prediction,
+        sample.teacher,
+        config.grid.build(),
+        title=f"{scene}, frame {frame}, sample {token}",
+        counted=counted,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{scene}_{frame:03d}_{token}.png"
+    Image.fromarray(sheet).save(path)
+    return path
+
+
+class _Progress:
+    """A log line every few seconds: samples done, speed, time left."""
+
+    def __init__(self, total: int):
+        self._total, self._done = total, 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self._done = min(self._done + count, self._total)
+        now = time.monotonic()
+        if now - self._last > _SECONDS_BETWEEN_LINES:
+            self._last = now
+            speed = self._done / (now - self._start)
+            left = (self._total - self._done) / speed
+            _log.info("evaluated %d of %d samples, %.2f samples/s, %.0f s left", self._done, self._total, speed, left)
