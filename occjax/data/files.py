@@ -14,6 +14,7 @@ from occjax.data.teacher import TeacherFolder
 
 # Listing is waiting, above all on network file systems.
 _THREADS = 32
+_FOLDERS_PER_TASK = 64
 
 
 class FileSet(NamedTuple):
@@ -102,16 +103,26 @@ def _problem(kind: str, tokens: list[str], total: int, first_path: str, remedy: 
 
 def _by_folder(listing, paths: list[str]) -> dict:
     """`listing` of every folder that the paths lie in, by name."""
-    by_folder: dict[str, set[str]] = defaultdict(set)
+    wanted: dict[str, set[str]] = defaultdict(set)
     for path in paths:
-        by_folder[os.path.dirname(path)].add(os.path.basename(path))
+        wanted[os.path.dirname(path)].add(os.path.basename(path))
+    folders = list(wanted)
+    # Occ3D has a folder per sample: too many for a task each.
+    shares = [folders[i : i + _FOLDERS_PER_TASK] for i in range(0, len(folders), _FOLDERS_PER_TASK)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(by_folder, pool.map(listing, by_folder, by_folder.values()), strict=True))
+        found = pool.map(lambda share: [listing(folder, wanted[folder]) for folder in share], shares)
+        return {
+            folder: names
+            for share, part in zip(shares, found, strict=True)
+            for folder, names in zip(share, part, strict=True)
+        }
 
 
-def _names(folder: str, _wanted: set[str]) -> set[str]:
+def _names(folder: str, wanted: set[str]) -> set[str]:
+    if len(wanted) <= 2:
+        return {name for name in wanted if os.path.exists(f"{folder}/{name}")}
     try:
-        return set(os.listdir(folder))
+        return wanted.intersection(os.listdir(folder))
     except OSError:
         return set()
 
