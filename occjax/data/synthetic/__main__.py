@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=Path, help="folder to create; must not hold anything else")
     parser.add_argument("--train-scenes", type=int, default=default.train_scenes, help="scenes of the train split")
     parser.add_argument("--val-scenes", type=int, default=default.val_scenes, help="scenes of the val split")
-    parser.add_argument("--keyframes", type=int, default=default.keyframes_per_scene, help="keyframes per scene, 0.5 s apart")
+    parser.add_argument("--keyframes", type=int, default=default.keyframes_per_scene, help="per scene, 0.5 s apart")
     parser.add_argument("--image-width", type=int, default=default.image_width, help="pixels")
     parser.add_argument("--image-height", type=int, default=default.image_height, help="pixels")
     parser.add_argument("--seed", type=int, default=default.seed, help="another seed gives another city")

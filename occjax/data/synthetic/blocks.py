@@ -5,6 +5,7 @@ import numpy as np
 from occjax.data.synthetic import objects
 from occjax.data.synthetic.ground import FLAT, KERB_M, PAVEMENT, ROAD, TERRAIN, Ground
 from occjax.data.synthetic.placement import Site
+from occjax.data.synthetic.shapes import footprint_m
 
 BLOCK_KINDS = ("towers", "towers", "houses", "park", "car_park", "works")
 GRASS, DIRT, BRICK = (0.27, 0.36, 0.16), (0.42, 0.34, 0.24), (0.52, 0.33, 0.27)
@@ -75,8 +76,8 @@ class BlockBuilder:
                         self.site.place(thing, x, y, yaw, z=KERB_M)
 
     def _plant(self, thing, x, y) -> None:
-        reach = 0.5 if thing.solids[0].kind == 0 else float(np.max(thing.half_size[:2]))
-        outline = np.array([(x - reach, y - reach), (x + reach, y - reach), (x + reach, y + reach), (x - reach, y + reach)])
+        has_trunk = len(thing.solids) > 1
+        outline = footprint_m((x, y), 0.5 if has_trunk else thing.half_size[:2], 0)
         if self.site.is_free(outline):
             self.site.block(outline)
             thing.x, thing.y, thing.z, thing.yaw = float(x), float(y), KERB_M, float(self.rng.uniform(0, 2 * np.pi))

@@ -14,8 +14,7 @@ from occjax.data.synthetic.streets import Path, Street, draw_path, draw_streets
 
 KEYFRAME_STEP_S = 0.5
 LEAD_IN_S = 0.5  # the scene's clock starts this long before the first keyframe
-SIGHT_M = 72.0  # the city is furnished this far around the ego's path
-BORDER_M = 8.0
+SIGHT_M = 73.0  # the city reaches this far around the ego's path: beyond the corners of the 100 m grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +104,8 @@ def paint_markings(rng, ground: Ground, street: Street, stretches) -> None:
         if b <= a:
             continue
         if street.median_m:
-            first, second = traffic.on_street(street, a, -street.median_m / 2), traffic.on_street(street, b, street.median_m / 2)
+            first = traffic.on_street(street, a, -street.median_m / 2)
+            second = traffic.on_street(street, b, street.median_m / 2)
             x0, x1 = sorted((first[0], second[0]))
             y0, y1 = sorted((first[1], second[1]))
             ground.fill(x0, x1, y0, y1, FLAT, (0.5, 0.42, 0.36), radius_m=0.7)
@@ -140,7 +140,7 @@ def build_city(rng: np.random.Generator, keyframes: int) -> City:
     distance = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     path = Path(points, headings, distance)
 
-    lower, upper = points.min(axis=0) - SIGHT_M - BORDER_M, points.max(axis=0) + SIGHT_M + BORDER_M
+    lower, upper = points.min(axis=0) - SIGHT_M, points.max(axis=0) + SIGHT_M
     asphalt = tuple(np.array([0.27, 0.27, 0.28]) * rng.uniform(0.8, 1.35))
     pavement = tuple(np.array([0.56, 0.55, 0.53]) * rng.uniform(0.85, 1.15))
     columns, rows = np.ceil((upper - lower) / 0.1).astype(int)
@@ -151,7 +151,8 @@ def build_city(rng: np.random.Generator, keyframes: int) -> City:
     ego_xy, ego_heading = path.at(speed * times)
     clearance = traffic.EgoClearance(times, ego_xy, ego_heading)
     for position, heading in zip(ego_xy, ego_heading, strict=True):
-        site.block(footprint_m(position + 1.3 * np.array([np.cos(heading), np.sin(heading)]), (3.6, 1.7), heading), EGO_PATH)
+        middle = position + traffic.EGO_CENTER_AHEAD_M * np.array([np.cos(heading), np.sin(heading)])
+        site.block(footprint_m(middle, (3.6, 1.7), heading), EGO_PATH)
 
     builder = BlockBuilder(rng, ground, site, pavement, asphalt)
     for a, b in zip(along_y[:-1], along_y[1:], strict=True):

@@ -40,7 +40,7 @@ def is_generated(root: Path, config: SyntheticConfig) -> bool:
         return False
     remedy = "delete the folder, or choose another one (config.data.root, or --output)"
     if not marker.is_file():
-        raise DataError(f"{root} exists and holds no {MARKER}: the synthetic world never overwrites other data; {remedy}")
+        raise DataError(f"{root} exists without {MARKER}: the synthetic world never overwrites other data; {remedy}")
     try:
         found = json.loads(marker.read_text())
     except json.JSONDecodeError as error:
@@ -71,8 +71,10 @@ def plan_scenes(root: Path, config: SyntheticConfig) -> list[ScenePlan]:
 
 def check(config: SyntheticConfig) -> None:
     """Raises DataError unless every number of the configuration makes sense."""
-    least = {"seed": 0, "train_scenes": 1, "val_scenes": 0, "keyframes_per_scene": 1, "image_width": 32, "image_height": 32}
-    wrong = [f"{k} must be at least {low}, not {getattr(config, k)}" for k, low in least.items() if getattr(config, k) < low]
+    least = {"seed": 0, "train_scenes": 1, "val_scenes": 0, "keyframes_per_scene": 1}
+    least.update(image_width=32, image_height=32)
+    values = {name: getattr(config, name) for name in least}
+    wrong = [f"{name} must be at least {least[name]}, not {v}" for name, v in values.items() if v < least[name]]
     if wrong:
         raise DataError("synthetic world: " + "; ".join(wrong))
 

@@ -51,7 +51,8 @@ class Ground:
         (c0, r0), (c1, r1) = self.cells((x0, y0)), self.cells((x1, y1))
         radius = max(min(radius_m / TEXEL_M, (c1 - c0) / 2, (r1 - r0) / 2), 0)
         arc = np.linspace(0, np.pi / 2, 8 if radius > 0 else 1)
-        centers = [(c1 - radius, r1 - radius), (c0 + radius, r1 - radius), (c0 + radius, r0 + radius), (c1 - radius, r0 + radius)]
+        left, right, low, high = c0 + radius, c1 - radius, r0 + radius, r1 - radius
+        centers = [(right, high), (left, high), (left, low), (right, low)]
         outline = np.concatenate(
             [
                 np.stack([cx + radius * np.cos(arc + k * np.pi / 2), cy + radius * np.sin(arc + k * np.pi / 2)], -1)

@@ -187,7 +187,8 @@ def barrier(rng) -> Thing:
 def traffic_cone(rng) -> Thing:
     height = rng.uniform(0.7, 1.0)
     base = box(0, 0, 0, 0.06, 0.2, 0.2, "plain", (0.1, 0.1, 0.1))
-    return Thing("traffic_cone", [base, box(0, 0, 0.06, height, 0.15, 0.15, "striped", (0.95, 0.35, 0.05), (0.03, 0.03))])
+    tip = box(0, 0, 0.06, height, 0.15, 0.15, "striped", (0.95, 0.35, 0.05), (0.03, 0.03))
+    return Thing("traffic_cone", [base, tip])
 
 
 def bin_(rng) -> Thing:
@@ -262,7 +263,10 @@ def building(rng, half_x: float, half_y: float) -> Thing:
     color = tint(rng, pick(rng, FACADE_COLORS))
     solids = [box(0, 0, 0, height, half_x, half_y, "facade", color)]
     if rng.random() < 0.5:
-        solids.append(box(0, 0, height, height + rng.uniform(1.5, 4), half_x * 0.5, half_y * 0.5, "plain", tint(rng, color)))
+        plant_room = box(
+            0, 0, height, height + rng.uniform(1.5, 4), half_x * 0.5, half_y * 0.5, "plain", tint(rng, color)
+        )
+        solids.append(plant_room)
     return Thing("manmade", solids)
 
 

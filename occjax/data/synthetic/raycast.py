@@ -55,22 +55,33 @@ def camera_windows(parts: Parts, cam_from_city: np.ndarray, pixel_from_cam: np.n
 
 
 def hit_frustum(normals, offsets, origin, directions):
-    """Distance [h, w] at which rays enter a frustum (inf = miss or from inside) and the face [h, w] they enter by."""
+    """Distance [h, w] at which rays enter a frustum (inf = miss or from inside) and the face [h, w] they enter by.
+
+    Rays parallel to a face divide by zero, which enters never, or at once where they run outside; the caller silences
+    numpy about it.
+    """
     enter = np.full(directions[0].shape, -np.inf, np.float32)
     leave = np.full(directions[0].shape, np.inf, np.float32)
     face = np.zeros(directions[0].shape, np.uint8)
-    for f in range(6):
-        used = np.flatnonzero(normals[f])
-        rate = np.float32(normals[f, used[0]]) * directions[used[0]]
-        for axis in used[1:]:
-            rate += np.float32(normals[f, axis]) * directions[axis]
-        entering = rate < 0
-        # A ray parallel to a face divides by zero: it enters never, or at once if it is outside.
-        distance = np.float32(offsets[f] - normals[f] @ origin) / rate
-        later = entering & (distance > enter)
-        np.copyto(enter, distance, where=later)
-        face[later] = f
-        np.copyto(leave, distance, where=~entering & (distance < leave))
+    for axis in range(3):
+        if normals[2 * axis, 2] != 0 and axis < 2:  # tapered: the two faces are not parallel
+            for f in (2 * axis, 2 * axis + 1):
+                rate = np.float32(normals[f, axis]) * directions[axis] + np.float32(normals[f, 2]) * directions[2]
+                distance = np.float32(offsets[f] - normals[f] @ origin) / rate
+                entering = rate < 0
+                later = entering & (distance > enter)
+                np.copyto(enter, distance, where=later)
+                face[later] = f
+                np.copyto(leave, distance, where=~entering & (distance < leave))
+            continue
+        inverse = 1 / directions[axis]
+        middle = np.float32(-origin[axis]) * inverse
+        reach = np.float32(offsets[2 * axis]) * np.abs(inverse)
+        near = middle - reach
+        later = near > enter
+        np.copyto(enter, near, where=later)
+        np.copyto(face, np.where(inverse > 0, np.uint8(2 * axis + 1), np.uint8(2 * axis)), where=later)
+        np.minimum(leave, middle + reach, out=leave)
     enter[(enter > leave) | (enter <= 0.02)] = np.inf
     return enter, face
 
@@ -98,7 +109,6 @@ def cast_parts(parts: Parts, windows, nearest, origin: np.ndarray, directions: n
       directions: float32 [3, H, W] city frame.
     """
     normals, offsets = face_planes(parts)
-    normals[np.abs(normals) < 1e-12] = 0
     candidates = np.flatnonzero((windows[:, 0] < windows[:, 1]) & (windows[:, 2] < windows[:, 3]))
     for i in candidates[np.argsort(nearest[candidates], kind="stable")]:
         row0, row1, column0, column1 = windows[i]

@@ -10,11 +10,14 @@ from occjax.data.synthetic.ground import TEXEL_M
 from occjax.data.synthetic.light import SHADOW_CELL_M, Sky, cast_shadows
 from occjax.data.synthetic.materials import PAINTERS
 from occjax.data.synthetic.objects import MATERIAL
-from occjax.data.synthetic.raycast import GROUND, KERB, SKY, Hits, camera_windows, cast_ground, cast_parts
+from occjax.data.synthetic.raycast import KERB, SKY, Hits, camera_windows, cast_ground, cast_parts
 from occjax.data.synthetic.shapes import Parts, face_planes
 from occjax.geometry import invert_rigid
 
 HAZE_M = 260.0
+SHADOW_REACH_M = 60.0
+# A display's gamma lifts the shadows a little.
+TONES = (255 * (np.arange(1024) / 1023) ** 0.88).astype(np.uint8)
 
 
 def camera_rays(pixel_from_cam: np.ndarray, city_from_cam: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -54,39 +57,42 @@ class Painter:
     def paint(self, rng, parts: Parts, hits: Hits, rays: np.ndarray, origin: np.ndarray, focal_px: float) -> np.ndarray:
         """RGB uint8 [H, W, 3] of what `see` returned for `parts`."""
         length = np.sqrt(np.sum(rays * rays, axis=0))
-        unit = rays / length
-        sky = self.sky.color(unit)
-        light = cast_shadows(parts.take(self.moves), self.city.sun, self.city.ground, self.still_light)
+        moving = self.moves & (np.linalg.norm(parts.center_m - origin, axis=1) < SHADOW_REACH_M)
+        light = cast_shadows(parts.take(moving), self.city.sun, self.city.ground, self.still_light)
         position = [np.float32(origin[i]) + hits.distance * rays[i] for i in range(3)]
-        on_ground = (hits.part == GROUND) | (hits.part == KERB)
-        color = np.where(on_ground[..., None], self._ground(hits, position, light, unit, focal_px), sky)
+        color = self._ground(hits, position, light, rays[2] / length, focal_px)
+        in_sky = hits.part == SKY
+        if in_sky.any():
+            rows = slice(0, int(np.flatnonzero(in_sky.any(axis=1))[-1]) + 1)
+            sky = self.sky.color(rays[:, rows] / length[rows])
+            np.copyto(color[rows], sky, where=in_sky[rows, :, None])
         on_part = hits.part >= 0
         color[on_part] = self._parts(parts, hits, on_part, position, light, focal_px)
-        haze = np.where(hits.part == SKY, 0, 1 - np.exp(-hits.distance * length / HAZE_M))[..., None]
+        haze = np.where(in_sky, 0, 1 - np.exp(-hits.distance * length / HAZE_M))[..., None]
         color += (self.sky.horizon.astype(np.float32) - color) * haze
         color = color * self.warmth * self.exposure
-        color += rng.normal(0, 0.008, color.shape[:2]).astype(np.float32)[..., None]
-        # A display's gamma lifts the shadows a little; highlights roll off.
-        return (255 * np.clip(color, 0, 1) ** 0.88).astype(np.uint8)
+        color += (0.008 * rng.standard_normal(color.shape[:2], np.float32))[..., None]
+        return TONES[(1023 * np.clip(color, 0, 1)).astype(np.uint16)]
 
     def _sample(self, image, position, cell_m, border):
-        column, row = ((p - np.float32(low)) / np.float32(cell_m) - 0.5 for p, low in zip(position, self.city.ground.lower_m))
+        lower = self.city.ground.lower_m
+        column, row = ((position[a] - np.float32(lower[a])) / np.float32(cell_m) - np.float32(0.5) for a in (0, 1))
         limit = np.float32(30000)  # OpenCV maps hold 16-bit integers
         column, row = np.clip(column, -9, limit), np.clip(row, -9, limit)
         return cv2.remap(image, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
 
-    def _ground(self, hits, position, light, unit, focal_px):
+    def _ground(self, hits, position, light, downward, focal_px):
         # Length of a pixel on the ground, away from the viewer.
-        footprint = hits.distance / focal_px / np.clip(-unit[2], 0.01, 1)
+        footprint = hits.distance / np.float32(focal_px) / np.clip(-downward, 0.01, 1)
         grass = (75, 95, 50)
-        layers = [self._sample(m, position[:2], TEXEL_M * 4**i, grass).astype(np.float32) for i, m in enumerate(self.mips)]
+        layers = [self._sample(m, position, TEXEL_M * 4**i, grass).astype(np.float32) for i, m in enumerate(self.mips)]
         level = np.clip(np.log2(np.maximum(footprint, 1e-3) / TEXEL_M) / 2 - 0.4, 0, 1.999)[..., None]
         color = np.where(
             level < 1,
             layers[0] + (layers[1] - layers[0]) * np.minimum(level, 1),
             layers[1] + (layers[2] - layers[1]) * np.clip(level - 1, 0, 1),
         )
-        sun = self._sample(light, position[:2], SHADOW_CELL_M, 255).astype(np.float32)[..., None] / 255
+        sun = self._sample(light, position, SHADOW_CELL_M, 255).astype(np.float32)[..., None] / 255
         color = color / 255 * (0.42 + 0.78 * sun * self.city.sun[2] ** 0.5)
         color[hits.part == KERB] *= 0.75
         return color
@@ -140,5 +146,3 @@ class Painter:
 def city_from_sensor(city: City, ego_from_sensor: np.ndarray, time_s: float) -> np.ndarray:
     """[4, 4] pose of a sensor at scene time."""
     return city.city_from_ego(time_s) @ ego_from_sensor
-
-

@@ -90,9 +90,7 @@ def draw_path(rng, along_x: list[Street], along_y: list[Street], length_m: float
 
     while travelled < length_m:
         axis = int(np.argmax(np.abs(direction)))
-        ahead = [
-            s for s in (along_y, along_x)[axis] if (s.center_m - position[axis]) * direction[axis] > s.half_m + 14
-        ]
+        ahead = [s for s in (along_y, along_x)[axis] if (s.center_m - position[axis]) * direction[axis] > s.half_m + 14]
         cross = min(ahead, key=lambda s: abs(s.center_m - position[axis])) if ahead else None
         turn = int(rng.choice((0, 0, 1, -1))) if cross and travelled < 0.7 * length_m else 0  # 1 left, -1 right
         if cross is None or turn == 0:
@@ -115,7 +113,8 @@ def draw_path(rng, along_x: list[Street], along_y: list[Street], length_m: float
         steps = max(int(np.linalg.norm(start - position) / 0.5), 2)
         append(np.linspace(position, start, steps)[1:], np.full(steps - 1, heading))
         angle = np.linspace(0, np.pi / 2, 24)[1:, None]
-        append(start + radius * (np.sin(angle) * direction + (1 - np.cos(angle)) * outgoing), heading + turn * angle[:, 0])
+        arc = start + radius * (np.sin(angle) * direction + (1 - np.cos(angle)) * outgoing)
+        append(arc, heading + turn * angle[:, 0])
         position, direction, heading = pieces[-1][-1], outgoing, heading + turn * np.pi / 2
     points = np.concatenate(pieces)
     distance = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])

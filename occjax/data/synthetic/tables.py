@@ -88,9 +88,7 @@ def calibration_records(scene_name: str, width: int, height: int) -> list[dict]:
             "token": make_token("calibration", scene_name, channel),
             "sensor_token": make_token("sensor", channel),
             **pose_record(rig.ego_from_sensor(channel)),
-            "camera_intrinsic": []
-            if channel == rig.LIDAR
-            else rig.pixel_from_cam(channel, width, height).tolist(),
+            "camera_intrinsic": [] if channel == rig.LIDAR else rig.pixel_from_cam(channel, width, height).tolist(),
         }
         for channel in rig.SENSORS
     ]

@@ -1,4 +1,4 @@
-"""A simulated teacher: the true grid blurred, displaced, with misses, confusions and hallucinations. Not a real model."""
+"""A simulated teacher, no real model: the truth blurred and displaced, with misses, confusions and hallucinations."""
 
 import numpy as np
 

@@ -67,7 +67,8 @@ def close_lane(rng, site: Site, street: Street, stretch) -> None:
         for along in (begin - 1.5, begin + 19):
             site.place(objects.barrier(rng), *on_street(street, along, side * across), heading, z=0, margin_m=0.02)
     middle = (inner + street.half_m) / 2
-    site.place(objects.construction_vehicle(rng), *on_street(street, begin + 9, side * middle), heading, z=0, margin_m=0)
+    machine = objects.construction_vehicle(rng)
+    site.place(machine, *on_street(street, begin + 9, side * middle), heading, z=0, margin_m=0)
 
 
 class EgoClearance:
@@ -95,7 +96,7 @@ class EgoClearance:
         return bool(np.all(outside > gap_m + EGO_HALF_M[1]))
 
 
-def drive_lanes(rng, site: Site, street: Street, clearance: EgoClearance, low, high, stretches, *, moving: bool) -> None:
+def drive_lanes(rng, site: Site, street: Street, clearance: EgoClearance, low, high, stretches, *, moving) -> None:
     """Fills the lanes of a street, moving as one column per lane, or waiting between the junctions."""
     duration = float(clearance.times_s[-1])
     for side in (1, -1):

@@ -24,8 +24,8 @@ def camera_mask(grid: VoxelGrid, views: list[tuple[np.ndarray, np.ndarray, np.nd
         height, width = depth_image.shape
         rows = (pixel_from_cam @ cam_from_grid[:3]).astype(np.float32)
 
-        def affine(row, window=None):
-            x, y, z = (np.float32(w) * c.astype(np.float32) for w, c in zip(row[:3], centers, strict=True))  # noqa: B023
+        def affine(row):
+            x, y, z = (np.float32(w) * c.astype(np.float32) for w, c in zip(row[:3], centers, strict=True))
             return x[:, None, None] + y[None, :, None] + (z + row[3])[None, None, :]
 
         depth = affine(rows[2])
@@ -60,11 +60,12 @@ def lidar_mask(grid: VoxelGrid, grid_from_lidar: np.ndarray, sweep: Sweep) -> np
     """uint8 [X, Y, Z]: 1 where a LiDAR ray that returns passes (probed once per voxel length) or ends."""
     seen = np.zeros(grid.shape, np.uint8)
     origin = grid_from_lidar[:3, 3].astype(np.float32)
-    reach = sweep.hits.distance.ravel()
+    # Every second column: still closer together than voxels wherever the grid reaches.
+    reach = sweep.hits.distance[:, ::2].ravel()
     order = np.argsort(reach)
     order = order[reach[order] < RANGE_M[1]]
     reach = reach[order]
-    rays = (grid_from_lidar[:3, :3].astype(np.float32) @ sweep.rays_lidar.reshape(3, -1)[:, order]).T
+    rays = (grid_from_lidar[:3, :3].astype(np.float32) @ sweep.rays_lidar[:, :, ::2].reshape(3, -1)[:, order]).T
     # In voxels, so that flooring gives the index.
     rays = rays / np.float32(grid.voxel_size_m)
     origin = (origin - np.array(grid.lower_m, np.float32)) / np.float32(grid.voxel_size_m)

@@ -1,5 +1,7 @@
 """Fills voxel grids from the same solids and ground that the sensors see."""
 
+import functools
+
 import numpy as np
 
 from occjax.classes import FREE
@@ -15,22 +17,21 @@ PROBES = np.stack(np.meshgrid(*[np.array([-1, 0, 1]) / 3] * 3, indexing="ij"), a
 def voxelize(parts: Parts, ground: Ground, grid: VoxelGrid, city_from_grid: np.ndarray) -> np.ndarray:
     """Class of every voxel of a grid, uint8 [X, Y, Z].
 
-    A voxel takes the class of the solid that holds most of its 27 probes; where none holds any, the ground's class if
-    the ground passes through the voxel on the column's axis, else FREE. Solids thinner than a sub-cell count as one
-    sub-cell thick, so that thin things do not fall between probes.
+    A voxel is occupied if a solid touches it, to the precision of its 27 sub-cells: a sub-cell counts if its centre
+    lies in the solid or within half a sub-cell of its faces. The solid with most sub-cells gives the class; where none
+    has any, the ground does if it passes through the voxel on the column's axis; else the voxel is FREE.
     """
     labels = np.full(grid.shape, FREE, np.uint8)
     probes_inside = np.zeros(grid.shape, np.uint8)
     grid_from_city = invert_rigid(city_from_grid)
     size = grid.voxel_size_m
-    low = (transform_points(grid_from_city, corners_m(parts)) - grid.lower_m) / size
-    pad = np.maximum(size / 6 - np.minimum(parts.half_m.min(axis=1), 0.5 * (parts.half_m[:, :2].min(axis=1) + parts.top_half_m.min(axis=1))), 0)
-    start = np.clip(np.floor(low.min(axis=1) - 0.4), 0, grid.shape).astype(int)
-    stop = np.clip(np.ceil(low.max(axis=1) + 0.4), 0, grid.shape).astype(int)
+    outline = (transform_points(grid_from_city, corners_m(parts)) - grid.lower_m) / size
+    start = np.clip(np.floor(outline.min(axis=1) - 0.4), 0, grid.shape).astype(int)
+    stop = np.clip(np.ceil(outline.max(axis=1) + 0.4), 0, grid.shape).astype(int)
     normals, offsets = face_planes(parts)
     for i in np.flatnonzero(np.all(start < stop, axis=1)):
         window = tuple(slice(a, b) for a, b in zip(start[i], stop[i], strict=True))
-        inside = _probes_inside(parts, i, normals[i], offsets[i] + pad[i], pad[i], grid, city_from_grid, start[i], stop[i])
+        inside = _probes_inside(parts, i, normals[i], offsets[i], grid, city_from_grid, window)
         wins = inside > probes_inside[window]
         labels[window][wins] = parts.semantic[i]
         probes_inside[window][wins] = inside[wins]
@@ -38,50 +39,47 @@ def voxelize(parts: Parts, ground: Ground, grid: VoxelGrid, city_from_grid: np.n
     return labels
 
 
-def _probes_inside(parts, i, normals, offsets, pad, grid, city_from_grid, start, stop) -> np.ndarray:
-    """How many of the 27 probes of each voxel in a window lie in part i, uint8."""
+@functools.cache
+def _voxel_index(shape: tuple[int, int, int]) -> np.ndarray:
+    """float32 [X, Y, Z, 3] index of every voxel."""
+    return np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij"), axis=-1)
+
+
+def _probes_inside(parts, i, normals, offsets, grid, city_from_grid, window) -> np.ndarray:
+    """How many of the 27 sub-cells of each voxel in a window part i touches, uint8."""
     cos, sin = np.cos(parts.yaw_rad[i]), np.sin(parts.yaw_rad[i])
     part_from_city = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
     # Local coordinates are affine in the voxel index: local = matrix @ index + shift.
     matrix = part_from_city @ city_from_grid[:3, :3] * grid.voxel_size_m
     center = np.array(grid.lower_m) + 0.5 * grid.voxel_size_m
     shift = part_from_city @ (transform_points(city_from_grid, center) - parts.center_m[i])
-    axes = [np.arange(a, b, dtype=np.float32) for a, b in zip(start, stop, strict=True)]
-
-    def plane(weights, constant):
-        x, y, z = (np.float32(w) * axis for w, axis in zip(weights, axes, strict=True))
-        return x[:, None, None] + y[None, :, None] + (z + np.float32(constant))[None, None, :]
-
+    index, pad = _voxel_index(grid.shape)[window], grid.voxel_size_m / 6
     if parts.kind[i] == ELLIPSOID:
         scale = 1 / (parts.half_m[i] + pad)
-        squares = [plane(matrix[a] * scale[a], shift[a] * scale[a]) for a in range(3)]
-        radius = np.sqrt(squares[0] ** 2 + squares[1] ** 2 + squares[2] ** 2)
-        steps = (PROBES @ (matrix * scale[:, None]).T).astype(np.float32)
+        rows, constants = matrix * scale[:, None], shift * scale
+    else:  # signed distances to the six faces
+        rows, constants = normals @ matrix, normals @ shift - offsets - pad
+    values = index @ rows.T.astype(np.float32) + constants.astype(np.float32)  # [x, y, z, 3 or 6]
+    steps = (PROBES @ rows.T).astype(np.float32)  # [27, 3 or 6]
+    if parts.kind[i] == ELLIPSOID:
+        depth = np.sqrt(np.sum(values * values, axis=-1)) - 1
         reach = np.linalg.norm(steps, axis=1).max()
-        total, edge = np.where(radius <= 1 - reach, np.uint8(27), np.uint8(0)), np.abs(radius - 1) < reach
-        values = np.stack([s[edge] for s in squares], axis=-1)
-        total[edge] = np.sum(np.sum((values[:, None] + steps) ** 2, axis=-1) <= 1, axis=1)
-        return total
-    rows = normals @ matrix  # [6, 3]
-    constants = normals @ shift - offsets
-    depth = plane(rows[0], constants[0])
-    for f in range(1, 6):
-        np.maximum(depth, plane(rows[f], constants[f]), out=depth)  # > 0 = centre outside
-    steps = (PROBES @ rows.T).astype(np.float32)  # [27, 6]
-    reach = np.abs(steps).max()
+    else:
+        depth = functools.reduce(np.maximum, np.moveaxis(values, -1, 0))
+        reach = np.abs(steps).max()
     total, edge = np.where(depth <= -reach, np.uint8(27), np.uint8(0)), np.abs(depth) < reach
-    values = np.stack([axis[n] for axis, n in zip(axes, np.nonzero(edge), strict=True)], axis=-1) @ rows.T.astype(np.float32) + constants.astype(np.float32)
-    # The largest plane value of each probe decides; one plane at a time keeps the arrays small.
-    worst = values[:, :1] + steps[:, 0]
-    for f in range(1, 6):
-        np.maximum(worst, values[:, f : f + 1] + steps[:, f], out=worst)
-    total[edge] = np.count_nonzero(worst <= 0, axis=1)
+    columns = values[edge].T  # [3 or 6, m]: the voxels that a surface may cut
+    terms = (column + step[:, None] for column, step in zip(columns, steps.T, strict=True))  # of [27, m]
+    if parts.kind[i] == ELLIPSOID:
+        total[edge] = (sum(term * term for term in terms) <= 1).sum(axis=0)
+    else:
+        total[edge] = (functools.reduce(np.maximum, terms) <= 0).sum(axis=0)
     return total
 
 
 def ground_height_index(ground: Ground, grid: VoxelGrid, city_from_grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Height index [X, Y] at which each column's axis meets the ground, and the ground's class there."""
-    x, y = (lo + (np.arange(n) + 0.5) * grid.voxel_size_m for lo, n in zip(grid.lower_m[:2], grid.shape[:2], strict=True))
+    x, y = (grid.lower_m[a] + (np.arange(grid.shape[a]) + 0.5) * grid.voxel_size_m for a in (0, 1))
     x, y = np.meshgrid(x, y, indexing="ij")
     r, t = city_from_grid[:3, :3], city_from_grid[:3, 3]
 
