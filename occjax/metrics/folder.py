@@ -1,0 +1,148 @@
+"""Scores of a folder of prediction files against the labels of a nuScenes root."""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+
+from occjax.config import DataConfig
+from occjax.data.errors import DataError
+from occjax.data.index import SplitIndex, load_index
+from occjax.data.labels import label_path, label_set, read_labels
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
+from occjax.metrics.confusion import ScoringError
+from occjax.metrics.occ3d import Occ3dMiou
+from occjax.metrics.prediction_files import read_prediction
+from occjax.metrics.rayiou import RayIou, ray_origins_m
+from occjax.metrics.scores import Scores
+from occjax.metrics.surroundocc import SurroundOccMiou
+
+PROTOCOLS = ("occ3d", "surroundocc", "rayiou")
+_LABELS = {"occ3d": "occ3d", "rayiou": "occ3d", "surroundocc": "surroundocc"}
+_GRIDS = {"occ3d": OCC3D_GRID, "surroundocc": SURROUNDOCC_GRID}
+_EMPTY = {"occ3d": Occ3dMiou.empty, "surroundocc": SurroundOccMiou.empty, "rayiou": RayIou.empty}
+_SECONDS_BETWEEN_LINES = 15
+_log = logging.getLogger(__name__)
+
+
+def score_folder(
+    predictions: Path,
+    root: Path,
+    *,
+    protocols: tuple[str, ...],
+    version: str = "",
+    split: str = "",
+) -> dict[str, list[Scores]]:
+    """Scores every prediction file by each protocol.
+
+    Args:
+      predictions: folder of `<sample token>.npz` or `.npy`.
+      root: nuScenes root with tables and labels.
+      protocols: of "occ3d", "surroundocc", "rayiou".
+      version: of the tables; empty = the only one in `root`.
+      split: if given, every sample of it must have a file, and others are left out; else every file is scored.
+
+    Returns:
+      scores of each protocol; two entries for Occ3D, with the camera mask and without.
+
+    Raises:
+      ScoringError: unknown protocol, no predictions, files without a sample or samples without a file, damaged files,
+        or labels that cannot be read.
+      GridMismatchError: a prediction says that it lies on another grid than the labels.
+    """
+    unknown = [name for name in protocols if name not in PROTOCOLS]
+    if unknown or not protocols:
+        raise ScoringError(f"protocols must be among {', '.join(PROTOCOLS)}, not {', '.join(unknown) or 'none'}")
+    if len({_LABELS[name] for name in protocols}) > 1:
+        _log.warning("Occ3D and SurroundOcc lie in different frames: at most one fits predictions of one model")
+    files = _prediction_files(predictions)
+    try:
+        index = load_index(DataConfig(root=str(root), version=version or _only_version(root)))
+        keyframes = index.split(split) if split else index.everything
+    except DataError as error:
+        raise ScoringError(f"the index of {root} is needed to find labels and ray origins: {error}") from error
+    rows = _rows_to_score(files, keyframes, predictions, split)
+    states = {name: _EMPTY[name]() for name in protocols}
+    started = last = time.monotonic()
+    for done, row in enumerate(rows):
+        path = files[keyframes.tokens[row]]
+        prediction, grid = read_prediction(path)
+        for labels in dict.fromkeys(_LABELS[name] for name in protocols):
+            _require_grid(_GRIDS[labels], grid, path)
+            semantics, mask = _read_labels(labels, root, keyframes, row)
+            if labels == "surroundocc":
+                states["surroundocc"] = states["surroundocc"].update(prediction, semantics)
+            if "occ3d" in states and labels == "occ3d":
+                states["occ3d"] = states["occ3d"].update(prediction, semantics, mask)
+            if "rayiou" in states and labels == "occ3d":
+                states["rayiou"] = states["rayiou"].update(prediction, semantics, ray_origins_m(keyframes, row))
+        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            speed = (done + 1) / (last - started)
+            _log.info("scored %d of %d samples, %.0f s left", done + 1, len(rows), (len(rows) - done - 1) / speed)
+    computed = {name: state.compute() for name, state in states.items()}
+    return {name: list(scores) if name == "occ3d" else [scores] for name, scores in computed.items()}
+
+
+def _only_version(root: Path) -> str:
+    found = sorted(path.name for path in root.glob("v1.0-*") if path.is_dir())
+    if len(found) > 1:
+        raise ScoringError(f"{root} holds {', '.join(found)}; say which with --version")
+    return found[0] if found else "v1.0-trainval"
+
+
+def _prediction_files(folder: Path) -> dict[str, Path]:
+    """File of each token; two files of one token are an error."""
+    if not folder.is_dir():
+        raise ScoringError(f"no folder of predictions {folder}; name the folder that holds <sample token>.npz files")
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".npz", ".npy") and path.name[0] != ".")
+    files = {path.stem: path for path in paths}
+    if not files:
+        raise ScoringError(f"{folder} holds no <sample token>.npz or .npy file")
+    if len(files) < len(paths):
+        raise ScoringError(f"{folder} holds {len(paths) - len(files)} tokens as .npz and as .npy; remove one of each")
+    return files
+
+
+def _rows_to_score(files: dict[str, Path], keyframes: SplitIndex, folder: Path, split: str) -> list[int]:
+    rows = [row for row, token in enumerate(keyframes.tokens) if token in files]
+    if split:
+        absent = [token for token in keyframes.tokens if token not in files]
+        if absent:
+            raise ScoringError(
+                f"{folder} lacks {len(absent)} of the {len(keyframes)} samples of split {split}, first "
+                f"{', '.join(absent[:5])}; a score of a part is not comparable: predict them, or leave out --split"
+            )
+        return rows
+    strangers = sorted(set(files) - set(keyframes.tokens))
+    if strangers:
+        raise ScoringError(
+            f"{len(strangers)} of {len(files)} files in {folder} are named after no sample token of these tables, "
+            f"first {', '.join(strangers[:5])}; rename them, or give the version and root they belong to"
+        )
+    return rows
+
+
+def _require_grid(expected: VoxelGrid, found: VoxelGrid | None, path: Path) -> None:
+    if found is not None:
+        expected.require_same(
+            found, f"prediction {path}", "score it by the protocol of its own grid, or resample it first"
+        )
+
+
+def _read_labels(labels: str, root: Path, keyframes: SplitIndex, row: int) -> tuple[np.ndarray, np.ndarray | None]:
+    path = label_path(
+        labels,
+        root / label_set(labels).folder,
+        lidar_file=keyframes.lidar_file[row].decode(),
+        scene_name=keyframes.scene_names[row],
+        token=keyframes.tokens[row],
+    )
+    try:
+        return read_labels(labels, path)
+    except (DataError, OSError) as error:
+        raise ScoringError(
+            f"{labels} labels of sample {keyframes.tokens[row]} cannot be read from {path}: {error}; extract the label "
+            "archive there, or score by another protocol"
+        ) from error
