@@ -78,7 +78,8 @@ def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | Non
             "teacher files",
             split.tokens,
             [str(teacher.path(token)) for token in split.tokens],
-            f"python converters/teacher_to_npz.py --output={teacher.directory} --skip-existing (see --help)",
+            f"python converters/teacher_to_npz.py --input=<dump> --output={teacher.directory} "
+            f"--data-root={split.root} --skip-existing",
         )
         # Evaluation does without a teacher.
         lines.append(_kind_line(files, split.name, problems, is_needed=split.name == config.data.train_split))

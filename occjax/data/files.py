@@ -88,7 +88,10 @@ def require_files(split: SplitIndex, file_sets: list[FileSet], teacher: TeacherF
     if teacher is not None:
         tokens = teacher.missing(split.tokens)
         if tokens:
-            remedy = "convert them with converters/teacher_to_npz.py --skip-existing"
+            remedy = (
+                f"python converters/teacher_to_npz.py --input=<dump> --output={teacher.directory} "
+                f"--data-root={split.root} --skip-existing"
+            )
             problems.append(_problem("teacher files", tokens, len(split), str(teacher.path(tokens[0])), remedy))
     if problems:
         raise DataError(
