@@ -76,17 +76,22 @@ def occupancy_histogram(
     )
 
 
-def compare_with_teacher(log_probs: Float[Array, "x y z k"], teacher: TeacherTargets) -> TeacherComparison:
-    """Comparison of one sample (no batch axis); `teacher` lies on the same grid."""
-    shape = log_probs.shape[:3]
+def dense_teacher(
+    teacher: TeacherTargets, shape: tuple[int, int, int]
+) -> tuple[Float[Array, "x y z k"], Bool[Array, "x y z"]]:
+    """Log-probabilities of one sample's teacher in every voxel, and where it knows; for evaluation only."""
     num_voxels = shape[0] * shape[1] * shape[2]
     rows = voxel_rows(teacher, num_voxels)
-    dense = jnp.broadcast_to(rows.background, (num_voxels, log_probs.shape[-1]))
+    dense = jnp.broadcast_to(rows.background, (num_voxels, rows.background.shape[-1]))
     dense = dense.at[rows.index].set(rows.log_probs, mode="drop")
-    kl = jnp.sum(jnp.exp(dense) * (dense - log_probs.reshape(num_voxels, -1)), axis=-1)
+    return dense.reshape(*shape, -1), rows.valid.reshape(shape)
+
+
+def compare_with_teacher(log_probs: Float[Array, "x y z k"], teacher: TeacherTargets) -> TeacherComparison:
+    """Comparison of one sample (no batch axis); `teacher` lies on the same grid."""
+    dense, known = dense_teacher(teacher, log_probs.shape[:3])
+    kl = jnp.sum(jnp.exp(dense) * (dense - log_probs), axis=-1)
     semantics = jnp.argmax(dense, axis=-1).astype(jnp.uint8)
     is_free = semantics == FREE
-    kl_sum = jnp.stack(
-        [jnp.sum(jnp.where(rows.valid & ~is_free, kl, 0)), jnp.sum(jnp.where(rows.valid & is_free, kl, 0))]
-    )
-    return TeacherComparison(semantics.reshape(shape), rows.valid.reshape(shape), kl_sum)
+    kl_sum = [jnp.sum(jnp.where(known & which, kl, 0)) for which in (~is_free, is_free)]
+    return TeacherComparison(semantics, known, jnp.stack(kl_sum))

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from occjax.classes import FREE, NUM_CLASSES
+from occjax.data.teacher import TeacherTargets, dense_log_probs
+from occjax.data.teacher_codec import encode_rows
 from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
-from occjax.metrics.on_device import occupancy_histogram, summarise
+from occjax.metrics.on_device import compare_with_teacher, occupancy_histogram, summarise
 from occjax.types import Batch, VoxelLabels
 
 
@@ -56,3 +58,26 @@ def test_agreement_by_hand():
     assert result["same_class"] == 75 and result["same_class_occupied"] == pytest.approx(200 / 3)
     assert result["kl_nats"] == 0.5 and result["kl_nats_occupied"] == 0.5 and result["kl_nats_free"] == 0.5
     assert result["per_class"]["car"] == 50 and result["per_class"]["bus"] is None
+
+
+def test_comparison_with_the_teacher_equals_the_dense_one():
+    shape = (6, 5, 4)
+    rng = np.random.default_rng(2)
+    rows = rng.dirichlet(np.full(NUM_CLASSES, 0.3), 40).astype(np.float32)
+    index = np.sort(rng.choice(120, 40, replace=False)).astype(np.int32)
+    background = np.array([1e-4] * 17 + [1 - 17e-4], np.float32)
+    free, levels = encode_rows(rows)
+    known = rng.random(120) < 0.8
+    teacher = TeacherTargets(index, free, levels, np.log(background), np.packbits(known), None, None, None)
+    dense = dense_log_probs(teacher, shape)
+    logits = jnp.asarray(rng.normal(size=(*shape, NUM_CLASSES)), jnp.float32)
+    found = compare_with_teacher(jax.nn.log_softmax(logits), jax.tree.map(jnp.asarray, teacher))
+    np.testing.assert_array_equal(found.semantics, dense.argmax(-1))
+    np.testing.assert_array_equal(found.known, known.reshape(shape))
+    kl = np.sum(np.exp(dense) * (dense - np.asarray(jax.nn.log_softmax(logits))), -1)
+    is_free = dense.argmax(-1) == FREE
+    expected = [kl[known.reshape(shape) & which].sum() for which in (~is_free, is_free)]
+    np.testing.assert_allclose(found.kl_sum, expected, rtol=1e-4)
+    # A student that says what the teacher says.
+    same = compare_with_teacher(jnp.asarray(dense), jax.tree.map(jnp.asarray, teacher))
+    assert np.abs(same.kl_sum).max() < 1e-3
