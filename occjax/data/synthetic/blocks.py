@@ -25,7 +25,7 @@ class BlockBuilder:
         self.rng, self.ground, self.site = rng, ground, site
         self.pavement_color, self.asphalt_color = pavement_color, asphalt_color
 
-    def build(self, x0: float, x1: float, y0: float, y1: float, *, furnish: bool) -> None:
+    def build(self, x0, x1, y0, y1, *, furnish: bool) -> None:
         """Paints the block; only where `furnish` does anything stand on its inner part."""
         rng, ground = self.rng, self.ground
         ground.fill(x0, x1, y0, y1, PAVEMENT, self.pavement_color, radius_m=rng.uniform(2, 6))

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from occjax.data.synthetic.city import City
+from occjax.data.synthetic.ground import Ground
 from occjax.data.synthetic.raycast import KERB, SKY, Hits, cast_ground, cast_parts
 from occjax.data.synthetic.shapes import Parts, corners_m
 
@@ -42,7 +42,7 @@ def lidar_rays() -> np.ndarray:
     return np.stack([level * np.cos(azimuth), level * np.sin(azimuth), z]).astype(np.float32)
 
 
-def lidar_windows(parts: Parts, city_from_lidar: np.ndarray) -> np.ndarray:
+def lidar_windows(parts: Parts, city_from_lidar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ring and column ranges [P, 4] that contain each part, and its least distance [P].
 
     Columns may run past either end of the turn.
@@ -74,12 +74,12 @@ def lidar_windows(parts: Parts, city_from_lidar: np.ndarray) -> np.ndarray:
     return np.stack([ring0, ring1, column0, column1], axis=1).astype(int), np.hypot(*toward.T) - radius
 
 
-def sweep(rng, city: City, parts: Parts, city_from_lidar: np.ndarray) -> Sweep:
+def sweep(rng, ground: Ground, parts: Parts, city_from_lidar: np.ndarray) -> Sweep:
     """One turn, frozen at the time of `parts` (nuScenes sweeps are compensated for motion)."""
     rays_lidar = lidar_rays()
     rays = np.einsum("ij,jrc->irc", city_from_lidar[:3, :3], rays_lidar).astype(np.float32)
     origin = city_from_lidar[:3, 3]
-    hits = cast_ground(city.ground, origin, rays)
+    hits = cast_ground(ground, origin, rays)
     windows, nearest = lidar_windows(parts, city_from_lidar)
     for shift in (0, COLUMNS, -COLUMNS):  # a part may straddle the seam of the turn
         shifted = windows.copy()

@@ -55,14 +55,21 @@ BRIGHT_COLORS = ((0.9, 0.35, 0.05), (0.9, 0.75, 0.05), (0.1, 0.4, 0.75), (0.75, 
 
 @dataclasses.dataclass
 class Solid:
-    """One part in the frame of its object: x forward, y left, z up from the ground, metres."""
+    """One part in the frame of its object: x forward, y left, z up from the ground, metres.
+
+    Attributes:
+      kind: FRUSTUM or ELLIPSOID.
+      center, half: centre (x, y, z) and half sizes; `half` is taken at the bottom of a frustum.
+      material, color: one of MATERIALS, and RGB in 0..1.
+      top: half sizes (x, y) at the top; None = as at the bottom.
+    """
 
     kind: int
-    center: tuple[float, float, float]
-    half: tuple[float, float, float]
+    center: tuple
+    half: tuple
     material: str
-    color: tuple[float, float, float]
-    top: tuple[float, float] | None = None  # half sizes at the top; None = as at the bottom
+    color: tuple
+    top: tuple | None = None
 
 
 @dataclasses.dataclass

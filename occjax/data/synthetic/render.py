@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from occjax.data.synthetic.city import City
-from occjax.data.synthetic.ground import TEXEL_M
+from occjax.data.synthetic.ground import TEXEL_M, Ground
 from occjax.data.synthetic.light import SHADOW_CELL_M, Sky, cast_shadows
 from occjax.data.synthetic.materials import PAINTERS
 from occjax.data.synthetic.objects import MATERIAL
@@ -29,11 +29,11 @@ def camera_rays(pixel_from_cam: np.ndarray, city_from_cam: np.ndarray, width: in
     return np.stack([rotation[i, 0] * x + rotation[i, 1] * y + rotation[i, 2] for i in range(3)]).astype(np.float32)
 
 
-def see(parts: Parts, city: City, city_from_cam, pixel_from_cam, width: int, height: int) -> tuple[Hits, np.ndarray]:
+def see(parts: Parts, ground: Ground, city_from_cam, pixel_from_cam, width: int, height: int) -> tuple[Hits, np.ndarray]:
     """What a camera sees: hits whose distance is the depth along the optical axis, and the rays [3, H, W]."""
     rays = camera_rays(pixel_from_cam, city_from_cam, width, height)
     origin = city_from_cam[:3, 3]
-    hits = cast_ground(city.ground, origin, rays)
+    hits = cast_ground(ground, origin, rays)
     windows, nearest = camera_windows(parts, invert_rigid(city_from_cam), pixel_from_cam, height, width)
     cast_parts(parts, windows, nearest, origin, rays, hits)
     return hits, rays

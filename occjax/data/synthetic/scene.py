@@ -148,7 +148,7 @@ def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us
         camera_time = time_s + rig.MOUNTS[channel].delay_us * 1e-6
         pose = city_from_sensor(city, rig.ego_from_sensor(channel), camera_time)
         lens, parts = rig.pixel_from_cam(channel, width, height), city.parts_at(camera_time)
-        hits, rays = see(parts, city, pose, lens, width, height)
+        hits, rays = see(parts, city.ground, pose, lens, width, height)
         image = painter.paint(rng, parts, hits, rays, pose[:3, 3], lens[0, 0])
         files.write_jpeg(plan.root / data_rows[channel][k]["filename"], image)
         views.append((lens, invert_rigid(pose) @ city_from_ego, hits.distance))
@@ -161,7 +161,7 @@ def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us
 
     parts = city.parts_at(time_s)
     city_from_lidar = city_from_sensor(city, rig.ego_from_sensor(rig.LIDAR), time_s)
-    turn = sweep(rng, city, parts, city_from_lidar)
+    turn = sweep(rng, city.ground, parts, city_from_lidar)
     lidar_file = data_rows[rig.LIDAR][k]["filename"]
     (plan.root / lidar_file).parent.mkdir(parents=True, exist_ok=True)
     turn.points.tofile(plan.root / lidar_file)

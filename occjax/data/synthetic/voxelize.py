@@ -53,7 +53,7 @@ def _probes_inside(parts, i, normals, offsets, grid, city_from_grid, window) -> 
     matrix = part_from_city @ city_from_grid[:3, :3] * grid.voxel_size_m
     center = np.array(grid.lower_m) + 0.5 * grid.voxel_size_m
     shift = part_from_city @ (transform_points(city_from_grid, center) - parts.center_m[i])
-    index, pad = _voxel_index(grid.shape)[window], grid.voxel_size_m / 6
+    index, pad = _voxel_index(grid.shape)[window], 0.998 * grid.voxel_size_m / 6  # sharing a face is no touch
     if parts.kind[i] == ELLIPSOID:
         scale = 1 / (parts.half_m[i] + pad)
         rows, constants = matrix * scale[:, None], shift * scale
