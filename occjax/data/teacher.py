@@ -34,11 +34,11 @@ class TeacherTargets(NamedTuple):
     Attributes:
       index: int32 [M] flat index of each active voxel, ascending; padded with the number of voxels of the grid.
       free: uint8 [M] free codes of `occjax.data.teacher_codec`.
-      levels: uint8 [M, K//2] level codes.
+      levels: uint8 [M, 9] level codes.
       background: float32 [K] log-probabilities of every voxel that is not listed.
       valid: uint8 [ceil(X*Y*Z/8)] bits of the voxels that the teacher knows (numpy.packbits), or None = all.
       bev_free: uint8 [X, Y] free codes of a BEV map of its own, or None: the column rule gives it from the voxels.
-      bev_levels: uint8 [X, Y, K//2] level codes of that map.
+      bev_levels: uint8 [X, Y, 9] level codes of that map.
       bev_valid: uint8 [ceil(X*Y/8)] bits of the cells that the map knows, or None = all.
     """
 
@@ -165,7 +165,8 @@ def gather_teacher(
       grid: the files' grid.
 
     Returns:
-      Unbatched targets on the model's grid with the same M; outside is not valid.
+      Unbatched targets on the model's grid; outside is not valid. M stays, or becomes the number of the model's
+      voxels where that is less.
 
     Raises:
       TeacherFileError: more active voxels than M; rows are never dropped.
@@ -180,13 +181,14 @@ def gather_teacher(
         row_of_voxel[index[:count]] = np.arange(count, dtype=np.int32)
         rows = row_of_voxel[source]
         moved = np.flatnonzero(rows >= 0).astype(np.int32)
-        if len(moved) > len(index):
+        capacity = min(len(index), source.size)
+        if len(moved) > capacity:
             raise TeacherFileError(
-                f"{len(moved)} teacher voxels are active after augmentation, but there is room for {len(index)}; "
+                f"{len(moved)} teacher voxels are active after augmentation, but there is room for {capacity}; "
                 "raise the teacher's capacity_factor to the largest config.augment.bev_scale squared"
             )
         rows = rows[moved]
-        index, free, levels = _pad(moved, free[rows], levels[rows], len(index), source.size)
+        index, free, levels = _pad(moved, free[rows], levels[rows], capacity, source.size)
         if teacher.valid is not None:
             known = np.unpackbits(teacher.valid, count=grid.num_voxels).astype(bool)
             inside = inside & known[source]
@@ -227,11 +229,10 @@ def read_manifest(directory: Path) -> dict:
     except (OSError, ValueError) as error:
         raise TeacherFileError(f"teacher manifest {path} cannot be read ({error}); {remedy}") from error
     expected = {"schema": SCHEMA, "version": SCHEMA_VERSION, "classes": list(CLASS_NAMES), "temperature": 1.0}
-    for name, expected_value in expected.items():
-        if manifest.get(name) != value:
-            raise TeacherFileError(
-                f"teacher manifest {path}: {name} is {manifest.get(name)!r}, not {value!r}; {remedy}"
-            )
+    for name, value in expected.items():
+        found = manifest.get(name)
+        if found != value:
+            raise TeacherFileError(f"teacher manifest {path}: {name} is {found!r}, not {value!r}; {remedy}")
     absent = [name for name in ("grid", "contents", "max_active_voxels", "value_kind") if name not in manifest]
     if absent:
         raise TeacherFileError(f"teacher manifest {path} lacks {', '.join(absent)}; {remedy}")

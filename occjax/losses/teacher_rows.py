@@ -8,8 +8,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from occjax.classes import NUM_CLASSES
 from occjax.column_rule import PROBABILITY_FLOOR, column_log_probs, log_free_from
+from occjax.data import teacher_codec as codec
 from occjax.data.teacher import TeacherTargets
-from occjax.data.teacher_codec import FREE_LOGIT_LIMIT, FREE_LOGIT_STEP, LEVEL_VALUES
 
 
 class VoxelRows(NamedTuple):
@@ -41,9 +41,14 @@ class BevMap(NamedTuple):
 
 def expand_rows(free: UInt8[Array, "*r"], levels: UInt8[Array, "*r h"], num_classes: int) -> Float[Array, "*r k"]:
     """Log-probabilities of codes, as `occjax.data.teacher_codec.decode_rows` gives them."""
-    nibbles = jnp.stack([levels & 15, levels >> 4], axis=-1).reshape(*levels.shape[:-1], -1)[..., : num_classes - 1]
-    share = jnp.maximum((nibbles.astype(jnp.float32) / 15) ** 3, LEVEL_VALUES[0])
-    p_free = jax.nn.sigmoid(free.astype(jnp.float32) * FREE_LOGIT_STEP - FREE_LOGIT_LIMIT)[..., None]
+    nibbles = jnp.stack([levels & 15, levels >> 4], axis=-1).reshape(*levels.shape[:-1], -1).astype(jnp.float32)
+    tail_scale = jnp.exp((nibbles[..., num_classes - 1, None] / 7.5 - 1) * codec.TAIL_LIMIT)
+    nibbles = nibbles[..., : num_classes - 1]
+    below = codec.TOP_LEVEL - nibbles
+    share = jnp.exp(-below * (codec.FIRST_STEP + (below - 1) * (codec.STEP_GROWTH / 2)))
+    share = jnp.where(nibbles == 0, codec.LOWEST_SHARE, share)
+    share = jnp.where(below == 0, 1.0, share * tail_scale)
+    p_free = jax.nn.sigmoid(free.astype(jnp.float32) * codec.FREE_LOGIT_STEP - codec.FREE_LOGIT_LIMIT)[..., None]
     occupied = share / share.sum(-1, keepdims=True) * (1 - p_free)
     floored = jnp.maximum(jnp.concatenate([occupied, p_free], axis=-1), PROBABILITY_FLOOR)
     return jnp.log(floored / floored.sum(-1, keepdims=True))
