@@ -129,12 +129,12 @@ def evaluate(
         summary = predict_fn(batch)
         for i in np.flatnonzero(batch.is_valid).tolist():
             row = int(batch.sample_index[i])
-            sample = _sample(batch, summary, i)
+            sample = scored_sample(batch, summary, i)
             state = state.update(sample, None if state.rayiou is None else ray_origins_m(split, row))
             if options.save_predictions:
                 write_prediction(output_dir / "predictions", split.tokens[row], sample.prediction, grid)
             if row in drawn:
-                pictures.append(_draw(batch.images[i], sample, config, split, row, output_dir / "pictures"))
+                pictures.append(write_sheet(batch.images[i], sample, config, split, row, output_dir / "pictures"))
             progress.advance(jax.process_count())
     state = merge_over_processes(state)
     results = {
@@ -156,7 +156,8 @@ def evaluate(
     return Evaluation(results, table, (metrics_path, *folders, *pictures))
 
 
-def _sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
+def scored_sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
+    """Row `i` of a labelled batch and its summary."""
     labels, teacher = batch.labels, summary.teacher
     return ScoredSample(
         prediction=summary.semantics[i],
@@ -169,13 +170,19 @@ def _sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
     )
 
 
-def _draw(images: np.ndarray, sample: ScoredSample, config: Config, split: SplitIndex, row: int, folder: Path) -> Path:
+def title_of(split: SplitIndex, row: int) -> str:
+    return f"{split.scene_names[row]}, frame {split.frame_index[row]}, sample {split.tokens[row]}"
+
+
+def write_sheet(
+    images: np.ndarray, sample: ScoredSample, config: Config, split: SplitIndex, row: int, folder: Path
+) -> Path:
+    """Draws a sample into `folder`; the error map looks at the voxels that the protocol counts."""
     counted = sample.truth != IGNORE
     if sample.camera_mask is not None:
         counted &= sample.camera_mask
     elif config.data.labels == "surroundocc":
         counted &= sample.truth != OTHERS
-    scene, frame, token = split.scene_names[row], int(split.frame_index[row]), split.tokens[row]
     sheet = draw_sample(
         images,
         tuple(config.data.cameras),
@@ -183,11 +190,11 @@ def _draw(images: np.ndarray, sample: ScoredSample, config: Config, split: Split
         sample.prediction,
         sample.teacher,
         config.grid.build(),
-        title=f"{scene}, frame {frame}, sample {token}",
+        title=title_of(split, row),
         counted=counted,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{scene}_{frame:03d}_{token}.png"
+    path = folder / f"{split.scene_names[row]}_{split.frame_index[row]:03d}_{split.tokens[row]}.png"
     Image.fromarray(sheet).save(path)
     return path
 

@@ -83,15 +83,19 @@ def draw_sample(
     return np.asarray(sheet)
 
 
+def camera_order(names: tuple[str, ...]) -> list[int]:
+    """Positions of the cameras in reading order: nuScenes' six as they look around the car, others as given."""
+    if set(names) == set(_CAMERA_ORDER):
+        return [names.index(name) for name in _CAMERA_ORDER]
+    return list(range(len(names)))
+
+
 def _camera_rows(images: np.ndarray, names: tuple[str, ...]) -> list[list[tuple[str, np.ndarray]]]:
     columns = min(3, len(names)) or 1
     width = (_WIDTH - (columns + 1) * _GAP) // columns
     width = min(width, 720)
-    order = list(range(len(names)))
-    if set(names) == set(_CAMERA_ORDER):
-        order = [names.index(name) for name in _CAMERA_ORDER]
     cells = []
-    for i in order:
+    for i in camera_order(names):
         height, full_width = images[i].shape[:2]
         # 16:9, as recorded, whatever the network's input was squeezed to.
         size = (width, width * 9 // 16)

@@ -1,0 +1,122 @@
+"""A scene as a film: one frame per keyframe, written as MP4 or GIF."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from occjax.drawing.cubes import render_voxels
+from occjax.drawing.sheet import camera_order
+from occjax.drawing.style import page, write
+from occjax.drawing.top_view import top_view
+from occjax.errors import UserError
+from occjax.grid import VoxelGrid
+
+FRAME_SIZE = (1280, 720)
+_GAP = 8
+_STRIP = 124
+_MAP = 284
+SUFFIXES = (".mp4", ".gif")
+
+
+def draw_frame(
+    images: np.ndarray,
+    camera_names: tuple[str, ...],
+    truth: np.ndarray | None,
+    prediction: np.ndarray,
+    grid: VoxelGrid,
+    *,
+    title: str,
+) -> np.ndarray:
+    """One frame: cameras in a strip, the prediction as cubes, top views of prediction and truth at its side.
+
+    Args:
+      images: uint8 RGB [N, H, W, 3].
+      camera_names: channel of each image.
+      truth: uint8 [X, Y, Z] classes, or None.
+      prediction: uint8 [X, Y, Z] classes.
+      grid: of both.
+      title: shown in a corner.
+
+    Returns:
+      uint8 RGB [720, 1280, 3].
+    """
+    width, height = FRAME_SIZE
+    frame = page(width, height)
+    draw = ImageDraw.Draw(frame)
+    order = camera_order(camera_names)
+    cell = min((width - _GAP * (len(order) + 1)) // max(len(order), 1), _STRIP * 16 // 9)
+    for place, i in enumerate(order):
+        picture = cv2.resize(images[i], (cell, cell * 9 // 16), interpolation=cv2.INTER_AREA)
+        frame.paste(Image.fromarray(picture), (_GAP + place * (cell + _GAP), _GAP))
+    top = _STRIP + _GAP if order else _GAP
+    cubes_width = width - _MAP - 3 * _GAP
+    cubes = render_voxels(prediction, grid, width=cubes_width, height=height - top - _GAP)
+    frame.paste(Image.fromarray(cubes), (_GAP, top))
+    write(draw, (_GAP + 10, top + 8), title, size=16)
+    left = width - _MAP - _GAP
+    for name, voxels in (("prediction", prediction), ("truth", truth)):
+        if voxels is None:
+            continue
+        view = top_view(voxels, grid, scale=max(1, _MAP // max(grid.shape[:2])))
+        factor = min(_MAP / max(view.shape[:2]), (height - top) / 2 / max(view.shape[:2]) - 0.1)
+        view = cv2.resize(view, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        write(draw, (left, top), f"{name} from above", size=13)
+        frame.paste(Image.fromarray(view), (left, top + 18))
+        top += view.shape[0] + 18 + _GAP
+    return np.asarray(frame)
+
+
+def write_movie(frames: Iterable[np.ndarray], path: Path, *, frames_per_s: float = 2.0) -> int:
+    """Writes uint8 RGB frames of one size, through a temporary name; nuScenes keyframes are 0.5 s apart.
+
+    Args:
+      frames: at least one.
+      path: ends in .mp4 or .gif.
+      frames_per_s: of the film.
+
+    Returns:
+      how many frames were written.
+
+    Raises:
+      UserError: another suffix, no frame, or OpenCV cannot encode MP4 here.
+    """
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"a film is written as {' or '.join(SUFFIXES)}, not {path.name!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    write_frames = _write_mp4 if path.suffix == ".mp4" else _write_gif
+    count = write_frames(iter(frames), scratch, frames_per_s)
+    if not count:
+        raise UserError(f"no frame for {path}; a scene has at least one keyframe")
+    scratch.replace(path)
+    return count
+
+
+def _write_mp4(frames, path: Path, frames_per_s: float) -> int:
+    writer, count = None, 0
+    for frame in frames:
+        if writer is None:
+            size = (frame.shape[1], frame.shape[0])
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), frames_per_s, size)
+            if not writer.isOpened():
+                raise UserError("this build of OpenCV cannot encode MP4; write a .gif instead")
+        writer.write(frame[..., ::-1])
+        count += 1
+    if writer is not None:
+        writer.release()
+    return count
+
+
+def _write_gif(frames, path: Path, frames_per_s: float) -> int:
+    # 128 colours without dithering: voxels are flat areas, and dithering would shimmer from frame to frame.
+    pictures = [
+        Image.fromarray(frame).quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        for frame in frames
+    ]
+    if pictures:
+        duration_ms = round(1000 / frames_per_s)
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration_ms, loop=0)
+    return len(pictures)

@@ -1,0 +1,62 @@
+import cv2
+import jax
+import numpy as np
+import pytest
+from loading import make_config
+from nuscenes_root import write_root
+from PIL import Image
+
+from occjax.data.index import load_index
+from occjax.data.samples import SampleReader
+from occjax.drawing.movie import FRAME_SIZE, write_movie
+from occjax.errors import UserError
+from occjax.metrics.on_device import VoxelSummary
+from occjax.visualize import rows_of_scene, rows_of_tokens, visualize
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = write_root(tmp_path_factory.mktemp("world") / "nuscenes", scenes={"scene-0003": 2, "scene-0061": 1})
+    config = make_config(root)
+    keyframes = load_index(config.data).everything
+    return config, keyframes, SampleReader(config, keyframes, augment=None, teacher=None)
+
+
+def truth_teller(batch):
+    assert len(jax.tree.leaves(batch)[0]) == 2
+    return VoxelSummary(batch.labels.semantics, None, None)
+
+
+def test_pictures_of_tokens(world, tmp_path):
+    config, keyframes, reader = world
+    rows = rows_of_tokens(keyframes, keyframes.tokens[1:])
+    files = visualize(truth_teller, reader, keyframes, rows, config, output_dir=tmp_path, batch_size=2)
+    assert [path.name.split("_")[2][:-4] for path in files] == keyframes.tokens[1:]
+    assert all(np.asarray(Image.open(path)).std() > 20 for path in files)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_film_of_a_scene(world, tmp_path, suffix):
+    config, keyframes, reader = world
+    rows = rows_of_scene(keyframes, "scene-0003")
+    movie = tmp_path / f"scene{suffix}"
+    assert visualize(truth_teller, reader, keyframes, rows, config, output_dir=tmp_path, movie=movie, batch_size=2) == [
+        movie
+    ]
+    film = cv2.VideoCapture(str(movie))
+    frames = [film.read()[1] for _ in rows]
+    assert film.read()[0] is False
+    assert all(frame.shape == (FRAME_SIZE[1], FRAME_SIZE[0], 3) and frame.std() > 20 for frame in frames)
+    assert [path.name for path in tmp_path.iterdir()] == [movie.name]
+
+
+def test_what_cannot_be_drawn_is_named(world, tmp_path):
+    keyframes = world[1]
+    with pytest.raises(UserError, match="token nobody"):
+        rows_of_tokens(keyframes, ["nobody"])
+    with pytest.raises(UserError, match="no scene 'scene-9999' among 2: scene-0003, scene-0061"):
+        rows_of_scene(keyframes, "scene-9999")
+    with pytest.raises(UserError, match=".mp4 or .gif"):
+        write_movie([], tmp_path / "film.avi")
+    with pytest.raises(UserError, match="no frame"):
+        write_movie([], tmp_path / "film.gif")
