@@ -88,6 +88,6 @@ def decode_rows(free: np.ndarray, levels: np.ndarray, num_classes: int) -> np.nd
     return floored_log_probs(np.concatenate([occupied, p_free[..., None]], axis=-1))
 
 
-def kl_divergence(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+def kl_divergence(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray | np.floating:
     """KL(p || q) in nats over the last axis."""
     return (np.exp(log_p) * (log_p - log_q)).sum(-1)

@@ -183,7 +183,7 @@ def read_teacher(path: Path) -> DenseTeacher | CompactTeacher:
     Raises:
       OSError, ValueError, KeyError, zipfile.BadZipFile or zlib.error for absent and damaged files.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     meta = json.loads(str(arrays.pop("meta")))
     if "levels" in arrays:
