@@ -57,15 +57,15 @@ def draw_frame(
     frame.paste(Image.fromarray(cubes), (_GAP, top))
     write(draw, (_GAP + 10, top + 8), title, size=16)
     left = width - _MAP - _GAP
-    for name, voxels in (("prediction", prediction), ("truth", truth)):
-        if voxels is None:
-            continue
-        view = top_view(voxels, grid, scale=max(1, _MAP // max(grid.shape[:2])))
-        factor = min(_MAP / max(view.shape[:2]), (height - top) / 2 / max(view.shape[:2]) - 0.1)
+    maps = [(name, voxels) for name, voxels in (("prediction", prediction), ("truth", truth)) if voxels is not None]
+    room = min(_MAP, (height - top) // len(maps) - 18 - _GAP)
+    for name, voxels in maps:
+        view = top_view(voxels, grid, scale=-(-room // max(grid.shape[:2])))
+        factor = room / max(view.shape[:2])
         view = cv2.resize(view, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         write(draw, (left, top), f"{name} from above", size=13)
         frame.paste(Image.fromarray(view), (left, top + 18))
-        top += view.shape[0] + 18 + _GAP
+        top += room + 18 + _GAP
     return np.asarray(frame)
 
 

@@ -52,9 +52,12 @@ def pixel_from_forward_left(grid: VoxelGrid, forward_m: float, left_m: float, sc
     return across / grid.voxel_size_m * scale, down / grid.voxel_size_m * scale
 
 
-def write(draw: ImageDraw.ImageDraw, position: tuple, text: str, *, size: int, color=TEXT_COLOR) -> None:
-    """Text with its upper left corner at `position`."""
-    draw.text(position, text, fill=tuple(color), font=ImageFont.load_default(size))
+def write(
+    draw: ImageDraw.ImageDraw, position: tuple, text: str, *, size: int, color=TEXT_COLOR, outline: bool = False
+) -> None:
+    """Text with its upper left corner at `position`; outlined in black where the ground may be of any colour."""
+    font = ImageFont.load_default(size)
+    draw.text(position, text, fill=tuple(color), font=font, stroke_width=int(outline), stroke_fill=(0, 0, 0))
 
 
 def page(width: int, height: int) -> Image.Image:

@@ -80,9 +80,11 @@ def _finish(color: np.ndarray, grid: VoxelGrid, scale: int) -> np.ndarray:
     ten_m = 10 / grid.voxel_size_m * scale
     if picture.width > 2 * ten_m + 60:
         bottom = picture.height - 10
+        draw.line([(9, bottom), (11 + ten_m, bottom)], fill=(0, 0, 0), width=4)
         draw.line([(10, bottom), (10 + ten_m, bottom)], fill=_MARK_COLOR, width=2)
-        write_text(draw, (10, bottom - small - 6), "10 m", size=small, color=_MARK_COLOR)
+        write_text(draw, (10, bottom - small - 6), "10 m", size=small, color=_MARK_COLOR, outline=True)
+        draw.line([(14, 29), (14, 8)], fill=(0, 0, 0), width=4)
         draw.line([(14, 28), (14, 8)], fill=_MARK_COLOR, width=2)
-        draw.polygon([(9, 14), (19, 14), (14, 5)], fill=_MARK_COLOR)
-        write_text(draw, (24, 9), "forward", size=small, color=_MARK_COLOR)
+        draw.polygon([(9, 14), (19, 14), (14, 5)], fill=_MARK_COLOR, outline=(0, 0, 0))
+        write_text(draw, (24, 9), "forward", size=small, color=_MARK_COLOR, outline=True)
     return np.asarray(picture)

@@ -14,6 +14,7 @@ from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
 from occjax.metrics.confusion import ScoringError
 from occjax.metrics.occ3d import Occ3dMiou
 from occjax.metrics.prediction_files import read_prediction
+from occjax.metrics.ray_casting_jax import fastest_caster
 from occjax.metrics.rayiou import RayIou, ray_origins_m
 from occjax.metrics.scores import Scores
 from occjax.metrics.surroundocc import SurroundOccMiou
@@ -64,6 +65,7 @@ def score_folder(
         raise ScoringError(f"the index of {root} is needed to find labels and ray origins: {error}") from error
     rows = _rows_to_score(files, keyframes, predictions, split)
     states = {name: _EMPTY[name]() for name in protocols}
+    caster = fastest_caster() if "rayiou" in protocols else None
     started = last = time.monotonic()
     for done, row in enumerate(rows):
         path = files[keyframes.tokens[row]]
@@ -76,7 +78,8 @@ def score_folder(
             if "occ3d" in states and labels == "occ3d":
                 states["occ3d"] = states["occ3d"].update(prediction, semantics, mask)
             if "rayiou" in states and labels == "occ3d":
-                states["rayiou"] = states["rayiou"].update(prediction, semantics, ray_origins_m(keyframes, row))
+                origins_m = ray_origins_m(keyframes, row)
+                states["rayiou"] = states["rayiou"].update(prediction, semantics, origins_m, caster=caster)
         if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
             speed = (done + 1) / (last - started)

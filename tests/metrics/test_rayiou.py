@@ -2,6 +2,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from occjax.geometry import transform_from_pose
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
 from occjax.metrics.confusion import ScoringError
 from occjax.metrics.ray_casting import cast_rays, ray_directions, ray_pitches_rad
+from occjax.metrics.ray_casting_jax import cast_rays_jax
 from occjax.metrics.rayiou import RayIou, ray_origins_m, select_origins
 
 ORIGIN = np.array([[0.985793, 0.0, 1.84019]])
@@ -193,3 +195,20 @@ def test_casting_works_on_any_grid():
     scene[7] = 15
     labels, depth_m = cast_rays([scene], np.array([[0.1, 0.1, 2.1]]), grid)
     assert np.sum(labels == 15) > 100 and depth_m.max() < 5
+
+
+@pytest.mark.parametrize("name", ["random_seed0_on_boundary", "random_seed0_origin_above", "all_free"])
+def test_the_compiled_loop_equals_numpy_bit_for_bit(goldens, name):
+    origins = np.array([goldens["cases"][name]["origin"], [38.9, -38.9, 1.84], [0.4, 0.8, -1.5]])
+    volumes = [golden_scene(name, None), street()]
+    labels, depth_m = cast_rays(volumes, origins, OCC3D_GRID)
+    labels_jax, depth_jax_m = cast_rays_jax(volumes, origins, OCC3D_GRID)
+    np.testing.assert_array_equal(labels_jax, labels)
+    np.testing.assert_array_equal(depth_jax_m, depth_m)
+    assert depth_jax_m.dtype == np.float32 and jnp.zeros(1).dtype == jnp.float32
+
+
+def test_any_caster_gives_the_same_score():
+    one, two = (RayIou.empty().update(street(2), street(), ORIGIN, caster=c) for c in (cast_rays, cast_rays_jax))
+    np.testing.assert_array_equal(one.hits, two.hits)
+    assert one.compute().summary == two.compute().summary
