@@ -11,7 +11,7 @@ from occjax.data.synthetic.tables import attribute_of, link, make_token, pose_re
 REACH_M = 70.0
 
 
-def yaw_pose(yaw_rad: float, position) -> np.ndarray:
+def yaw_pose(yaw_rad, position) -> np.ndarray:
     """[4, 4] pose of something upright."""
     pose = np.eye(4)
     pose[:2, :2] = [[np.cos(yaw_rad), -np.sin(yaw_rad)], [np.sin(yaw_rad), np.cos(yaw_rad)]]
@@ -19,7 +19,7 @@ def yaw_pose(yaw_rad: float, position) -> np.ndarray:
     return pose
 
 
-def box_pose(city: City, index: int, time_s: float) -> np.ndarray:
+def box_pose(city: City, index, time_s: float) -> np.ndarray:
     """[4, 4] pose, city frame, of the centre of an object's box."""
     half_height = city.half_sizes_m[index, 2]
     return yaw_pose(city.things[index].yaw, city.thing_position(index, time_s) + [0, 0, half_height])
@@ -35,7 +35,7 @@ def unoccluded_area(cam_from_box, half_size, pixel_from_cam, width: int, height:
     return float(cv2.contourArea(cv2.convexHull(pixels.astype(np.float32))))
 
 
-def visibility_token(seen: float, possible: float) -> str:
+def visibility_token(seen, possible) -> str:
     """nuScenes' four bins of the visible share; a solid fills about 0.8 of the outline of its box."""
     share = seen / (0.8 * possible) if possible > 0 else 0.0
     return str(1 + int(np.searchsorted((0.4, 0.6, 0.8), share)))

@@ -56,7 +56,7 @@ class City:
         pose[:2, 3] = position
         return pose
 
-    def thing_position(self, index: int, time_s: float) -> np.ndarray:
+    def thing_position(self, index, time_s: float) -> np.ndarray:
         """Origin [3] of an object at scene time, city frame: it goes straight along its yaw at constant speed."""
         thing = self.things[index]
         step = thing.speed * time_s

@@ -45,7 +45,7 @@ class Ground:
         found = self.semantic[np.where(inside, row, 0), np.where(inside, column, 0)]
         return np.where(inside, found, np.uint8(TERRAIN))
 
-    def fill(self, x0, x1, y0, y1, semantic: int, color, radius_m: float = 0.0) -> None:
+    def fill(self, x0, x1, y0, y1, semantic: int, color, radius_m=0.0) -> None:
         """Paints a rectangle, its corners rounded by `radius_m`, in class and colour."""
         shift = 4
         (c0, r0), (c1, r1) = self.cells((x0, y0)), self.cells((x1, y1))
@@ -64,7 +64,7 @@ class Ground:
         cv2.fillPoly(self.semantic, [polygon], int(semantic), shift=shift)
         cv2.fillPoly(self.color, [polygon], tuple(float(255 * c) for c in color), shift=shift)
 
-    def line(self, start, end, width_m: float, color, dash_m: tuple[float, float] | None = None) -> None:
+    def line(self, start, end, width_m, color, dash_m: tuple | None = None) -> None:
         """Paints a marking: a strip of colour, dashed (length, gap) if asked; the class stays."""
         start, end = np.asarray(start, float), np.asarray(end, float)
         length = np.linalg.norm(end - start)
@@ -85,7 +85,7 @@ class Ground:
             )
 
 
-def smooth_noise(rng, shape, cells: float) -> np.ndarray:
+def smooth_noise(rng, shape, cells) -> np.ndarray:
     """float32 noise of mean 0 and spread about 1 that varies over `cells` raster cells."""
     small = [max(int(n / cells) + 2, 2) for n in shape]
     coarse = rng.standard_normal(small).astype(np.float32)

@@ -50,7 +50,7 @@ class Site:
         found = self.taken[low[1] : high[1], low[0] : high[0]][window > 0]
         return not np.any(found > (EGO_PATH if for_traffic else 0))
 
-    def place(self, thing: Thing, x: float, y: float, yaw: float, *, z: float, margin_m: float = 0.25) -> bool:
+    def place(self, thing: Thing, x, y, yaw, *, z, margin_m=0.25) -> bool:
         """Places a standing thing unless its footprint, grown by the margin, is taken."""
         half = thing.half_size[:2]
         if not self.is_free(footprint_m((x, y), half + margin_m, yaw)):

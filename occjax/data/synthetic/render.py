@@ -29,7 +29,9 @@ def camera_rays(pixel_from_cam: np.ndarray, city_from_cam: np.ndarray, width: in
     return np.stack([rotation[i, 0] * x + rotation[i, 1] * y + rotation[i, 2] for i in range(3)]).astype(np.float32)
 
 
-def see(parts: Parts, ground: Ground, city_from_cam, pixel_from_cam, width: int, height: int) -> tuple[Hits, np.ndarray]:
+def see(
+    parts: Parts, ground: Ground, city_from_cam, pixel_from_cam, width: int, height: int
+) -> tuple[Hits, np.ndarray]:
     """What a camera sees: hits whose distance is the depth along the optical axis, and the rays [3, H, W]."""
     rays = camera_rays(pixel_from_cam, city_from_cam, width, height)
     origin = city_from_cam[:3, 3]

@@ -77,7 +77,7 @@ def face_planes(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
     return normals, offsets
 
 
-def footprint_m(center_xy, half_xy, yaw_rad: float) -> np.ndarray:
+def footprint_m(center_xy, half_xy, yaw_rad) -> np.ndarray:
     """Corners [4, 2] of a rectangle turned by `yaw_rad`, in order around it."""
     signs = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
     x, y = (signs * half_xy).T

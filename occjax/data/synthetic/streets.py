@@ -66,7 +66,7 @@ class Path:
     def at(self, distance_m) -> tuple[np.ndarray, np.ndarray]:
         """Position [..., 2] and heading [...] at a distance along the path."""
         x, y = (np.interp(distance_m, self.distance_m, self.points_m[:, i]) for i in (0, 1))
-        return np.stack([x, y], axis=-1), np.interp(distance_m, self.distance_m, self.heading_rad)
+        return np.stack([x, y], axis=-1), np.asarray(np.interp(distance_m, self.distance_m, self.heading_rad))
 
 
 def draw_path(rng, along_x: list[Street], along_y: list[Street], length_m: float) -> Path:

@@ -21,7 +21,7 @@ def draw_vehicle(rng) -> Thing:
     return objects.motorcycle(rng, ridden=True)
 
 
-def on_street(street: Street, along: float, across: float) -> tuple[float, float]:
+def on_street(street: Street, along, across) -> tuple:
     """City-frame point at a distance along a street and to its left, as seen in the direction of growing axis."""
     return (along, street.center_m + across) if street.axis == 0 else (street.center_m - across, along)
 
@@ -86,7 +86,7 @@ class EgoClearance:
         ahead = np.linspace(-1.5, 1.5, 3)[None, :, None] * forward[:, None]
         self.centers_m = positions_m[:, None] + EGO_CENTER_AHEAD_M * forward[:, None] + ahead
 
-    def allows(self, thing: Thing, gap_m: float = 1.0) -> bool:
+    def allows(self, thing: Thing, gap_m=1.0) -> bool:
         half = thing.half_size
         direction = np.array([np.cos(thing.yaw), np.sin(thing.yaw)])
         position = np.array([thing.x, thing.y]) + thing.speed * self.times_s[:, None] * direction

@@ -23,11 +23,14 @@ class World:
     root: Path
     config: SyntheticConfig
     nusc: NuScenes
+    cities: dict
 
     def city(self, scene_name: str) -> City:
         """The scene's geometry, built again from its seed."""
-        plan = next(p for p in plan_scenes(self.root, self.config) if p.name == scene_name)
-        return build_city(np.random.default_rng(plan.seed), plan.keyframes)
+        if scene_name not in self.cities:
+            plan = next(p for p in plan_scenes(self.root, self.config) if p.name == scene_name)
+            self.cities[scene_name] = build_city(np.random.default_rng(plan.seed), plan.keyframes)
+        return self.cities[scene_name]
 
     def global_from_sensor(self, data_token: str) -> np.ndarray:
         """Through the tables alone, at the sensor's own time stamp."""
@@ -60,4 +63,4 @@ class World:
 def world(tmp_path_factory) -> World:
     root = tmp_path_factory.mktemp("synthetic") / "root"
     generate(root, CONFIG, processes=1)
-    return World(root, CONFIG, NuScenes("v1.0-synthetic", str(root), verbose=False))
+    return World(root, CONFIG, NuScenes("v1.0-synthetic", str(root), verbose=False), {})
