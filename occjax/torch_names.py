@@ -26,9 +26,10 @@ class Entry:
     theirs: str
     layout: str
 
-    @property
-    def is_statistic(self) -> bool:
-        return self.ours[-1] in ("mean", "var")
+    def their_shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of their array, from that of ours."""
+        shape = tuple(ours[axis] for axis in np.argsort(LAYOUTS[self.layout]))
+        return (*shape, 1, 1) if self.layout == "pointwise" else shape
 
     def from_torch(self, array: np.ndarray) -> np.ndarray:
         """Our layout of their array, float32."""

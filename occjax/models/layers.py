@@ -38,11 +38,14 @@ class Conv(nnx.Module):
         self.stride, self.dilation, self.dtype = stride, dilation, dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
-        pad = self.dilation * (self.kernel.shape[0] // 2)
+        pad, stride = self.dilation * (self.kernel.shape[0] // 2), self.stride
+        if self.kernel.shape[0] == 1:
+            # A strided 1x1 convolution reads every other pixel; dropping them first spares the gradient the zeros.
+            x, stride = x[:, ::stride, ::stride], 1
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype),
             self.kernel[...].astype(self.dtype),
-            window_strides=(self.stride, self.stride),
+            window_strides=(stride, stride),
             padding=[(pad, pad), (pad, pad)],
             rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),

@@ -1,11 +1,15 @@
 """Images become feature maps at strides 4, 8, 16 and 32: ResNet-18, -34 and -50 (He et al. 2016, stride on the 3x3)."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from occjax.config import BackboneConfig
+from occjax.errors import UserError
 from occjax.models.layers import BasicBlock, ConvNorm
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -83,3 +87,58 @@ class ResNet(nnx.Module):
             x = jax.lax.stop_gradient(x) if frozen >= index else x
             features.append(x)
         return tuple(features)
+
+
+class BackboneWeightsError(UserError):
+    """A file of backbone weights is missing or was made for another ResNet."""
+
+
+def save_backbone_weights(path: Path, arrays: dict[tuple[str | int, ...], np.ndarray]) -> None:
+    """Writes arrays by their path inside the backbone to an .npz, through a temporary name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".tmp")
+    with scratch.open("wb") as file:
+        np.savez(file, **{"/".join(map(str, key)): value for key, value in arrays.items()})
+    scratch.rename(path)
+
+
+def load_backbone_weights(path: Path, params: dict, batch_stats: dict) -> tuple[dict, dict]:
+    """The student's parameters and statistics with the backbone's replaced by those of an .npz.
+
+    Args:
+      path: file made by converters/weights_from_torch.py --kind=resnet.
+      params: the student's parameters, nested dicts; likewise batch_stats.
+
+    Raises:
+      BackboneWeightsError: no such file, or names and shapes differ from the configured backbone's; lists all of them.
+    """
+    if not Path(path).is_file():
+        raise BackboneWeightsError(
+            f"no backbone weights {path}; make them with converters/weights_from_torch.py --kind=resnet, or set "
+            "model.backbone.weights to an empty string"
+        )
+    with np.load(path, allow_pickle=False) as file:
+        stored = dict(file)
+    problems = []
+
+    def take(key_path, leaf):
+        name = "/".join(str(key.key) for key in key_path)
+        if name not in stored:
+            problems.append(f"missing: {name}")
+            return leaf
+        value = stored.pop(name)
+        if value.shape != leaf.shape:
+            problems.append(f"shape: {name} is {value.shape}, the backbone needs {leaf.shape}")
+        return jnp.asarray(value, leaf.dtype)
+
+    loaded = [
+        {**tree, "backbone": jax.tree_util.tree_map_with_path(take, tree["backbone"])} for tree in (params, batch_stats)
+    ]
+    problems += [f"unexpected: {name}" for name in stored]
+    if problems:
+        lines = "\n  ".join(problems)
+        raise BackboneWeightsError(
+            f"{path} does not fit the configured backbone, {len(problems)} entries:\n  {lines}\n"
+            "set model.backbone.depth and width to what the file was made for"
+        )
+    return loaded[0], loaded[1]

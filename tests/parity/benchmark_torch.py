@@ -19,8 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from configs import original  # noqa: E402
-from occjax.types import CameraRig  # noqa: E402
+from configs import original
+from occjax.types import CameraRig
 
 EMA, CLIP, LEARNING_RATE, WEIGHT_DECAY, DEPTH_WEIGHT = 0.999, 5.0, 1e-4, 0.01, 3.0
 
@@ -105,7 +105,7 @@ def occjax_runs(config):
 
     from occjax.models.student import Student, apply_student, split_student, trainable_mask
 
-    images, rig, labels, depth_bin, has_depth, class_weights = jax.tree.map(jnp.asarray, inputs(config))
+    batch = jax.tree.map(jnp.asarray, inputs(config))
     model = Student(config.model, config.grid.build(), rngs=nnx.Rngs(0))
     graphdef, params, stats = split_student(model)
     del model
@@ -114,7 +114,8 @@ def occjax_runs(config):
         optax.clip_by_global_norm(CLIP), optax.masked(optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY), mask)
     )
 
-    def loss_fn(params, stats, key):
+    def loss_fn(params, stats, batch, key):
+        images, rig, labels, depth_bin, has_depth, class_weights = batch
         out, stats = apply_student(graphdef, params, stats, images, rig, train=True, dropout_key=key)
         log_probs = jax.nn.log_softmax(out.voxel_logits)
         weight = class_weights[labels]
@@ -125,24 +126,24 @@ def occjax_runs(config):
         bce = -jnp.sum(hit * jnp.log(probs) + (1 - hit) * jnp.log(1 - probs), axis=-1)
         return loss + DEPTH_WEIGHT * jnp.sum(bce * has_depth) / jnp.sum(has_depth), stats
 
-    def train_step(state, key):
+    def train_step(state, batch, key):
         params, stats, opt_state, ema = state
-        (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, stats, key)
+        (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, stats, batch, key)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
         ema = jax.tree.map(lambda average, p: EMA * average + (1 - EMA) * p, ema, params)
         return (params, stats, opt_state, ema), loss
 
     train_step = jax.jit(train_step, donate_argnums=0)
-    infer = jax.jit(lambda p, s: apply_student(graphdef, p, s, images, rig, train=False)[0].voxel_logits.sum())
+    infer = jax.jit(lambda p, s, b: apply_student(graphdef, p, s, b[0], b[1], train=False)[0].voxel_logits.sum())
     opt_state = jax.jit(optimizer.init)(params)
     state = [(params, stats, opt_state, jax.tree.map(jnp.copy, params))]
 
     def forward():
-        return float(infer(*state[0][:2]))
+        return float(infer(*state[0][:2], batch))
 
     def step():
-        state[0], loss = train_step(state[0], jax.random.key(0))
+        state[0], loss = train_step(state[0], batch, jax.random.key(0))
         return float(loss)
 
     return forward, step, f"jax {jax.__version__} on {jax.devices()[0].device_kind}"

@@ -1,0 +1,229 @@
+"""PyTorch weight files, zip checkpoints and safetensors, are read without PyTorch and without running their code."""
+
+import io
+import json
+import math
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from occjax.errors import UserError
+
+_STORAGE_DTYPES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "|i1",
+    "ByteStorage": "|u1",
+    "BoolStorage": "|b1",
+}
+_SAFETENSORS_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "bfloat16",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
+    "BOOL": "|b1",
+}
+_ZIP_MAGIC, _TAR_NAMES = b"PK\x03\x04", (b"pickle", b"storages", b"tensors")
+# torch.serialization.MAGIC_NUMBER as the legacy format pickles it, behind the protocol-2 header.
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+class WeightsFileError(UserError):
+    """A weight file cannot be read, or holds something that is neither a tensor nor a plain container."""
+
+
+class TensorRef:
+    """A tensor inside a checkpoint, read when `array()` is called: optimizer moments cost nothing unless asked for."""
+
+    def __init__(self, archive: "_Archive", storage: tuple[str, str], offset: int, shape: tuple, strides: tuple):
+        self._archive, self._storage, self._offset, self._strides = archive, storage, offset, strides
+        self.shape = tuple(shape)
+
+    def array(self) -> np.ndarray:
+        """The values as a numpy array of their own; bfloat16 becomes float32.
+
+        Raises:
+          WeightsFileError: the tensor reaches outside its storage.
+        """
+        key, dtype = self._storage
+        raw = self._archive.storage(key)
+        size = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+        values = np.frombuffer(raw, "<u2" if dtype == "bfloat16" else dtype, count=len(raw) // size)
+        last = self._offset + sum((n - 1) * s for n, s in zip(self.shape, self._strides, strict=True))
+        if min(self._strides, default=0) < 0 or self._offset < 0 or (math.prod(self.shape) and last >= len(values)):
+            raise WeightsFileError(
+                f"{self._archive.path}: a tensor of shape {self.shape} reaches outside its storage of {len(values)} "
+                "values; the file is damaged, get it again"
+            )
+        strides = tuple(s * values.itemsize for s in self._strides)
+        view = np.lib.stride_tricks.as_strided(values[self._offset :], self.shape, strides, writeable=False)
+        return _from_bfloat16(view) if dtype == "bfloat16" else view.copy()
+
+
+class _Archive:
+    """The zip file of a checkpoint: one folder with `data.pkl` and `data/<storage>`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+            pickles = [name for name in self._zip.namelist() if name.endswith("/data.pkl")]
+        except (zipfile.BadZipFile, OSError) as error:
+            raise WeightsFileError(f"{path}: not a complete zip archive ({error}); get the file again") from error
+        if len(pickles) != 1:
+            raise WeightsFileError(
+                f"{path}: a checkpoint has one data.pkl, this archive {len(pickles)}; save it with torch.save "
+                "(a TorchScript archive: torch.save(torch.jit.load(path).state_dict(), new_path))"
+            )
+        self._prefix = pickles[0].removesuffix("data.pkl")
+        order = self._prefix + "byteorder"
+        if order in self._zip.namelist() and self.read(order).strip() != b"little":
+            raise WeightsFileError(f"{path}: written on a big-endian machine; save it again on a little-endian one")
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._zip.read(name)
+        except (KeyError, zipfile.BadZipFile, EOFError, OSError) as error:
+            raise WeightsFileError(
+                f"{self.path}: cannot read {name} ({error}); the file is damaged, get it again"
+            ) from error
+
+    def pickle(self) -> bytes:
+        return self.read(self._prefix + "data.pkl")
+
+    def storage(self, key: str) -> bytes:
+        return self.read(f"{self._prefix}data/{key}")
+
+
+class _Namespace(dict):
+    """Stands in for argparse.Namespace, in which training scripts keep their arguments: attributes as a plain dict."""
+
+    def __setstate__(self, state):
+        self.update(state)
+
+
+class _Storage:
+    """Stands in for torch's storage types; only their names are ever used."""
+
+    def __init__(self, dtype: str):
+        self.dtype = dtype
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds tensors (as TensorRef) and plain containers; refuses every other global by name before it is touched."""
+
+    def __init__(self, archive: _Archive):
+        super().__init__(io.BytesIO(archive.pickle()))
+        self._archive = archive
+
+    def find_class(self, module: str, name: str):
+        allowed = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("argparse", "Namespace"): _Namespace,
+            ("torch._utils", "_rebuild_tensor_v2"): self._rebuild_tensor,
+            ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+            ("torch", "Size"): tuple,
+        }
+        if (module, name) in allowed:
+            return allowed[module, name]
+        if module in ("torch", "torch.storage") and name in _STORAGE_DTYPES:
+            return _Storage(_STORAGE_DTYPES[name])
+        raise WeightsFileError(
+            f"{self._archive.path}: refused {module}.{name}: only tensors and plain containers are read from a foreign "
+            "pickle; save the weights alone, torch.save(model.state_dict(), new_path)"
+        )
+
+    def persistent_load(self, pid):
+        try:
+            kind, storage, key, _, _ = pid
+            assert kind == "storage" and isinstance(storage, _Storage) and isinstance(key, str)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise WeightsFileError(
+                f"{self._archive.path}: unknown storage record {pid!r}; get the file again"
+            ) from error
+        return key, storage.dtype
+
+    def _rebuild_tensor(self, storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None):
+        return TensorRef(self._archive, storage, int(offset), tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(tensor, requires_grad, hooks):
+    return tensor
+
+
+def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def load_checkpoint(path: str | Path):
+    """What `torch.save` wrote to a zip checkpoint (.pth, .pt), with a TensorRef for every tensor.
+
+    Nothing in the file is executed: a pickle that names anything but tensors and plain containers is refused.
+
+    Raises:
+      WeightsFileError: no such file, damaged, of the format before torch 1.6, or holding other objects.
+    """
+    path = Path(path)
+    _require_zip(path)
+    archive = _Archive(path)
+    try:
+        return _Unpickler(archive).load()
+    except WeightsFileError:
+        raise
+    except Exception as error:  # a hostile or broken pickle may raise anything at all
+        raise WeightsFileError(f"{path}: the pickle inside cannot be read ({error}); get the file again") from error
+
+
+def _require_zip(path: Path) -> None:
+    if not path.is_file():
+        raise WeightsFileError(f"no weight file {path}; check the path")
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if head.startswith(_ZIP_MAGIC):
+        return
+    if head.startswith(_LEGACY_MAGIC) or any(head.startswith(name) for name in _TAR_NAMES):
+        raise WeightsFileError(
+            f"{path}: written in the format from before torch 1.6; with torch installed, save it again: "
+            f"torch.save(torch.load({str(path)!r}, map_location='cpu', weights_only=True), 'new.pth')"
+        )
+    raise WeightsFileError(f"{path}: neither a zip checkpoint (.pth, .pt) nor .safetensors; check that it is complete")
+
+
+def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    """Every tensor of a .safetensors file; bfloat16 becomes float32.
+
+    Raises:
+      WeightsFileError: no such file, truncated, or with an unknown type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsFileError(f"no weight file {path}; check the path")
+    raw = path.read_bytes()
+    try:
+        length = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + length])
+        header.pop("__metadata__", None)
+        tensors = {}
+        for name, entry in header.items():
+            dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
+            start, end = (8 + length + offset for offset in entry["data_offsets"])
+            if end > len(raw):
+                raise ValueError(f"{name} ends at byte {end} of {len(raw)}")
+            values = np.frombuffer(raw[start:end], "<u2" if dtype == "bfloat16" else dtype).reshape(entry["shape"])
+            tensors[name] = _from_bfloat16(values) if dtype == "bfloat16" else values.copy()
+        return tensors
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsFileError(f"{path}: not a complete .safetensors file ({error}); get it again") from error
