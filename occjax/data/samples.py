@@ -69,14 +69,18 @@ class SampleReader:
         """
         images, rig = self._read_images(row, rng)
         augmented_from_grid = np.eye(3)
+        label_source, teacher_source = None, self._teacher_crop
         if self._augments_bev:
             augmented_from_grid = sample_bev_augmentation(rng, self._augment)
+            label_source = teacher_source = voxel_source(self._label_grid, self._grid, augmented_from_grid)
+            if self._teacher is not None and self._teacher.grid != self._label_grid:
+                teacher_source = voxel_source(self._teacher.grid, self._grid, augmented_from_grid)
         return Batch(
             images=images,
             rig=rig._replace(augmented_from_grid=augmented_from_grid.astype(np.float32)),
             depth_m=self._read_depth(row, rig) if self._max_depth_m else None,
-            labels=self._read_labels(row, augmented_from_grid),
-            teacher=None if self._teacher is None else self._read_teacher(row, augmented_from_grid),
+            labels=self._read_labels(row, label_source),
+            teacher=None if self._teacher is None else self._read_teacher(row, teacher_source),
             sample_index=np.int32(row),
             is_valid=np.bool_(is_valid),
         )
@@ -119,7 +123,7 @@ class SampleReader:
             max_m=self._max_depth_m,
         )
 
-    def _read_labels(self, row: int, augmented_from_grid: np.ndarray) -> VoxelLabels:
+    def _read_labels(self, row: int, source: VoxelSource | None) -> VoxelLabels:
         path = label_path(
             self._labels,
             self._labels_folder,
@@ -128,19 +132,15 @@ class SampleReader:
             token=self._split.tokens[row],
         )
         semantics, camera_mask = self._read(row, path, read_labels, self._labels, path)
-        if not self._augments_bev:
+        if source is None:
             crop = self._label_crop
             return VoxelLabels(semantics[crop], None if camera_mask is None else camera_mask[crop])
-        source = voxel_source(self._label_grid, self._grid, augmented_from_grid)
         return VoxelLabels(
             source.gather(semantics, IGNORE), None if camera_mask is None else source.gather(camera_mask, False)
         )
 
-    def _read_teacher(self, row: int, augmented_from_grid: np.ndarray) -> TeacherTargets:
+    def _read_teacher(self, row: int, source: VoxelSource | None) -> TeacherTargets:
         targets = self._teacher.read(self._split.tokens[row])
-        source = self._teacher_crop
-        if self._augments_bev:
-            source = voxel_source(self._teacher.grid, self._grid, augmented_from_grid)
         if source is None:
             return targets
         return gather_teacher(targets, source.voxels, source.columns, self._teacher.grid)

@@ -49,10 +49,11 @@ def voxel_source(file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: Flo
     source_y, inside_y = _index(c * x[:, None] + d * y, file_grid, axis=1)
     source_z, inside_z = _index(grid_from_augmented[2, 2] * z, file_grid, axis=2)
     inside = inside_x & inside_y
-    columns = np.where(inside, source_x * np.int32(file_grid.shape[1]) + source_y, np.int32(-1))
-    voxels = np.where(
-        inside[:, :, None] & inside_z, columns[:, :, None] * np.int32(file_grid.shape[2]) + source_z, np.int32(-1)
-    )
+    columns = source_x * np.int32(file_grid.shape[1]) + source_y
+    voxels = columns[:, :, None] * np.int32(file_grid.shape[2]) + source_z
+    columns[~inside] = -1
+    voxels[~inside] = -1
+    voxels[:, :, ~inside_z] = -1
     return VoxelSource(voxels, columns)
 
 
