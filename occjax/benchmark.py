@@ -20,7 +20,7 @@ from occjax.data.pipeline import make_train_loader
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import apply_student
 from occjax.train.mesh import make_mesh, put_batch, replicated
-from occjax.train.state import make_program
+from occjax.train.state import initial_state, make_program
 from occjax.train.step import make_train_step
 from occjax.workdir import versions
 
@@ -56,7 +56,7 @@ def benchmark(config: Config) -> str:
     batch = put_batch(host_batch, mesh)
     transfer_s = _median_time(lambda: put_batch(host_batch, mesh))
     program, init = make_program(config, total_steps=1000)
-    state = jax.jit(init, out_shardings=replicated(mesh))()
+    state = initial_state(config, init, replicated(mesh))
 
     @jax.jit
     def forward(params, batch_stats, images, rig):

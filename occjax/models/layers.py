@@ -4,12 +4,26 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 # Share of the old value that a running statistic keeps (PyTorch calls 1 - this its momentum).
 RUNNING_DECAY = 0.9
 EPSILON = 1e-5
+
+
+def draw_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[Array, "..."]:
+    """Normal float32 numbers of mean 0, drawn on the host.
+
+    XLA would compile a generator for every shape of the model, which takes far longer than drawing.
+    """
+
+    def draw(key_data):
+        generator = np.random.default_rng(np.asarray(key_data))
+        return generator.standard_normal(shape, np.float32) * np.float32(std)
+
+    return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, jnp.float32), jax.random.key_data(key))
 
 
 class Conv(nnx.Module):
@@ -32,8 +46,8 @@ class Conv(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
-        he = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-        self.kernel = nnx.Param(he(rngs.params(), (size, size, c_in, c_out), jnp.float32))
+        he_std = math.sqrt(2.0 / (size * size * c_out))
+        self.kernel = nnx.Param(draw_normal(rngs.params(), (size, size, c_in, c_out), he_std))
         self.bias = nnx.Param(jnp.zeros(c_out)) if use_bias else None
         self.stride, self.dilation, self.dtype = stride, dilation, dtype
 
@@ -58,7 +72,7 @@ class Dense(nnx.Module):
 
     def __init__(self, c_in: int, c_out: int, *, std: float | None = None, dtype=jnp.float32, rngs: nnx.Rngs):
         std = math.sqrt(2.0 / c_in) if std is None else std
-        self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), (c_in, c_out)))
+        self.kernel = nnx.Param(draw_normal(rngs.params(), (c_in, c_out), std))
         self.bias = nnx.Param(jnp.zeros(c_out))
         self.dtype = dtype
 

@@ -47,7 +47,7 @@ def make_program(config: Config, total_steps: int) -> tuple[Program, Callable[[]
     """The run's program and a function that initialises the state.
 
     Returns:
-      the program, and `init() -> TrainState` (call it under `jax.jit` or `jax.eval_shape`).
+      the program, and `init() -> TrainState`; `jax.eval_shape(init)` tells its shapes.
     """
 
     def build():
@@ -70,14 +70,15 @@ def make_program(config: Config, total_steps: int) -> tuple[Program, Callable[[]
         params = {"student": student_params, "adapter": nnx.to_pure_dict(nnx.split(adapter)[1])}
         # Copies: a donated state must not hold the same buffer twice.
         ema = jax.tree.map(jnp.copy, {"params": student_params, "batch_stats": batch_stats})
-        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), ema)
+        opt_state = jax.jit(optimizer.init)(params)
+        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state, ema)
 
     return Program(student_graph, adapter_graph, optimizer), init
 
 
 def initial_state(config: Config, init: Callable[[], TrainState], sharding: NamedSharding) -> TrainState:
     """A fresh state on the devices of `sharding`, with the configured backbone weights where there are any."""
-    state = jax.jit(init, out_shardings=sharding)()
+    state = jax.device_put(init(), sharding)
     if not config.model.backbone.weights:
         return state
     from occjax.models.resnet import load_backbone_weights

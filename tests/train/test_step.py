@@ -10,7 +10,7 @@ from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.train.mesh import check_batch_size, make_mesh, put_batch, replicated
-from occjax.train.state import make_program, update_ema
+from occjax.train.state import initial_state, make_program, update_ema
 from occjax.train.step import make_train_step
 
 
@@ -23,7 +23,7 @@ def batches(config):
 def run(config, batches, devices):
     mesh = make_mesh(devices)
     program, init = make_program(config, 10)
-    state = jax.jit(init, out_shardings=replicated(mesh))()
+    state = initial_state(config, init, replicated(mesh))
     step = make_train_step(config, program, mesh, OCC3D_CLASS_COUNTS)
     history = []
     for batch in batches:
