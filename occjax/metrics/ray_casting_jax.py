@@ -24,7 +24,10 @@ _ORIGINS = 8
 
 
 def fastest_caster() -> Callable:
-    """`cast_rays` on a CPU, where it takes half the time of the compiled loop; that loop on an accelerator."""
+    """`cast_rays` on a CPU, the compiled loop on an accelerator.
+
+    On two cores both take about 0.4 s of processor time per sample; numpy needs no compilation and uses more cores.
+    """
     return cast_rays if jax.default_backend() == "cpu" else cast_rays_jax
 
 

@@ -1,0 +1,49 @@
+"""How long RayIoU takes on this machine: python -m occjax.metrics.ray_benchmark"""
+
+import os
+import sys
+import time
+
+import jax
+import numpy as np
+
+from occjax.classes import FREE
+from occjax.grid import OCC3D_GRID
+from occjax.metrics.ray_casting import cast_rays
+from occjax.metrics.ray_casting_jax import cast_rays_jax
+from occjax.metrics.rayiou import MAX_ORIGINS, RayIou
+
+_REPEATS = 5
+
+
+def street(seed: int) -> np.ndarray:
+    """A road between walls with boxes on it, uint8 [X, Y, Z]."""
+    rng = np.random.default_rng(seed)
+    voxels = np.full(OCC3D_GRID.shape, FREE, np.uint8)
+    voxels[:, :, 2] = 11
+    voxels[:, :40, 2:12] = 15
+    voxels[:, 160:, 2:12] = 15
+    for x, y in rng.integers([5, 45], [190, 150], (25, 2)):
+        voxels[x : x + 10, y : y + 5, 3:7] = 4
+    return voxels
+
+
+def main() -> None:
+    """Times a street and the worst case, two empty volumes that every ray crosses whole."""
+    origins_m = np.stack([np.linspace(-35, 35, MAX_ORIGINS), np.zeros(MAX_ORIGINS), np.full(MAX_ORIGINS, 1.84)], axis=1)
+    free = np.full(OCC3D_GRID.shape, FREE, np.uint8)
+    scenes = {"street": (street(0), np.roll(street(0), 2, axis=0)), "empty (worst case)": (free, free)}
+    device = jax.devices()[0].device_kind
+    sys.stdout.write(f"RayIoU of one sample: {MAX_ORIGINS} origins, prediction and truth; best of {_REPEATS}\n")
+    for name, caster in ((f"numpy, {os.cpu_count()} cores", cast_rays), (f"jax on {device}", cast_rays_jax)):
+        for scene, (truth, prediction) in scenes.items():
+            seconds = []
+            for _ in range(_REPEATS + 1):
+                start = time.perf_counter()
+                RayIou.empty().update(prediction, truth, origins_m, caster=caster)
+                seconds.append(time.perf_counter() - start)
+            sys.stdout.write(f"{name:24}{scene:20}{min(seconds[1:]):8.3f} s\n")
+
+
+if __name__ == "__main__":
+    main()
