@@ -1,8 +1,8 @@
 """Command line: train, evaluate, look after the data, measure.
 
-    python main.py --config=configs/kd.py --workdir=runs/kd
-    python main.py --mode=eval --workdir=runs/kd
-    python main.py --mode=doctor --config=configs/kd.py
+python main.py --config=configs/kd.py --workdir=runs/kd
+python main.py --mode=eval --workdir=runs/kd
+python main.py --mode=doctor --config=configs/kd.py
 """
 
 import logging
@@ -10,7 +10,11 @@ import sys
 from pathlib import Path
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
+
+# Here, not in main(): loader processes import this file again and would each repeat grain's remarks on profiling.
+absl_logging.set_verbosity(absl_logging.ERROR)
 
 _DEFAULT_CONFIG = "configs/kd.py"
 _MODES = {
@@ -33,7 +37,7 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join a run over several 
 
 def main(_) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.getLogger("jax").setLevel(logging.WARNING)
     from occjax.errors import UserError
 
     try:

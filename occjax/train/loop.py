@@ -87,21 +87,24 @@ class _Run:
         class_counts = training_class_counts(config, split)
         self.program, init = make_program(config, self.total_steps)
         self.checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
-        loader = make_train_loader(config, index, process_index=jax.process_index(), process_count=jax.process_count())
+        self.loader = make_train_loader(
+            config, index, process_index=jax.process_index(), process_count=jax.process_count()
+        )
         self.step = self.checkpoints.last_step or 0
         if self.step:
             self.state, position = self.checkpoints.restore(jax.eval_shape(init), mesh)
-            loader.set_state(position)
+            self.loader.set_state(position)
             log.info("resumed from step %d of %d", self.step, self.total_steps)
         else:
             self.state = initial_state(config, init, replicated(mesh))
         self.train_step = make_train_step(config, self.program, mesh, class_counts)
         self.metrics_log = MetricsLog(workdir, self.step)
         self.progress = Progress(self.total_steps, config.data.batch_size)
-        self.feed = DeviceFeed(loader, mesh)
+        self.feed = DeviceFeed(self.loader, mesh)
 
     def close(self) -> None:
         self.feed.close()
+        self.loader.close()
         self.metrics_log.close()
         self.checkpoints.close()
 
