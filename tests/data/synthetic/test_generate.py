@@ -58,7 +58,8 @@ def test_each_sensor_has_its_own_time_and_pose(world):
             assert nusc.get("ego_pose", row["ego_pose_token"])["timestamp"] == row["timestamp"]
             assert (world.root / row["filename"]).is_file()
             if row["channel"] in NUSCENES_CAMERAS:
-                assert Image.open(world.root / row["filename"]).size == (row["width"], row["height"])
+                with Image.open(world.root / row["filename"]) as image:
+                    assert image.size == (row["width"], row["height"])
         poses = {tuple(nusc.get("ego_pose", row["ego_pose_token"])["translation"]) for row in rows}
         assert len(poses) in (1, 7)  # standing, or all different
     assert any(
