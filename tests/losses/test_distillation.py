@@ -1,6 +1,7 @@
 """Distillation on sparse targets against a dense reference written out voxel by voxel, values and gradients."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,7 @@ from occjax.types import Predictions
 
 GRID = VoxelGrid("lidar", (-1.5, -1.0, -1.0), 0.5, (6, 5, 4))
 CAPACITY = 64
-# Of voxel, BEV, channel-wise and feature term: none of their gradients hides behind another's.
-GRADIENT_MIX = jnp.asarray([1.0, 0.3, 0.1, 1.0])
+NAMES = ("voxel_kl", "bev_kl", "channel_wise", "bev_feature")
 ALL = DistillConfig(voxel_kl=1.0, bev_kl=1.0, channel_wise=1.0, bev_feature=1.0)
 
 
@@ -56,8 +56,32 @@ def predictions(logits) -> Predictions:
     return Predictions(logits, None, None, None, None)
 
 
+@functools.cache
+def compiled(fields, grid, has_gradient):
+    """Terms, or their weighted sum with its gradients, for one configuration.
+
+    Compiled without optimisation: these programs run a few times, on a handful of voxels.
+    """
+
+    def terms(logits, adapted, teacher):
+        return distillation_terms(predictions(logits), teacher, adapted, DistillConfig(*fields), grid)
+
+    def weighted(logits, adapted, teacher, mix):
+        values = terms(logits, adapted, teacher)
+        return sum(mix[NAMES.index(name)] * value for name, value in values.items())
+
+    function = jax.value_and_grad(weighted, argnums=(0, 1)) if has_gradient else terms
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def terms_of(logits, teacher, adapted, config, grid=GRID):
-    return distillation_terms(predictions(logits), teacher, adapted, config, grid)
+    return compiled(dataclasses.astuple(config), grid, False)(logits, adapted, teacher)
+
+
+def gradients_of(logits, teacher, adapted, config, mix=(1.0, 1.0, 1.0, 1.0)):
+    """Weighted sum of the terms, and its gradients with respect to logits and adapter output."""
+    value, grads = compiled(dataclasses.astuple(config), GRID, True)(logits, adapted, teacher, jnp.asarray(mix))
+    return float(value), *grads
 
 
 def softened(log_probs, temperature):
@@ -140,23 +164,20 @@ def test_sparse_terms_equal_dense_ones_in_value_and_gradient(temperature, free_s
     teacher = make_teacher(valid=some_valid() if masked else None)
     logits, adapted = random_student()
 
-    names = ("voxel_kl", "bev_kl", "channel_wise", "bev_feature")
-
-    def ours(logits, adapted):
-        terms = terms_of(logits, batched(teacher), adapted, config)
-        stacked = jnp.stack([terms[name] for name in names])
-        return jnp.dot(stacked, GRADIENT_MIX), stacked
+    # None of the terms' gradients hides behind another's.
+    mix = (1.0, 0.3, 0.1, 1.0)
 
     def dense(logits, adapted):
         terms = reference_terms(logits[0], teacher, adapted[0], config)
-        stacked = jnp.stack([terms[name] for name in names])
-        return jnp.dot(stacked, GRADIENT_MIX), stacked
+        return sum(weight * terms[name] for name, weight in zip(NAMES, mix, strict=True)), terms
 
-    (_, found), found_grad = jax.value_and_grad(ours, argnums=(0, 1), has_aux=True)(logits, adapted)
-    (_, wanted), wanted_grad = jax.value_and_grad(dense, argnums=(0, 1), has_aux=True)(logits, adapted)
-    assert float(wanted.min()) > 1e-3
-    np.testing.assert_allclose(found, wanted, rtol=2e-4)
-    for a, b in zip(found_grad, wanted_grad, strict=True):
+    found = terms_of(logits, batched(teacher), adapted, config)
+    _, *found_grads = gradients_of(logits, batched(teacher), adapted, config, mix)
+    (_, wanted), wanted_grads = jax.value_and_grad(dense, argnums=(0, 1), has_aux=True)(logits, adapted)
+    for name in NAMES:
+        assert float(wanted[name]) > 1e-3
+        np.testing.assert_allclose(found[name], wanted[name], rtol=2e-4, err_msg=name)
+    for a, b in zip(found_grads, wanted_grads, strict=True):
         scale = float(jnp.abs(b).max()) + 1e-12
         np.testing.assert_allclose(a / scale, b / scale, atol=2e-4)
 
@@ -175,11 +196,8 @@ def test_a_student_equal_to_the_teacher_has_no_loss_and_no_gradient():
     logits = jnp.asarray(dense_log_probs(teacher, GRID.shape))[None] + 3.0  # an offset per voxel changes nothing
     config = dataclasses.replace(ALL, bev_feature=0.0)
 
-    def total(logits):
-        return sum(terms_of(logits, batched(teacher), None, config).values())
-
-    value, grad = jax.value_and_grad(total)(logits)
-    assert abs(float(value)) < 1e-4
+    value, grad, _ = gradients_of(logits, batched(teacher), None, config)
+    assert abs(value) < 1e-4
     assert float(jnp.abs(grad).max()) < 1e-5
 
 
@@ -209,15 +227,12 @@ def test_nothing_valid_or_nothing_occupied_gives_zero_with_finite_gradients():
     nothing_valid = make_teacher(valid=np.zeros(GRID.shape, bool))
     nothing_occupied = make_teacher(active=0)
 
-    def total(logits, adapted, teacher):
-        return sum(terms_of(logits, batched(teacher), adapted, ALL).values())
-
-    value, grads = jax.value_and_grad(total, argnums=(0, 1))(logits, adapted, nothing_valid)
-    assert float(value) == 0
+    value, *grads = gradients_of(logits, batched(nothing_valid), adapted, ALL)
+    assert value == 0
     assert all(float(jnp.abs(g).max()) == 0 for g in grads)
     terms = terms_of(logits, batched(nothing_occupied), adapted, ALL)
     assert float(terms["bev_feature"]) == 0
-    _, grads = jax.value_and_grad(total, argnums=(0, 1))(logits, adapted, nothing_occupied)
+    _, *grads = gradients_of(logits, batched(nothing_occupied), adapted, ALL)
     assert all(bool(jnp.isfinite(g).all()) for g in grads)
 
 
@@ -225,13 +240,10 @@ def test_extreme_student_logits_stay_finite():
     teacher = make_teacher()
     logits = jnp.zeros((1, *GRID.shape, NUM_CLASSES)).at[..., FREE].set(200.0)
 
-    def total(logits):
-        config = dataclasses.replace(ALL, bev_feature=0.0)
-        return sum(terms_of(logits, batched(teacher), None, config).values())
-
+    config = dataclasses.replace(ALL, bev_feature=0.0)
     for x in (logits, -logits, logits.at[..., 3].set(200.0)):
-        value, grad = jax.value_and_grad(total)(x)
-        assert bool(jnp.isfinite(value)) and bool(jnp.isfinite(grad).all())
+        value, grad, _ = gradients_of(x, batched(teacher), None, config)
+        assert np.isfinite(value) and bool(jnp.isfinite(grad).all())
 
 
 def test_voxels_outside_validity_do_not_count():
@@ -252,7 +264,7 @@ def test_defect_1_bev_targets_are_distributions_of_the_teacher_not_uniform_label
     assert abs(values[0] - values[1]) > 1e-3 * values[0]
     # A uniform student is the optimum of a uniform-label loss; here it has a gradient.
     uniform = jnp.zeros_like(logits)
-    grad = jax.grad(lambda x: terms_of(x, batched(make_teacher()), None, config)["bev_kl"])(uniform)
+    _, grad, _ = gradients_of(uniform, batched(make_teacher()), None, config)
     assert float(jnp.abs(grad).max()) > 1e-3
 
 
@@ -261,14 +273,14 @@ def test_defect_2_sums_over_classes_and_softens_both_sides():
     dense = jnp.asarray(dense_log_probs(teacher, GRID.shape))[None]
     at_4 = DistillConfig(voxel_kl=1.0, temperature=4.0)
     # Student = teacher is the optimum at every temperature only if both are softened.
-    grad = jax.grad(lambda x: terms_of(x, batched(teacher), None, at_4)["voxel_kl"])(dense)
+    _, grad, _ = gradients_of(dense, batched(teacher), None, at_4)
     assert float(jnp.abs(grad).max()) < 1e-5
     # With T² the gradient keeps its size as T grows.
     logits, _ = random_student()
     norms = []
     for temperature in (4.0, 8.0):
         config = DistillConfig(voxel_kl=1.0, temperature=temperature)
-        grad = jax.grad(lambda x, config=config: terms_of(x, batched(teacher), None, config)["voxel_kl"])(logits)
+        _, grad, _ = gradients_of(logits, batched(teacher), None, config)
         norms.append(float(jnp.linalg.norm(grad)))
     assert 0.5 < norms[0] / norms[1] < 2
 
