@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from occjax.errors import UserError
+from occjax.torch_zip import TensorRef, load_checkpoint
 
 SUFFIXES = (".npz", ".npy", ".pt", ".pth")
 # Keys that dump scripts use, most specific first.
@@ -58,15 +59,13 @@ def _read_npz(path: Path, key: str) -> np.ndarray:
 
 
 def _read_torch(path: Path, key: str) -> np.ndarray:
-    from occjax.torch_zip import load_torch
-
-    loaded = load_torch(path)
-    if isinstance(loaded, np.ndarray):
-        return loaded
+    loaded = load_checkpoint(path)
+    if isinstance(loaded, TensorRef):
+        return loaded.array()
     if not isinstance(loaded, dict):
         raise DumpError(f"{path} holds a {type(loaded).__name__}; a tensor or a dict of tensors is needed")
-    arrays = {str(name): value for name, value in loaded.items() if isinstance(value, np.ndarray)}
-    return arrays[_choose(path, list(arrays), key)]
+    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, TensorRef)}
+    return tensors[_choose(path, list(tensors), key)].array()
 
 
 def _choose(path: Path, names: list[str], key: str) -> str:

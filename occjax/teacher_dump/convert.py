@@ -100,6 +100,18 @@ def convert_dump(
     matched, matched_by, unmatched = match_files(files, orders, options.match)
     result = Conversion(failures=unmatched)
     progress(f"{len(matched)} of {len(files)} dump files matched to samples by {matched_by.replace('_', ' ')}")
+    if options.max_samples >= 0:
+        matched = [
+            item
+            for split in options.splits
+            for item in [m for m in matched if m.file.split == split][: options.max_samples]
+        ]
+    previous = _previous_manifest(output, options, files)
+    jobs, kept = _jobs(matched, output, index, data_config, options)
+    if previous and not jobs and not unmatched:
+        progress(f"all {len(kept)} samples were converted before")
+        result.skipped = len(kept)
+        return result
     if audit:
         result.audit = audit_dump(matched, index, data_config, options, samples=_AUDIT_SAMPLES)
         progress(result.audit.report() if result.audit else "no labels found: the dump is not audited")
@@ -108,15 +120,7 @@ def convert_dump(
                 f"the dump in {source} is refused, nothing was written. Likely cause: {result.audit.problem}. "
                 "Mend the dump or the options (--match, --infos, --splits); --no-audit converts it all the same"
             )
-    if options.max_samples >= 0:
-        matched = [
-            item
-            for split in options.splits
-            for item in [m for m in matched if m.file.split == split][: options.max_samples]
-        ]
     output.mkdir(parents=True, exist_ok=True)
-    previous = _previous_manifest(output, options, files)
-    jobs, kept = _jobs(matched, output, index, data_config, options)
     result.skipped = len(kept)
     kinds: Counter[str] = Counter(previous.get("value_kind", {}) if kept else {})
     largest = _largest_kept(kept, previous)
