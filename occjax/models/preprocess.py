@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 
 # ImageNet statistics of RGB in 0..255, as the backbone's weights expect.
 IMAGE_MEAN = (123.675, 116.28, 103.53)
@@ -21,7 +21,7 @@ def normalize_images(images: UInt8[Array, "*axes 3"] | Float[Array, "*axes 3"]) 
 
 
 def distort_colors(
-    images: UInt8[Array, "b n h w 3"] | Float[Array, "b n h w 3"], keys: PRNGKeyArray
+    images: UInt8[Array, "b n h w 3"] | Float[Array, "b n h w 3"], keys: Key[Array, "b"]
 ) -> Float[Array, "b n h w 3"]:
     """Random brightness, contrast, saturation, hue and channel order, each with probability one half per image.
 
