@@ -89,7 +89,7 @@ def make_gradients(config: Config, program: Program, class_counts: np.ndarray) -
         (of_supervision,) = losses_pullback((one, zero))
         if config.loss.distill.is_on:
             (of_distillation,) = losses_pullback((zero, one))
-            terms["gradient_ratio"] = optax.global_norm(of_distillation) / (optax.global_norm(of_supervision) + 1e-12)
+            terms["gradient_ratio"] = optax.tree.norm(of_distillation) / (optax.tree.norm(of_supervision) + 1e-12)
             of_outputs = jax.tree.map(jnp.add, of_supervision, of_distillation)
         else:
             of_outputs = of_supervision
@@ -117,7 +117,7 @@ def make_train_step(config: Config, program: Program, mesh: Mesh, class_counts: 
         updates, opt_state = program.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = update_ema(state.ema, params["student"], batch_stats, state.step, config.train.ema_decay)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         is_finite = jnp.isfinite(terms["loss"]) & jnp.isfinite(norm)
         metrics = {**terms, "grad_norm": norm, "is_finite": is_finite}
         return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
