@@ -1,0 +1,41 @@
+"""Resizing aligned at the corners, and the convolution that is computed before it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from occjax.config import BevEncoderConfig
+from occjax.models.bev_encoder import BevEncoder, BevNeck, bilinear_matrix, conv_of_resized
+
+
+def test_bilinear_matrix_by_hand():
+    np.testing.assert_allclose(bilinear_matrix(2, 3), [[1, 0], [0.5, 0.5], [0, 1]])
+    np.testing.assert_allclose(bilinear_matrix(3, 5) @ [0, 2, 4], [0, 1, 2, 3, 4])
+    np.testing.assert_allclose(bilinear_matrix(4, 4), np.eye(4))
+    np.testing.assert_allclose(bilinear_matrix(1, 3), np.ones((3, 1)))
+    np.testing.assert_allclose(bilinear_matrix(3, 1), [[1, 0, 0]])
+
+
+@pytest.mark.parametrize(("source", "target"), [((5, 6), (10, 12)), ((3, 4), (9, 7)), ((1, 2), (2, 4)), ((4, 4), (4, 4))])
+def test_convolution_before_the_resize_equals_convolution_after_it(source, target):
+    r = np.random.default_rng(0)
+    x = jnp.asarray(r.normal(size=(2, *source, 3)), jnp.float32)
+    kernel = jnp.asarray(r.normal(size=(3, 3, 3, 4)), jnp.float32)
+    rows, columns = bilinear_matrix(source[0], target[0]), bilinear_matrix(source[1], target[1])
+    resized = jnp.einsum("xh,yw,bhwc->bxyc", rows, columns, x)
+    expected = jax.lax.conv_general_dilated(
+        resized, kernel, (1, 1), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(conv_of_resized(x, kernel, target), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (20, 12), (13, 9)])
+def test_any_grid_size_comes_back(size):
+    config = BevEncoderConfig(stage_channels=(4, 6, 8), blocks_per_stage=2, neck_channels=8, out_channels=5)
+    encoder, neck = BevEncoder(3, config, rngs=nnx.Rngs(0)), BevNeck(config, rngs=nnx.Rngs(1))
+    stages = encoder(jnp.ones((1, *size, 3)), train=False)
+    assert [s.shape[-1] for s in stages] == [4, 6, 8]
+    assert stages[0].shape[1:3] == tuple(-(-n // 2) for n in size)
+    assert neck(stages[0], stages[-1], size, train=False).shape == (1, *size, 5)
