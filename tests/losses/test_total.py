@@ -118,7 +118,7 @@ def test_surroundocc_ignores_label_0_and_occ3d_does_not():
     predictions, batch = make_case()
     was_others = batch.labels.semantics == 0
     changed = predictions._replace(voxel_logits=jnp.where(was_others[..., None], -1.0, predictions.voxel_logits))
-    config = LossConfig(use_camera_mask=False)
+    config = LossConfig(use_camera_mask=False, scene_class_affinity=0.0, lovasz=0.0, depth=0.0)
     for kind, same in (("surroundocc", True), ("occ3d", False)):
         one = loss_of(predictions, batch, config, labels_kind=kind).terms["cross_entropy"]
         two = loss_of(changed, batch, config, labels_kind=kind).terms["cross_entropy"]
