@@ -55,11 +55,13 @@ def audit_dump(
     other_paths = label_paths(index, options.splits, other_name, data)
     place = {token: (split, i) for split in options.splits for i, token in enumerate(index.split(split).tokens)}
     candidates = [item for item in matched if item.token in paths]
+    if not candidates:
+        return None
     picked = [candidates[i] for i in np.unique(np.linspace(0, len(candidates) - 1, samples).round().astype(int))]
 
     predictions, truths, others = [], [], []
     neighbours: dict[int, list[np.ndarray | None]] = {-1: [], 1: []}
-    for item in picked if candidates else []:
+    for item in picked:
         try:
             prediction, is_flat = _prediction(item, options)
             truth = _truth(name, paths[item.token], options, is_flat)
@@ -68,7 +70,7 @@ def audit_dump(
         predictions.append(prediction)
         truths.append(truth)
         split, row = place[item.token]
-        order = index.split(split).tokens if len(picked) <= 64 else []
+        order = index.split(split).tokens
         for offset, found in neighbours.items():
             token = order[row + offset] if 0 <= row + offset < len(order) else ""
             found.append(_truth(name, paths[token], options, is_flat) if token in paths else None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from occjax.classes import FREE, IGNORE, NUM_CLASSES, OTHERS
 from occjax.column_rule import column_log_probs_from_voxels
-from occjax.data.labels import read_labels
+from occjax.data.labels import LABEL_SETS, read_labels
 from occjax.data.teacher_codec import decode_rows, floored_log_probs, kl_divergence
 from occjax.data.teacher_files import CompactTeacher, DenseTeacher, SparseTeacher, compact_teacher, write_teacher
 from occjax.errors import UserError
@@ -192,6 +192,8 @@ def _write_maps(job: Job, labels: np.ndarray | None, bev: np.ndarray | None) -> 
     if job.labels is None:
         raise DumpError(f"ground-truth maps need labels, and sample {job.token} has none; see --data-root")
     truth, camera_mask = read_labels(*job.labels)
+    crop = LABEL_SETS[job.labels[0]].grid.crop_slices(options.grid)
+    truth, camera_mask = truth[crop], None if camera_mask is None else camera_mask[crop]
     counts = (truth != OTHERS) & (truth != IGNORE) if camera_mask is None else camera_mask
     semantics, mask = turned(draw(truth)), turned(counts.any(-1))
     if maps.dump_gt_bev_dir:

@@ -1,0 +1,108 @@
+"""The converter's command line, on the real keyframes' dump and on misuse."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from occjax.data.teacher import TeacherFolder
+from occjax.grid import SURROUNDOCC_GRID
+
+SCRIPT = Path(__file__).resolve().parents[2] / "converters/teacher_to_npz.py"
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def real(shared_dir):
+    return shared_dir / "data/nuscenes_real"
+
+
+def copied_dump(real, folder, change=None):
+    """The dump's voxels, each array changed, or the files of the two samples swapped."""
+    for split in ("train", "val"):
+        source = real / "teacher_dump/occ3d_logits" / split / "000000_0_3d_logits_fp16.npz"
+        target = folder / "occ3d_logits" / split / source.name
+        target.parent.mkdir(parents=True)
+        if change is None:
+            shutil.copy(str(source).replace(split, {"train": "val", "val": "train"}[split]), target)
+        else:
+            np.savez(target, logits=change(np.load(source)["logits"]))
+    return folder
+
+
+def test_the_real_dump_converts_and_its_maps_are_those_of_the_dump_script(real, tmp_path):
+    done = run(
+        *("--input", real / "teacher_dump", "--output", tmp_path / "out", "--data-root", real),
+        *("--index-dir", tmp_path, "--workers", 1),
+        *("--dump-occ3d-dir", tmp_path / "occ3d_sem", "--dump-bev-dir", tmp_path / "bev_sem"),
+        *("--dump-gt-bev-vis-dir", tmp_path / "gt_vis"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "true pairing" in done.stdout and "2 samples written" in done.stdout
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["mean_kl_nats"] < 1e-3 and manifest["bytes_per_sample"] < 500_000
+    folder = TeacherFolder(tmp_path / "out", SURROUNDOCC_GRID)
+    assert folder.missing(["ca9a282c9e77460f8360f564131a8af5", "fd8420396768425eabec9bdddf7e64b6"]) == []
+    for kind in ("occ3d_sem", "bev_sem"):
+        for split in ("train", "val"):
+            theirs = np.load(real / f"teacher_dump/{kind}/{split}/000000_0_{kind}.npy")
+            ours = np.load(tmp_path / f"{kind}/{split}/000000_0_{kind}.npy")
+            assert (ours == theirs).mean() > 0.9999
+    assert (tmp_path / "gt_vis/val/000000_0_gt_bev_sem.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (None, "order of the samples"),
+        (lambda a: a.swapaxes(1, 2), "x and y swapped"),
+        (lambda a: np.roll(a, 1, 1), "shifted by +1 voxel along x"),
+        (lambda a: np.roll(a, -1, 2), "shifted by -1 voxel along y"),
+    ],
+)
+def test_the_real_dump_misaligned_is_refused(real, tmp_path, change, cause):
+    dump = copied_dump(real, tmp_path / "dump", change)
+    done = run("--input", dump, "--output", tmp_path / "out", "--data-root", real, "--index-dir", tmp_path)
+    assert done.returncode == 2 and cause in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_real_bev_maps_alone(real, tmp_path):
+    (tmp_path / "dump").mkdir()
+    shutil.copytree(real / "teacher_dump/bev_prob", tmp_path / "dump/bev_prob")
+    done = run(
+        *("--input", tmp_path / "dump", "--output", tmp_path / "out", "--data-root", real, "--index-dir", tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["value_kind"] == {"max_over_z": 2}
+
+
+def test_damaged_input_ends_with_a_list_and_a_status(real, tmp_path):
+    dump = copied_dump(real, tmp_path / "dump", lambda a: a)
+    broken = dump / "occ3d_logits/val/000000_0_3d_logits_fp16.npz"
+    broken.write_bytes(broken.read_bytes()[:100_000])
+    done = run("--input", dump, "--output", tmp_path / "out", "--data-root", real, "--index-dir", tmp_path)
+    assert done.returncode == 1
+    assert str(broken) in done.stderr and "1 failed" in done.stdout
+    assert len(list((tmp_path / "out").glob("*.npz"))) == 1
+
+
+def test_misuse_is_answered_with_the_remedy(tmp_path):
+    done = run("--input", tmp_path / "none", "--output", tmp_path / "out", "--data-root", tmp_path)
+    assert done.returncode == 2 and "does not exist" in done.stderr and "Traceback" not in done.stderr
+    done = run("--input", tmp_path, "--output", tmp_path / "out", "--spatial-shape", "100,100,8")
+    assert done.returncode == 2 and "--source-grid" in done.stderr
+    done = run("--input", tmp_path, "--output", tmp_path / "out", "--infos", "train")
+    assert done.returncode == 2 and "SPLIT=FILE" in done.stderr
+
+
+def test_torch_is_not_needed(tmp_path):
+    code = f"import runpy, sys; runpy.run_path({str(SCRIPT)!r}, run_name='x'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
