@@ -1,7 +1,5 @@
 """A whole dump into a folder of teacher files: matched, audited, converted in parallel, listed in a manifest."""
 
-import dataclasses
-import json
 import multiprocessing
 import time
 from collections import Counter
@@ -12,48 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-import occjax
 from occjax.config import DataConfig
 from occjax.data.index import Index, load_index
-from occjax.data.teacher_files import (
-    MANIFEST_NAME,
-    CompactTeacher,
-    compact_from_dense,
-    grid_to_dict,
-    read_teacher,
-    write_manifest,
-)
 from occjax.geometry import invert_rigid
 from occjax.teacher_dump.arrays import DumpError
-from occjax.teacher_dump.audit import Audit
 from occjax.teacher_dump.audit_dump import AuditError, audit_dump, label_paths, label_set_of
 from occjax.teacher_dump.info_pickle import tokens_in_order
-from occjax.teacher_dump.listing import DumpFile, MatchedFile, list_dump, match_files
+from occjax.teacher_dump.listing import MatchedFile, list_dump, match_files
 from occjax.teacher_dump.options import DumpOptions
+from occjax.teacher_dump.output import Conversion, largest_kept, previous_manifest, write_output_manifest
 from occjax.teacher_dump.sample import Job, Outcome, convert_sample
 
 _AUDIT_SAMPLES = 8
 _MEASURED_SAMPLES = 4
-
-
-@dataclasses.dataclass
-class Conversion:
-    """What a conversion did.
-
-    Attributes:
-      written, skipped: samples converted now, and kept from before.
-      failures: (file, reason) of every input that gave nothing.
-      bytes_written: size of the files written now.
-      kl: mean KL(dump || file) in nats per voxel over the first of them.
-      audit: what the audit found, or None where it was off or no labels are there.
-    """
-
-    written: int = 0
-    skipped: int = 0
-    failures: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
-    bytes_written: int = 0
-    kl: float = 0.0
-    audit: Audit | None = None
 
 
 def convert_dump(
@@ -106,7 +75,7 @@ def convert_dump(
             for split in options.splits
             for item in [m for m in matched if m.file.split == split][: options.max_samples]
         ]
-    previous = _previous_manifest(output, options, files)
+    previous = previous_manifest(output, options, files)
     jobs, kept = _jobs(matched, output, index, data_config, options)
     if previous and not jobs and not unmatched:
         progress(f"all {len(kept)} samples were converted before")
@@ -123,7 +92,7 @@ def convert_dump(
     output.mkdir(parents=True, exist_ok=True)
     result.skipped = len(kept)
     kinds: Counter[str] = Counter(previous.get("value_kind", {}) if kept else {})
-    largest = _largest_kept(kept, previous)
+    largest = largest_kept(kept, previous)
     kl = []
     for outcome in _reported(_run(jobs, workers), len(jobs), options, progress, print_every_s):
         if outcome.problem:
@@ -137,7 +106,7 @@ def convert_dump(
     measured = [value for value in kl if np.isfinite(value)]
     result.kl = float(np.mean(measured)) if measured else 0.0
     if result.written + result.skipped:
-        _write_manifest(output, source, options, files, matched_by, kinds, largest, result)
+        write_output_manifest(output, source, options, files, matched_by, kinds, largest, result)
     return result
 
 
@@ -161,30 +130,6 @@ def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
             tokens = listed
         orders[split] = tokens
     return orders
-
-
-def _contents(options: DumpOptions, files: list[DumpFile]) -> dict[str, bool]:
-    has_voxels = files[0].voxels is not None
-    return {"voxels": has_voxels, "bev": not has_voxels, "validity": options.output_grid is not None}
-
-
-def _previous_manifest(output: Path, options: DumpOptions, files: list[DumpFile]) -> dict:
-    """The manifest of an earlier run, which must have made the same kind of files; empty if there is none."""
-    path = output / MANIFEST_NAME
-    if not path.is_file():
-        return {}
-    manifest = json.loads(path.read_text())
-    ours = {
-        "grid": json.loads(json.dumps(grid_to_dict(options.output_grid or options.grid))),
-        "form": options.form,
-        "contents": _contents(options, files),
-    }
-    different = [name for name, value in ours.items() if manifest.get(name) != value]
-    if different:
-        raise DumpError(
-            f"{output} holds teacher files of another {', '.join(different)}; choose another --output or delete it"
-        )
-    return manifest
 
 
 def _jobs(
@@ -213,19 +158,6 @@ def _dump_from_output(index: Index, row: int, options: DumpOptions) -> np.ndarra
     """Points of the output grid's frame in the dump's frame, both at keyframe time."""
     poses = {"lidar": index.everything.global_from_lidar[row], "ego": index.everything.global_from_ego[row]}
     return invert_rigid(poses[options.grid.frame]) @ poses[options.output_grid.frame]
-
-
-def _largest_kept(kept: list[Path], previous: dict) -> int:
-    if not kept:
-        return 0
-    if previous:
-        return int(previous["max_active_voxels"])
-    largest = 0  # an earlier run was cut off before its manifest
-    for path in kept:
-        found = read_teacher(path)
-        compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
-        largest = max(largest, 0 if compact.free is None else len(compact.free))
-    return largest
 
 
 def _run(jobs: list[Job], workers: int) -> Iterator[Outcome]:
@@ -268,44 +200,3 @@ def _reported(
             )
             last = now
         yield outcome
-
-
-def _write_manifest(
-    output: Path,
-    source: Path,
-    options: DumpOptions,
-    files: list[DumpFile],
-    matched_by: str,
-    kinds: Counter,
-    largest: int,
-    result: Conversion,
-) -> None:
-    audit = result.audit
-    details = {
-        "bev": "column rule over the voxels" if files[0].voxels is not None else "maps of the dump",
-        "mean_kl_nats": result.kl,
-        "bytes_per_sample": result.bytes_written // max(result.written, 1),
-        "failed": len(result.failures),
-        "infos": dict(options.infos),
-        "versions": {"occjax": occjax.__version__, "numpy": np.__version__},
-        "audit": None
-        if audit is None
-        else {
-            "protocol": "SurroundOcc",
-            "samples": audit.samples,
-            "true_pairing": audit.true_pairing._asdict(),
-            "shuffled": None if audit.shuffled is None else audit.shuffled._asdict(),
-        },
-    }
-    write_manifest(
-        output,
-        grid=options.output_grid or options.grid,
-        form=options.form,
-        samples=len(list(output.glob("*.npz"))),
-        max_active_voxels=largest,
-        contents=_contents(options, files),
-        source=source.name,
-        matched_by=matched_by if not options.infos else f"{matched_by} in an info pickle",
-        value_kind=dict(kinds),
-        details=details,
-    )
