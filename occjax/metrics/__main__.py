@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=None, help="also write the scores to this file")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("jax").setLevel(logging.WARNING)
     try:
         protocols = tuple(name.strip() for name in options.protocol.split(",") if name.strip())
         results = score_folder(
