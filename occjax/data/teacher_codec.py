@@ -64,13 +64,13 @@ def encode_rows(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = (_TABLE_SIZE - 1) / np.maximum(occupied.max(0), np.float32(1e-12))
     share = occupied * scale  # 65535 = the largest of the row
     nibbles = np.zeros((2 * level_bytes(num_occupied + 1), count), np.uint8)
-    nibbles[:num_occupied] = np.take(_LEVEL_OF_SHARE, share.astype(np.uint16))
+    nibbles[:num_occupied] = np.take(_LEVEL_OF_SHARE, share.astype(np.uint16), mode="clip")
     top_mass, top_count, coded_tail = np.zeros((3, count), np.float32)
     for one_share, level in zip(share, nibbles[:num_occupied], strict=True):
         is_top = level == TOP_LEVEL
         top_mass += one_share * is_top
         top_count += is_top
-        coded_tail += np.take(_TAIL_SHARES, level)
+        coded_tail += np.take(_TAIL_SHARES, level, mode="clip")
     wanted_tail = (share.sum(0) - top_mass) * top_count / np.maximum(top_mass, 1e-9)
     log_scale = np.log(np.maximum(wanted_tail, 1e-9) / np.maximum(coded_tail, 1e-9))
     nibbles[num_occupied] = np.rint((np.clip(log_scale / TAIL_LIMIT, -1, 1) + 1) * 7.5).astype(np.uint8)

@@ -109,7 +109,9 @@ def prune(sparse: SparseTeacher, num_voxels: int) -> SparseTeacher:
         if kl / num_voxels <= BACKGROUND_KL_BUDGET or threshold == ACTIVE_THRESHOLDS[-1]:
             break
     if dropped.any():
-        sparse = SparseTeacher(sparse.index[~dropped], sparse.rows[~dropped], background.astype(np.float32))
+        # Class by class where rows are stored so: several times as fast as by rows.
+        rows = np.compress(~dropped, sparse.rows.T, axis=1).T
+        sparse = SparseTeacher(sparse.index[~dropped], rows, background.astype(np.float32))
     return sparse
 
 

@@ -1,7 +1,9 @@
 """One array out of a dump file, whatever its container: .npz, .npy or .pt."""
 
 import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ from occjax.errors import UserError
 from occjax.torch_zip import TensorRef, load_checkpoint
 
 SUFFIXES = (".npz", ".npy", ".pt", ".pth")
+_LONGEST_HEADER = 1 << 16
+_LOCAL_HEADER = 30
 # Keys that dump scripts use, most specific first.
 USUAL_KEYS = ("pred_occ", "voxel_logits", "logits", "prob", "probs", "bev_logits", "arr_0")
 
@@ -47,15 +51,29 @@ def _read_npz(path: Path, key: str) -> np.ndarray:
     with zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         name = members[_choose(path, list(members), key)]
-        # In one go: numpy itself inflates in small pieces, which costs a fifth of the time.
-        stream = io.BytesIO(archive.read(name))
+        data = _inflated(path, archive, archive.getinfo(name))
+    stream = io.BytesIO(data[:_LONGEST_HEADER])
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, is_fortran, dtype = read_header[version](stream)
     if dtype.hasobject:
         raise DumpError(f"{path}: {name} holds Python objects, which are never loaded; save plain numbers")
-    values = np.frombuffer(stream.getbuffer(), dtype, count=int(np.prod(shape)), offset=stream.tell())
+    values = np.frombuffer(data, dtype, count=int(np.prod(shape)), offset=stream.tell())
     return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
+
+
+def _inflated(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of an archive's member, into one buffer of the right size: zipfile's own way takes twice as long."""
+    if info.compress_type != zipfile.ZIP_DEFLATED or info.flag_bits & 1:
+        return archive.read(info)
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL_HEADER)
+        file.seek(sum(struct.unpack("<HH", header[-4:])), 1)  # past name and extra field
+        data = zlib.decompress(file.read(info.compress_size), -zlib.MAX_WBITS, info.file_size)
+    if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+        raise zipfile.BadZipFile(f"bad checksum of {info.filename}")
+    return data
 
 
 def _read_torch(path: Path, key: str) -> np.ndarray:

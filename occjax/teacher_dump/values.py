@@ -118,17 +118,19 @@ def voxel_scores(planes: np.ndarray) -> tuple[SparseTeacher, str]:
         return _sparse_from_logits(planes), LOGITS
     likeliest = np.maximum.reduce(bits[:-1], axis=0)
     told = (bits[-1] < _NEARLY_FREE) | (likeliest > _NEARLY_NOTHING)
-    index = np.flatnonzero(told).astype(np.int32)
-    rows = np.stack([_HALF_VALUES[np.take(plane, index)] for plane in bits])  # [K, M]
+    index = np.flatnonzero(told)
+    rows = np.empty((len(planes), len(index)), np.float32)
+    for row, plane in zip(rows, bits, strict=True):
+        np.take(_HALF_VALUES, np.take(plane, index, mode="clip"), out=row, mode="clip")
     total = rows.sum(0)
     off = np.abs(total - 1) > SUM_TOLERANCE
     if off.any():
         raise DumpError(f"{_neither(planes)}: {int(off.sum())} voxels sum to {total.min():g} to {total.max():g}")
     rows /= total
     # Every 64th of the rest gives their mean: all of them are free to within 5e-4.
-    rest = np.flatnonzero(~told)[::64]
-    background = planes[:, rest].astype(np.float32).mean(1) if len(rest) else np.eye(len(planes), dtype=np.float32)[-1]
-    return prune(SparseTeacher(index, rows.T, background), planes.shape[1]), PROBABILITIES
+    rest = planes[:, ::64][:, ~told[::64]].astype(np.float32)
+    background = rest.mean(1) if rest.size else np.eye(len(planes), dtype=np.float32)[-1]
+    return prune(SparseTeacher(index.astype(np.int32), rows.T, background), planes.shape[1]), PROBABILITIES
 
 
 def _neither(planes: np.ndarray) -> str:
