@@ -130,7 +130,8 @@ class TeacherFolder:
     def _targets(self, compact: CompactTeacher, path: Path) -> TeacherTargets:
         voxels = (None, None, None, None)
         if self.has_voxels:
-            active = np.flatnonzero(np.unpackbits(compact.active, count=self.grid.num_voxels).view(bool)).astype(np.int32)
+            is_active = np.unpackbits(compact.active, count=self.grid.num_voxels).view(bool)
+            active = np.flatnonzero(is_active).astype(np.int32)
             if len(active) > self.capacity:
                 raise TeacherFileError(
                     f"teacher file {path} has {len(active)} active voxels, more than the {self.capacity} that the "
