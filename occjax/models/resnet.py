@@ -41,6 +41,13 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
+def _run(block: nnx.Module, x, *, train: bool, mask, remat: bool):
+    def apply(block, x):
+        return block(x, train=train, mask=mask)
+
+    return nnx.remat(apply)(block, x) if remat else apply(block, x)
+
+
 class ResNet(nnx.Module):
     """The image backbone.
 
@@ -79,11 +86,7 @@ class ResNet(nnx.Module):
         for index, stage in enumerate(self.stages, start=2):
             stage_train = train and frozen < index
             for block in stage:
-
-                def apply(block, x, train=stage_train):
-                    return block(x, train=train, mask=mask)
-
-                x = nnx.remat(apply)(block, x) if self.remat and frozen < index else apply(block, x)
+                x = _run(block, x, train=stage_train, mask=mask, remat=self.remat and frozen < index)
             x = jax.lax.stop_gradient(x) if frozen >= index else x
             features.append(x)
         return tuple(features)

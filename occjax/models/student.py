@@ -60,6 +60,7 @@ class Student(nnx.Module):
         Raises:
           ValueError: the image size is not divisible by 16.
         """
+        rig = jax.tree.map(jnp.asarray, rig)
         b, n, height, width, _ = images.shape
         if height % STRIDE or width % STRIDE:
             raise ValueError(f"image height and width must be divisible by {STRIDE}; found {height} x {width}")
@@ -83,8 +84,8 @@ class Student(nnx.Module):
         )
 
 
-def split_student(model: Student) -> tuple[nnx.GraphDef, PureDict, PureDict]:
-    """The model as graph definition, parameters and batch statistics; the latter two are nested dicts of arrays."""
+def split_student(model: nnx.Module) -> tuple[nnx.GraphDef, PureDict, PureDict]:
+    """A module's graph definition, parameters and batch statistics; the latter two are nested dicts of arrays."""
     graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
 

@@ -18,7 +18,9 @@ def test_bilinear_matrix_by_hand():
     np.testing.assert_allclose(bilinear_matrix(3, 1), [[1, 0, 0]])
 
 
-@pytest.mark.parametrize(("source", "target"), [((5, 6), (10, 12)), ((3, 4), (9, 7)), ((1, 2), (2, 4)), ((4, 4), (4, 4))])
+@pytest.mark.parametrize(
+    ("source", "target"), [((5, 6), (10, 12)), ((3, 4), (9, 7)), ((1, 2), (2, 4)), ((4, 4), (4, 4))]
+)
 def test_convolution_before_the_resize_equals_convolution_after_it(source, target):
     r = np.random.default_rng(0)
     x = jnp.asarray(r.normal(size=(2, *source, 3)), jnp.float32)

@@ -6,6 +6,8 @@ Both run configs/original.py in float32, batch 1, on random images of the nuScen
 cross-entropy and depth), gradient clipping, AdamW and EMA. Runs alternate so that load on the machine hits both.
 """
 
+# ruff: noqa: T201
+
 import argparse
 import os
 import platform
@@ -58,7 +60,8 @@ def torch_runs(config):
     """Forward pass and training step of the eager reference, as functions without arguments."""
     import torch
     import torch.nn.functional as F
-    from torch_student import TorchStudent
+
+    from tests.parity.torch_student import TorchStudent
 
     torch.manual_seed(0)
     images, rig, labels, depth_bin, has_depth, class_weights = inputs(config)

@@ -1,0 +1,154 @@
+"""PyTorch weights become a run or a backbone, or are refused whole."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from converters import weights_from_torch
+from occjax.config import BackboneConfig, Config
+from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights
+from occjax.models.student import split_student
+from occjax.torch_names import resnet_entries, student_entries
+from tests.models.small import small_config
+from tests.torch_files import tensor, write
+
+
+def resnet_file(path, config, change=None):
+    """A zip checkpoint with torchvision's names for a small ResNet; returns the numpy arrays in it."""
+    _, params, stats = split_student(nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0))))
+    shapes = {**weights_from_torch.flatten(params), **weights_from_torch.flatten(stats)}
+    r, arrays = np.random.default_rng(0), {"fc.weight": np.ones((2, 3), np.float32), "fc.bias": np.ones(2, np.float32)}
+    for entry in resnet_entries(config):
+        arrays[entry.theirs] = r.random(entry.their_shape(shapes[entry.ours].shape)).astype(np.float32)
+    arrays["bn1.num_batches_tracked"] = np.array(3, np.float32)
+    (change or (lambda arrays: None))(arrays)
+    content = {}
+    for key, value in arrays.items():
+        strides = tuple(s // value.itemsize for s in value.strides)
+        content[key] = tensor(key, value.shape, strides)
+    write(path, content, arrays)
+    return arrays
+
+
+@pytest.fixture
+def small_backbone(monkeypatch):
+    """Makes the converter's ResNets narrow, so that files stay small."""
+    monkeypatch.setattr(weights_from_torch, "BackboneConfig", lambda depth: BackboneConfig(depth=depth, width=4))
+    return BackboneConfig(depth=18, width=4)
+
+
+def run(*flags):
+    return weights_from_torch.main([str(flag) for flag in flags])
+
+
+def test_resnet_becomes_backbone_weights(tmp_path, small_backbone, capsys):
+    theirs = resnet_file(tmp_path / "r.pth", small_backbone)
+    assert run("--kind=resnet", "--depth=18", f"--input={tmp_path}/r.pth", f"--output={tmp_path}/out/r.npz") == 0
+    said = capsys.readouterr().out
+    assert "1 step counters, fc.weight, fc.bias" in said
+    _, params, stats = split_student(ResNet(small_backbone, rngs=nnx.Rngs(0)))
+    params, stats = load_backbone_weights(
+        tmp_path / "out/r.npz", {"backbone": params, "other": {"kept": jnp.ones(1)}}, {"backbone": stats}
+    )
+    assert params["other"]["kept"] == 1
+    kernel = params["backbone"]["stages"][1][0]["conv1"]["conv"]["kernel"]
+    np.testing.assert_array_equal(kernel, theirs["layer2.0.conv1.weight"].transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(stats["backbone"]["stem"]["norm"]["var"], theirs["bn1.running_var"])
+
+
+def test_all_problems_are_listed_and_nothing_is_written(tmp_path, small_backbone, capsys):
+    def spoil(arrays):
+        del arrays["conv1.weight"], arrays["layer3.1.bn2.running_mean"]
+        arrays["layer9.weight"] = np.ones(3, np.float32)
+        arrays["bn1.bias"] = np.ones(5, np.float32)
+        arrays["layer1.0.bn1.bias"][0] = np.nan
+
+    resnet_file(tmp_path / "r.pth", small_backbone, spoil)
+    assert run("--kind=resnet", "--depth=18", f"--input={tmp_path}/r.pth", f"--output={tmp_path}/out/r.npz") == 1
+    said = capsys.readouterr().err
+    for line in (
+        "5 entries",
+        "missing: conv1.weight",
+        "missing: layer3.1.bn2.running_mean",
+        "unexpected: layer9.weight",
+        "shape: bn1.bias is (5,), the model needs (4,)",
+        "values: layer1.0.bn1.bias",
+    ):
+        assert line in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_backbone_of_another_width_is_refused(tmp_path, small_backbone):
+    resnet_file(tmp_path / "r.pth", small_backbone)
+    run("--kind=resnet", "--depth=18", f"--input={tmp_path}/r.pth", f"--output={tmp_path}/r.npz")
+    _, params, stats = split_student(nnx.eval_shape(lambda: ResNet(BackboneConfig(34, 8), rngs=nnx.Rngs(0))))
+    with pytest.raises(BackboneWeightsError, match="shape: stem/conv/kernel") as error:
+        load_backbone_weights(tmp_path / "r.npz", {"backbone": params}, {"backbone": stats})
+    assert "missing: stages/0/2/conv1/conv/kernel" in str(error.value)
+    with pytest.raises(BackboneWeightsError, match="no backbone weights.*--kind=resnet"):
+        load_backbone_weights(tmp_path / "none.npz", {"backbone": params}, {"backbone": stats})
+
+
+def test_state_is_chosen_and_wrappers_are_removed(tmp_path):
+    ones, twos = np.ones(2, np.float32), np.full(2, 2, np.float32)
+    content = {"model_state": {"module.a": tensor("0", (2,), (1,))}, "ema_state": {"module.a": tensor("1", (2,), (1,))}}
+    path = write(tmp_path / "a.pth", content, {"0": ones, "1": twos})
+    np.testing.assert_array_equal(weights_from_torch.read_state_dict(path, None)["a"].array(), ones)
+    np.testing.assert_array_equal(weights_from_torch.read_state_dict(path, "ema_state")["a"].array(), twos)
+    with pytest.raises(weights_from_torch.WeightsMismatchError, match="no ema_state"):
+        weights_from_torch.read_state_dict(
+            write(tmp_path / "b.pth", {"model_state": content["model_state"]}, {"0": ones}), "ema_state"
+        )
+    with pytest.raises(weights_from_torch.WeightsMismatchError, match="named tensors"):
+        weights_from_torch.read_state_dict(write(tmp_path / "c.pth", {"epoch": 3}), None)
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("--kind=student", "--input=x"), ("--kind=resnet", "--input=x"), ("--kind=vit",)]
+)
+def test_wrong_flags_are_refused(flags, capsys):
+    with pytest.raises(SystemExit):
+        run(*flags)
+    assert "error" in capsys.readouterr().err
+
+
+def test_missing_file_is_a_message(tmp_path, capsys):
+    assert run("--kind=student", f"--input={tmp_path}/x.pth", f"--workdir={tmp_path}/run") == 1
+    assert "no weight file" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
+    from occjax import workdir
+    from occjax.train.checkpoint import Checkpoints
+    from occjax.train.mesh import make_mesh
+    from occjax.train.state import make_program
+
+    config = Config(model=small_config())
+    config.grid.shape, config.grid.lower_m = (16, 16, 4), (-8.0, -8.0, -2.0)
+    monkeypatch.setattr(weights_from_torch, "student_config", lambda: config)
+    program, init = make_program(config, 1)
+    abstract = jax.eval_shape(init)
+    trees = (abstract.params["student"], abstract.batch_stats)
+    shapes = {path: leaf.shape for tree in trees for path, leaf in weights_from_torch.flatten(tree).items()}
+    r, arrays = np.random.default_rng(0), {}
+    for entry in student_entries(config.model):
+        arrays[entry.theirs] = r.random(entry.their_shape(shapes[entry.ours])).astype(np.float32)
+    content = {key: tensor(key, value.shape, tuple(s // 4 for s in value.strides)) for key, value in arrays.items()}
+    write(tmp_path / "latest.pth", {"model_state": content, "epoch": 3}, arrays)
+    assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 0
+    assert workdir.load_config(tmp_path / "run").to_dict() == config.to_dict()
+    checkpoints = Checkpoints(tmp_path / "run")
+    state, _ = checkpoints.restore(abstract, make_mesh())
+    checkpoints.close()
+    for entry in student_entries(config.model):
+        for params, stats in ((state.params["student"], state.batch_stats), state.ema.values()):
+            leaves = {**weights_from_torch.flatten(params), **weights_from_torch.flatten(stats)}
+            np.testing.assert_array_equal(
+                entry.to_torch(np.asarray(leaves[entry.ours])), arrays[entry.theirs], err_msg=entry.theirs
+            )
+    # A folder with a run in it is left alone.
+    assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 1
+    assert "not empty" in capsys.readouterr().err
