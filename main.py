@@ -36,8 +36,9 @@ _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join a run over several 
 
 
 def main(_) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    logging.getLogger("jax").setLevel(logging.WARNING)
+    # Orbax and others tell a great deal at INFO; the run's own story is what belongs on the screen.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
+    logging.getLogger("occjax").setLevel(logging.INFO)
     from occjax.errors import UserError
 
     try:

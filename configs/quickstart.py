@@ -9,15 +9,15 @@ def get_config(variant: str = "distilled") -> Config:
     config = base.get_config()
     config.name = "quickstart"
     # The middle of SurroundOcc's grid, at its resolution.
-    config.grid.lower_m = (-25.0, -25.0, -5.0)
-    config.grid.shape = (100, 100, 16)
+    config.grid.lower_m = (-20.0, -20.0, -5.0)
+    config.grid.shape = (80, 80, 16)
 
     config.data.root = "data/synthetic"
     config.data.version = "v1.0-synthetic"
     config.data.teacher_dir = "data/synthetic/teacher"
     config.data.image_height = 96
     config.data.image_width = 176
-    config.data.batch_size = 4
+    config.data.batch_size = 2
     config.data.workers = 1
     config.data.synthetic.enabled = True
     config.data.synthetic.train_scenes = 12
@@ -56,5 +56,5 @@ def get_config(variant: str = "distilled") -> Config:
     config.train.ema_decay = 0.98
     config.train.checkpoint_every = 100
     config.train.eval_every = 100
-    config.eval.batch_size = 4
+    config.eval.batch_size = 2
     return config if variant == "distilled" else supervised.without_teacher(config)

@@ -62,7 +62,7 @@ class BatchLoader:
                 "raise --shm-size); lower data.workers or data.prefetch, or set data.workers=0 to see the cause"
             ) from error
         self._next_batch += 1
-        return batch
+        return _own(batch) if self._workers else batch
 
     def get_state(self) -> dict[str, int]:
         """Position after the last batch that was handed out."""
@@ -236,6 +236,15 @@ def _stack(elements: list):
     if isinstance(first, tuple):
         return type(first)(*(_stack(list(parts)) for parts in zip(*elements, strict=True)))
     return np.asarray(first)[None] if len(elements) == 1 else np.stack(elements)
+
+
+def _own(element):
+    """A copy that does not lie in the memory shared with the workers, which is thus free again at once."""
+    if element is None:
+        return None
+    if isinstance(element, tuple):
+        return type(element)(*map(_own, element))
+    return np.array(element)
 
 
 def _start_worker(worker_index: int, worker_count: int) -> None:

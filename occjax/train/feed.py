@@ -66,6 +66,8 @@ class DeviceFeed:
         return item
 
     def close(self) -> None:
-        """Stops the thread after the batch it is loading."""
+        """Stops the thread after the batch it is loading, and lets go of the batches that no step has taken."""
         self._closed.set()
         self._thread.join(timeout=60)
+        while not self._queue.empty():
+            self._queue.get_nowait()
