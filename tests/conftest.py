@@ -1,6 +1,7 @@
 """Shared test set-up: four virtual CPU devices, checked array annotations, and where reference data may be found."""
 
 import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,8 +14,13 @@ os.environ["XLA_FLAGS"] = " ".join(
     )
 )
 
-import jaxtyping
-import pytest
+# Programs that a test session compiles twice come from here the second time, in other processes too.
+_compiled = tempfile.TemporaryDirectory(prefix="occjax-compiled-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
+import jaxtyping  # noqa: E402 - after the environment is set
+import pytest  # noqa: E402
 
 jaxtyping.install_import_hook("occjax", "beartype.beartype")
 

@@ -1,6 +1,7 @@
 """The whole path on two real keyframes: convert the teacher, train, save, resume, evaluate."""
 
 import json
+import shutil
 
 import pytest
 
@@ -13,7 +14,9 @@ from occjax.train.mesh import make_mesh
 
 
 def shrink(config: Config) -> None:
-    """kd.py's recipe with a smaller student and smaller images, on the full grid."""
+    """kd.py's recipe with a smaller student, smaller images and the middle of the grid."""
+    config.grid.lower_m = (-16.0, -16.0, -5.0)
+    config.grid.shape = (64, 64, 16)
     config.data.image_height, config.data.image_width = 64, 96
     config.data.workers = 0
     config.model.backbone.depth = 18
@@ -39,6 +42,8 @@ def config(shared_dir, tmp_path) -> Config:
     config.data.teacher_dir = str(tmp_path / "teacher")
     config.data.batch_size = 1
     config.eval.pictures = 1
+    config.train.steps = 3
+    config.train.checkpoint_every = 2
     config.train.log_every = 1
     config.train.eval_every = 1000
     return config
@@ -54,9 +59,9 @@ def test_kd_trains_resumes_and_evaluates_on_real_keyframes(config, shared_dir, t
     assert len(list(TeacherFolder(tmp_path / "teacher", config.grid.build()).directory.glob("*.npz"))) == 2
 
     workdir = tmp_path / "run"
-    config.train.steps = 2
     train(config, workdir, mesh=mesh)
-    config.train.steps = 3
+    # As if the run had been killed after step 2.
+    shutil.rmtree(workdir / "checkpoints" / "3")
     evaluation = train(config, workdir, mesh=mesh)
 
     entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
