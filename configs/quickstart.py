@@ -9,8 +9,8 @@ def get_config(variant: str = "distilled") -> Config:
     config = base.get_config()
     config.name = "quickstart"
     # The middle of SurroundOcc's grid, at its resolution.
-    config.grid.lower_m = (-20.0, -20.0, -5.0)
-    config.grid.shape = (80, 80, 16)
+    config.grid.lower_m = (-16.0, -16.0, -3.0)
+    config.grid.shape = (64, 64, 12)
 
     config.data.root = "data/synthetic"
     config.data.version = "v1.0-synthetic"
@@ -20,11 +20,11 @@ def get_config(variant: str = "distilled") -> Config:
     config.data.batch_size = 2
     config.data.workers = 1
     config.data.synthetic.enabled = True
-    config.data.synthetic.train_scenes = 12
-    config.data.synthetic.val_scenes = 3
-    config.data.synthetic.keyframes_per_scene = 4
-    config.data.synthetic.image_width = 400
-    config.data.synthetic.image_height = 225
+    config.data.synthetic.train_scenes = 10
+    config.data.synthetic.val_scenes = 4
+    config.data.synthetic.keyframes_per_scene = 3
+    config.data.synthetic.image_width = 320
+    config.data.synthetic.image_height = 180
 
     config.augment.bev_flip_x = True
     config.augment.bev_flip_y = True
@@ -33,8 +33,8 @@ def get_config(variant: str = "distilled") -> Config:
     config.model.backbone.depth = 18
     config.model.backbone.width = 32
     config.model.fpn_channels = 64
-    config.model.depth.bins = 44
-    config.model.depth.max_m = 36.0
+    config.model.depth.bins = 48
+    config.model.depth.max_m = 24.5
     config.model.depth.channels = 64
     config.model.depth.dropout = 0.0
     config.model.view_transform.channels = 48
@@ -45,16 +45,16 @@ def get_config(variant: str = "distilled") -> Config:
     config.model.head.channels = 64
     config.model.head.hidden = 128
 
-    config.loss.distill.voxel_kl = 1.0
-    config.loss.distill.bev_kl = 0.5
-    config.loss.distill.channel_wise = 0.5
+    config.loss.distill.voxel_kl = 3.0
+    config.loss.distill.bev_kl = 1.0
+    config.loss.distill.channel_wise = 1.0
     config.loss.distill.bev_feature = 0.1
 
-    config.train.steps = 200
+    config.train.steps = 160
     config.train.learning_rate = 1e-3
     config.train.warmup_steps = 20
     config.train.ema_decay = 0.98
-    config.train.checkpoint_every = 100
-    config.train.eval_every = 100
+    config.train.checkpoint_every = 80
+    config.train.eval_every = 160
     config.eval.batch_size = 2
     return config if variant == "distilled" else supervised.without_teacher(config)
