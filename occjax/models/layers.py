@@ -26,6 +26,63 @@ def draw_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[
     return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, jnp.float32), jax.random.key_data(key))
 
 
+def column_sums(x: Float[Array, "*axes c"], weight: Float[Array, "b"] | None = None) -> Float[Array, "c"]:
+    """Sum over all axes but the last, float32; rows of the first axis count `weight` times.
+
+    A product with a vector of ones, because XLA's reduction over leading axes is ten times slower on a CPU.
+    """
+    rows = jnp.ones(x.shape[0]) if weight is None else weight
+    rows = jnp.repeat(rows, math.prod(x.shape[1:-1]))
+    return jnp.dot(rows, x.reshape(-1, x.shape[-1]).astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
+
+
+@jax.custom_vjp
+def add_bias(x: Float[Array, "*axes c"], bias: Float[Array, "c"]) -> Float[Array, "*axes c"]:
+    """`x + bias` in the type of x, with the bias's gradient through `column_sums`."""
+    return x + bias.astype(x.dtype)
+
+
+add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), lambda _, g: (g, column_sums(g)))
+
+
+@jax.custom_vjp
+def batch_normalize(x: Float[Array, "b *axes c"], weight: Float[Array, "b"], scale, shift):
+    """`x` normalised by its own statistics, then scaled and shifted, in the type of x; and mean and variance, float32.
+
+    Rows of the first axis count `weight` (0 or 1) times in the statistics. Mean and variance are for the running
+    statistics and pass no gradient. The gradient is written out: left to autodiff it takes several passes more.
+    """
+    count = jnp.maximum(weight.sum() * math.prod(x.shape[1:-1]), 1)
+    mean = column_sums(x, weight) / count
+    var = column_sums(jnp.square(x.astype(jnp.float32) - mean), weight) / count
+    gain = scale * jax.lax.rsqrt(var + EPSILON)
+    return (x * gain + (shift - mean * gain)).astype(x.dtype), mean, var
+
+
+def _batch_normalize_forward(x, weight, scale, shift):
+    y, mean, var = batch_normalize(x, weight, scale, shift)
+    return (y, mean, var), (x, weight, scale, mean, jax.lax.rsqrt(var + EPSILON))
+
+
+def _batch_normalize_backward(residuals, gradients):
+    x, weight, scale, mean, inverse_std = residuals
+    g = gradients[0].astype(jnp.float32)
+    count = jnp.maximum(weight.sum() * math.prod(x.shape[1:-1]), 1)
+    normalized = (x.astype(jnp.float32) - mean) * inverse_std
+    of_scale, of_shift = column_sums(g * normalized), column_sums(g)
+    share = (weight / count).reshape(-1, *[1] * (x.ndim - 1))
+    of_x = scale * inverse_std * (g - share * (of_shift + normalized * of_scale))
+    return of_x.astype(x.dtype), jnp.zeros_like(weight), of_scale, of_shift
+
+
+batch_normalize.defvjp(_batch_normalize_forward, _batch_normalize_backward)
+
+
+def pointwise(x: Float[Array, "*axes c"], kernel: Float[Array, "c c2"]) -> Float[Array, "*axes c2"]:
+    """`x @ kernel` over the last axis, as one matrix product: its gradient needs no transposed copies."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
 class Conv(nnx.Module):
     """2D convolution over [B, H, W, C] (or [B, X, Y, C]), padded by half the dilated kernel as PyTorch models are.
 
@@ -51,20 +108,24 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(c_out)) if use_bias else None
         self.stride, self.dilation, self.dtype = stride, dilation, dtype
 
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
-        pad, stride = self.dilation * (self.kernel.shape[0] // 2), self.stride
-        if self.kernel.shape[0] == 1:
+    def __call__(self, x: Float[Array, "b h w c"], scale: Float[Array, "c2"] | None = None):
+        """[B, H', W', c_out]; `scale` multiplies the output channels, folded into the kernel."""
+        kernel = self.kernel[...] if scale is None else self.kernel[...] * scale
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        if kernel.shape[0] == 1:
             # A strided 1x1 convolution reads every other pixel; dropping them first spares the gradient the zeros.
-            x, stride = x[:, ::stride, ::stride], 1
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            self.kernel[...].astype(self.dtype),
-            window_strides=(stride, stride),
-            padding=[(pad, pad), (pad, pad)],
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+            y = pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])
+        else:
+            pad = self.dilation * (kernel.shape[0] // 2)
+            y = jax.lax.conv_general_dilated(
+                x,
+                kernel,
+                window_strides=(self.stride, self.stride),
+                padding=[(pad, pad), (pad, pad)],
+                rhs_dilation=(self.dilation, self.dilation),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+        return y if self.bias is None else add_bias(y, self.bias[...])
 
 
 class Dense(nnx.Module):
@@ -77,7 +138,7 @@ class Dense(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*axes c"]) -> Float[Array, "*axes c2"]:
-        return x.astype(self.dtype) @ self.kernel[...].astype(self.dtype) + self.bias[...].astype(self.dtype)
+        return add_bias(pointwise(x.astype(self.dtype), self.kernel[...].astype(self.dtype)), self.bias[...])
 
 
 class BatchNorm(nnx.Module):
@@ -99,32 +160,22 @@ class BatchNorm(nnx.Module):
         self, x: Float[Array, "b *axes c"], *, train: bool, mask: Bool[Array, "b"] | None = None
     ) -> Float[Array, "b *axes c"]:
         """Normalises `x`; in training by the statistics of the rows where `mask` holds, which move the running ones."""
-        mean, var = self._batch_statistics(x, mask) if train else (self.mean[...], self.var[...])
-        scale = self.scale[...] * jax.lax.rsqrt(var + EPSILON)
-        shift = self.bias[...] - mean * scale
-        return (x * scale + shift).astype(self.dtype)
-
-    def _batch_statistics(self, x, mask):
-        x = x.astype(jnp.float32)
-        axes = tuple(range(x.ndim - 1))
-        if mask is None:
-            count = jnp.float32(math.prod(x.shape[:-1]))
-            total = jnp.sum
-        else:
-            weight = mask.astype(jnp.float32).reshape(-1, *[1] * (x.ndim - 1))
-            count = weight.sum() * math.prod(x.shape[1:-1])
-
-            def total(values, axes):
-                return jnp.sum(values * weight, axes)
-
-        mean = total(x, axes) / jnp.maximum(count, 1)
-        var = total(jnp.square(x - mean), axes) / jnp.maximum(count, 1)
+        if not train:
+            scale, shift = self.running_scale_shift()
+            return (x * scale + shift).astype(self.dtype)
+        weight = jnp.ones(x.shape[0]) if mask is None else mask.astype(jnp.float32)
+        y, mean, var = batch_normalize(x.astype(self.dtype), weight, self.scale[...], self.bias[...])
+        count = weight.sum() * math.prod(x.shape[1:-1])
         # A batch without a single valid row moves nothing.
         rate = jnp.where(count > 0, 1 - RUNNING_DECAY, 0.0)
-        unbiased = var * count / jnp.maximum(count - 1, 1)
-        self.mean[...] += rate * (jax.lax.stop_gradient(mean) - self.mean[...])
-        self.var[...] += rate * (jax.lax.stop_gradient(unbiased) - self.var[...])
-        return mean, var
+        self.mean[...] += rate * (mean - self.mean[...])
+        self.var[...] += rate * (var * count / jnp.maximum(count - 1, 1) - self.var[...])
+        return y
+
+    def running_scale_shift(self) -> tuple[Float[Array, "c"], Float[Array, "c"]]:
+        """What normalising by the running statistics multiplies by and adds."""
+        scale = self.scale[...] * jax.lax.rsqrt(self.var[...] + EPSILON)
+        return scale, self.bias[...] - self.mean[...] * scale
 
 
 class ConvNorm(nnx.Module):
@@ -135,7 +186,11 @@ class ConvNorm(nnx.Module):
         self.norm = BatchNorm(c_out, dtype=dtype)
 
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool, mask=None) -> Float[Array, "b h2 w2 c2"]:
-        return self.norm(self.conv(x), train=train, mask=mask)
+        if train:
+            return self.norm(self.conv(x), train=True, mask=mask)
+        # With fixed statistics the norm is an affine map: its scale goes into the kernel.
+        scale, shift = self.norm.running_scale_shift()
+        return add_bias(self.conv(x, scale), shift)
 
 
 class BasicBlock(nnx.Module):
