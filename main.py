@@ -1,7 +1,9 @@
-"""Command line: train, evaluate, look after the data, measure.
+"""Command line: train, evaluate, draw, teach, look after the data, measure.
 
 python main.py --config=configs/kd.py --workdir=runs/kd
 python main.py --mode=eval --workdir=runs/kd
+python main.py --mode=visualize --workdir=runs/kd --scene=scene-0103 --movie=mp4
+python main.py --mode=dump --workdir=runs/kd --output=data/kd_teacher
 python main.py --mode=doctor --config=configs/kd.py
 """
 
@@ -19,7 +21,9 @@ absl_logging.set_verbosity(absl_logging.ERROR)
 _DEFAULT_CONFIG = "configs/kd.py"
 _MODES = {
     "train": "train (or resume) in --workdir, then evaluate",
-    "eval": "evaluate the newest checkpoint of --workdir; --best takes the best one",
+    "eval": "evaluate the newest checkpoint of --workdir, or with --teacher the teacher files",
+    "visualize": "draw the --tokens or the --scene as the newest checkpoint sees them",
+    "dump": "write the newest checkpoint's predictions into --output, as teacher files to learn from",
     "doctor": "say what data is there, what is missing, and the command that mends it",
     "benchmark": "measure loader, step and memory on this machine",
 }
@@ -27,12 +31,36 @@ _MODES = {
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     help_string=f"Configuration file, by default {_DEFAULT_CONFIG}; override any field with "
-    "--config.section.field=value. eval takes the workdir's own configuration unless this is given.",
+    "--config.section.field=value. eval, visualize and dump take the workdir's own configuration unless this is given.",
 )
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the configuration file>.")
 _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "; ".join(f"{k}: {v}" for k, v in _MODES.items()))
-_BEST = flags.DEFINE_bool("best", False, "eval: the checkpoint with the best validation mIoU, not the newest.")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join a run over several hosts (jax.distributed.initialize).")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "train, eval: join a run over several hosts (jax.distributed.initialize)."
+)
+_BEST = flags.DEFINE_bool(
+    "best", False, "eval, visualize, dump: the checkpoint with the best validation mIoU, not the newest."
+)
+_TEACHER = flags.DEFINE_bool(
+    "teacher", False, "eval: score the teacher files of config.data.teacher_dir; needs no checkpoint."
+)
+_SAVE_PREDICTIONS = flags.DEFINE_bool(
+    "save_predictions", False, "eval: keep the predicted classes, a file per sample, beside metrics.json."
+)
+_TOKENS = flags.DEFINE_list("tokens", [], "visualize: tokens of the samples to draw, with commas between.")
+_SCENE = flags.DEFINE_string("scene", "", "visualize: name of a scene to draw whole.")
+_MOVIE = flags.DEFINE_enum("movie", None, ["mp4", "gif"], "visualize: a film of the scene, not a picture per sample.")
+_OUTPUT = flags.DEFINE_string("output", "", "dump: folder for the teacher files.")
+_MODES_OF_FLAG = {
+    "distributed": ("train", "eval"),
+    "best": ("eval", "visualize", "dump"),
+    "teacher": ("eval",),
+    "save_predictions": ("eval",),
+    "tokens": ("visualize",),
+    "scene": ("visualize",),
+    "movie": ("visualize",),
+    "output": ("dump",),
+}
 
 
 def main(_) -> None:
@@ -49,6 +77,7 @@ def main(_) -> None:
 
 
 def _run() -> int:
+    _check_flags()
     workdir = Path(_WORKDIR.value or f"runs/{_config_stem()}")
     if _MODE.value == "doctor":
         from occjax.doctor import report
@@ -61,35 +90,88 @@ def _run() -> int:
         import jax
 
         jax.distributed.initialize()
-    if _MODE.value == "train":
-        config = _checked(_CONFIG.value)
-        from occjax.data.prepare import prepare
-        from occjax.train.loop import train
+    of_workdir = _MODE.value in ("eval", "visualize", "dump")
+    config = _checked(_workdir_config(workdir) if of_workdir else _CONFIG.value)
+    modes = {"train": _train, "eval": _eval, "visualize": _visualize, "dump": _dump, "benchmark": _benchmark}
+    print(modes[_MODE.value](config, workdir))
+    return 0
 
-        prepare(config)
-        evaluation = train(config, workdir)
-        if evaluation is not None:
-            print(evaluation.summary(workdir))
-    elif _MODE.value == "eval":
-        config = _checked(_eval_config(workdir))
+
+def _train(config, workdir: Path) -> str:
+    from occjax.data.prepare import prepare
+    from occjax.train.loop import train
+
+    prepare(config)
+    evaluation = train(config, workdir)
+    return evaluation.summary(workdir) if evaluation else f"run: {workdir}"
+
+
+def _eval(config, workdir: Path) -> str:
+    from occjax.evaluation import Options
+
+    options = Options(config.eval.pictures, save_predictions=_SAVE_PREDICTIONS.value, rayiou=True)
+    if not _TEACHER.value:
         from occjax.evaluate import evaluate_workdir
 
-        print(evaluate_workdir(config, workdir, best=_BEST.value).summary(workdir))
-    elif _MODE.value == "benchmark":
-        config = _checked(_CONFIG.value)
-        from occjax.benchmark import benchmark
-        from occjax.data.prepare import prepare
+        return evaluate_workdir(config, workdir, options=options, best=_BEST.value).summary(workdir)
 
-        prepare(config)
-        print(benchmark(config))
-    return 0
+    from occjax.data.index import load_index
+    from occjax.data.prepare import prepare
+    from occjax.evaluate_teacher import evaluate_teacher
+
+    prepare(config)
+    index = load_index(config.data, fallback_dir=workdir)
+    output_dir = workdir / "eval" / "teacher"
+    split = config.data.val_split
+    return evaluate_teacher(config, index, split=split, output_dir=output_dir, options=options).summary(workdir)
+
+
+def _visualize(config, workdir: Path) -> str:
+    from occjax.visualize import visualize_workdir
+
+    paths = visualize_workdir(
+        config, workdir, tokens=_TOKENS.value, scene=_SCENE.value, movie_format=_MOVIE.value or "", best=_BEST.value
+    )
+    return "\n".join(f"wrote {path}" for path in paths)
+
+
+def _dump(config, workdir: Path) -> str:
+    from occjax.dump import dump_workdir
+
+    return dump_workdir(config, workdir, Path(_OUTPUT.value), best=_BEST.value).summary()
+
+
+def _benchmark(config, workdir: Path) -> str:
+    from occjax.benchmark import benchmark
+    from occjax.data.prepare import prepare
+
+    prepare(config)
+    return benchmark(config)
+
+
+def _check_flags() -> None:
+    """Raises UserError for a flag that the chosen mode does not read, or one that it lacks."""
+    from occjax.errors import UserError
+
+    mode = _MODE.value
+    for name, modes in _MODES_OF_FLAG.items():
+        if flags.FLAGS[name].present and mode not in modes:
+            raise UserError(f"--{name} means nothing in --mode={mode}; it belongs to --mode={' or '.join(modes)}")
+    if _TEACHER.value and (_BEST.value or _DISTRIBUTED.value):
+        raise UserError("--teacher reads files in one process: leave --best and --distributed out")
+    if mode == "visualize" and bool(_TOKENS.value) == bool(_SCENE.value):
+        raise UserError("--mode=visualize wants either --tokens=TOKEN,TOKEN or --scene=NAME")
+    if _MOVIE.value and not _SCENE.value:
+        raise UserError("--movie films a scene: name it with --scene=NAME")
+    if mode == "dump" and not _OUTPUT.value:
+        raise UserError("--mode=dump wants a folder for the teacher files: --output=DIR")
 
 
 def _config_stem() -> str:
     return Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
 
 
-def _eval_config(workdir: Path):
+def _workdir_config(workdir: Path):
     """The configuration on the command line, or else the run's own with the overrides of the command line."""
     from occjax.overrides import apply_overrides
     from occjax.workdir import load_config

@@ -7,13 +7,60 @@ import jax
 import numpy as np
 
 from occjax.config import Config
-from occjax.data.index import SplitIndex
+from occjax.data.index import SplitIndex, load_index
 from occjax.data.samples import SampleReader
+from occjax.data.teacher import TeacherFolder
 from occjax.drawing.movie import draw_frame, write_movie
 from occjax.errors import UserError
+from occjax.evaluate import make_summary_fn
 from occjax.evaluation import scored_sample, title_of, write_sheet
+from occjax.inference import restore, without_depth
 from occjax.metrics.on_device import VoxelSummary
+from occjax.train.mesh import make_mesh
 from occjax.types import Batch
+
+
+def visualize_workdir(
+    config: Config, workdir: Path, *, tokens: list[str], scene: str, movie_format: str, best: bool = False
+) -> list[Path]:
+    """Draws samples of any split as the newest checkpoint of `workdir` (or the best one) sees them.
+
+    Args:
+      config: of the run.
+      workdir: gets the files, in the folder pictures; one process.
+      tokens: samples to draw, or none for a scene.
+      scene: name of a scene, drawn whole where there are no tokens.
+      movie_format: "mp4" or "gif" for a film of the scene, empty for a picture of each sample. Pictures show the
+        teacher where `config.data.teacher_dir` has all of the samples.
+      best: the checkpoint with the best validation mIoU.
+
+    Returns:
+      the files that were written.
+
+    Raises:
+      UserError: no checkpoint, data that is not there, an unknown token or scene.
+    """
+    keyframes = load_index(config.data, fallback_dir=workdir).everything
+    rows = rows_of_tokens(keyframes, tokens) if tokens else rows_of_scene(keyframes, scene)
+    teacher = None
+    if config.data.teacher_dir and not movie_format:
+        teacher = TeacherFolder(Path(config.data.teacher_dir), config.grid.build())
+        if teacher.missing(keyframes.tokens[row] for row in rows):
+            teacher = None
+    reader = SampleReader(without_depth(config), keyframes, augment=None, teacher=teacher)
+    mesh = make_mesh()
+    program, state = restore(config, workdir, mesh, best=best)
+    output_dir = workdir / "pictures"
+    return visualize(
+        make_summary_fn(config, program, state, mesh),
+        reader,
+        keyframes,
+        rows,
+        config,
+        output_dir=output_dir,
+        movie=output_dir / f"{scene}.{movie_format}" if movie_format else None,
+        batch_size=mesh.size,
+    )
 
 
 def rows_of_tokens(keyframes: SplitIndex, tokens: list[str]) -> list[int]:

@@ -13,7 +13,7 @@ from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
 from occjax.evaluate import evaluate_student
-from occjax.evaluation import Evaluation
+from occjax.evaluation import Evaluation, Options
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
 from occjax.train.feed import DeviceFeed, Fed
@@ -166,7 +166,7 @@ class _Run:
             self.index,
             mesh=self.mesh,
             output_dir=self.workdir / "eval" / f"step-{self.step}",
-            draws=is_final,
+            options=Options(pictures=self.config.eval.pictures if is_final else 0),
         )
         self.metrics_log.write(self.step, "validation", result.scalars)
         miou = result.scalars["miou"]

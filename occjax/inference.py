@@ -1,0 +1,91 @@
+"""A run's student ready to predict: checkpoint onto the devices, configured weights, compiled forward pass."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from occjax.config import Config
+from occjax.models.preprocess import normalize_images
+from occjax.models.student import apply_student
+from occjax.train.checkpoint import CheckpointError, Checkpoints
+from occjax.train.mesh import put_batch, replicated
+from occjax.train.state import Program, TrainState, make_program
+from occjax.types import Batch
+
+
+def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) -> tuple[Program, TrainState]:
+    """The newest checkpoint of `workdir`, or the one with the best validation mIoU, on the devices of `mesh`.
+
+    Raises:
+      CheckpointError: no checkpoint, or one of another model.
+    """
+    if not (workdir / ("best" if best else "checkpoints")).is_dir():
+        raise CheckpointError(
+            f"no {'best ' if best else ''}checkpoint in {workdir}; train first or name another --workdir"
+        )
+    checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
+    try:
+        # The number of steps shapes the schedule only, which inference does not use.
+        program, init = make_program(config, total_steps=1)
+        state, _ = checkpoints.restore(jax.eval_shape(init), mesh, best=best)
+    finally:
+        checkpoints.close()
+    return program, state
+
+
+def make_predict_fn(
+    config: Config,
+    program: Program,
+    state: TrainState,
+    mesh: Mesh,
+    output: Callable[[jax.Array, Batch], Any],
+) -> Callable[[Batch], Any]:
+    """Compiled forward pass of the configured weights (EMA or raw): a numpy batch in, numpy arrays out.
+
+    Args:
+      config: says which weights.
+      program: of the run.
+      state: on the devices of `mesh`.
+      mesh: devices; the batch must divide among them.
+      output: voxel logits [B, X, Y, Z, K] and the batch to a tree of arrays [B, ...]; compiled with the student. The
+        function returned gives this process's rows of it.
+    """
+    weights = (state.params["student"], state.batch_stats)
+    if config.eval.weights == "ema":
+        weights = (state.ema["params"], state.ema["batch_stats"])
+
+    @jax.jit
+    def predict(params: dict, batch_stats: dict, batch: Batch) -> Any:
+        images = normalize_images(batch.images)
+        predictions, _ = apply_student(program.student, params, batch_stats, images, batch.rig, train=False)
+        return output(predictions.voxel_logits, batch)
+
+    params, batch_stats = jax.device_put(weights, replicated(mesh))
+
+    def predict_fn(batch: Batch) -> Any:
+        return jax.tree.map(_local_rows, predict(params, batch_stats, put_batch(batch, mesh)))
+
+    return predict_fn
+
+
+def full_batch(size: int, mesh: Mesh) -> int:
+    """`size` rounded up to a multiple of the number of devices."""
+    return -(-size // mesh.size) * mesh.size
+
+
+def without_depth(config: Config) -> Config:
+    """The same for reading data to predict from: LiDAR depth serves training alone."""
+    return dataclasses.replace(config, loss=dataclasses.replace(config.loss, depth=0.0))
+
+
+def _local_rows(array: jax.Array) -> np.ndarray:
+    """The rows of a batch that lie on this process's devices, in order."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
