@@ -1,8 +1,7 @@
 """Our recipe at full size: nuScenes, SurroundOcc labels, distilled from GaussianFormer-2."""
 
-from occjax.config import Config
-
 from configs import base
+from occjax.config import Config
 
 
 def get_config() -> Config:

@@ -1,8 +1,7 @@
-"""A small student on a generated world, in minutes on two CPU cores; `quickstart.py:supervised` leaves the teacher out."""
-
-from occjax.config import Config
+"""A small student on a generated world, in minutes on two cores; `quickstart.py:supervised` is its control."""
 
 from configs import base, supervised
+from occjax.config import Config
 
 
 def get_config(variant: str = "distilled") -> Config:

@@ -1,8 +1,7 @@
 """The control of kd.py: the same data, model and schedule without the teacher."""
 
-from occjax.config import Config
-
 from configs import kd
+from occjax.config import Config
 
 
 def get_config() -> Config:

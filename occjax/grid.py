@@ -71,9 +71,7 @@ class VoxelGrid:
 
     def centers_m(self) -> np.ndarray:
         """Voxel centres [X, Y, Z, 3] in metres, float32, in the grid's frame."""
-        axes = [
-            lo + (np.arange(n) + 0.5) * self.voxel_size_m for lo, n in zip(self.lower_m, self.shape, strict=True)
-        ]
+        axes = [lo + (np.arange(n) + 0.5) * self.voxel_size_m for lo, n in zip(self.lower_m, self.shape, strict=True)]
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).astype(np.float32)
 
     def require_same(self, other: "VoxelGrid", what: str, remedy: str) -> None:
