@@ -8,6 +8,7 @@ python main.py --mode=doctor --config=configs/kd.py
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from ml_collections import config_flags
 
 # Here, not in main(): loader processes import this file again and would each repeat grain's remarks on profiling.
 absl_logging.set_verbosity(absl_logging.ERROR)
+# XLA's alarm that compiling is slow on a CPU asks for a bug report that nobody needs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _DEFAULT_CONFIG = "configs/kd.py"
 _MODES = {
@@ -67,6 +70,7 @@ def main(_) -> None:
     # Orbax and others tell a great deal at INFO; the run's own story is what belongs on the screen.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
     logging.getLogger("occjax").setLevel(logging.INFO)
+    absl_logging.set_verbosity(absl_logging.ERROR)  # again: parsing the flags has set it
     from occjax.errors import UserError
 
     try:

@@ -183,7 +183,8 @@ class TrainConfig:
     log_every: int = 10
     checkpoint_every: int = 500
     keep_checkpoints: int = 3
-    eval_every: int = 0  # steps between validations; 0 = at every epoch's end
+    # Steps between validations; 0 = at every epoch's end, or every checkpoint_every steps where epochs are shorter.
+    eval_every: int = 0
 
 
 @dataclass

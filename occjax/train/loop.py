@@ -82,7 +82,8 @@ class _Run:
         self.tokens = split.tokens
         self.total_steps = _total_steps(config, len(split))
         steps_per_epoch = max(1, len(split) // config.data.batch_size)
-        self.eval_every = config.train.eval_every or steps_per_epoch
+        # At every epoch's end, but not more often than checkpoints: a handful of samples is an epoch too.
+        self.eval_every = config.train.eval_every or max(steps_per_epoch, config.train.checkpoint_every)
 
         class_counts = training_class_counts(config, split)
         self.program, init = make_program(config, self.total_steps)
@@ -101,6 +102,7 @@ class _Run:
         self.metrics_log = MetricsLog(workdir, self.step)
         self.progress = Progress(self.total_steps, config.data.batch_size)
         self.feed = DeviceFeed(self.loader, mesh)
+        log.info("training to step %d; the first step waits for the compiler", self.total_steps)
 
     def close(self) -> None:
         self.feed.close()
