@@ -24,10 +24,9 @@ def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) ->
     Raises:
       CheckpointError: no checkpoint, or one of another model.
     """
-    if not (workdir / ("best" if best else "checkpoints")).is_dir():
-        raise CheckpointError(
-            f"no {'best ' if best else ''}checkpoint in {workdir}; train first or name another --workdir"
-        )
+    if not any((workdir / ("best" if best else "checkpoints")).glob("[0-9]*")):
+        remedy = "leave --best out" if best else "train first, or name another --workdir"
+        raise CheckpointError(f"no {'best ' if best else ''}checkpoint in {workdir}; {remedy}")
     checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
     try:
         # The number of steps shapes the schedule only, which inference does not use.

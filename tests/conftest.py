@@ -34,3 +34,15 @@ def shared_dir() -> Path:
     if not (path / "goldens").is_dir():
         pytest.skip(f"reference data not found at {path}; set OCCJAX_SHARED")
     return path
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> Path:
+    """Root of a tiny generated world with its teacher; `tiny_world.tiny_config(world)` trains on it."""
+    from tiny_world import tiny_config
+
+    from occjax.data.prepare import prepare
+
+    root = tmp_path_factory.mktemp("world") / "nuscenes"
+    prepare(tiny_config(root))
+    return root
