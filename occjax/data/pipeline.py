@@ -1,5 +1,6 @@
 """The grain chains that yield batches for training, without end, and for evaluation, each sample once."""
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -85,9 +86,12 @@ class BatchLoader:
 
     def close(self) -> None:
         """Stops the workers; the loader starts them again when it is used."""
-        if self._iterator is not None:
-            self._iterator.close()
+        if self._iterator is None:
+            return
+        self._iterator.close()
         self._iterator = None
+        # Grain's iterators refer to each other and to the last batch, which lies in shared memory.
+        gc.collect()
 
     def _start(self):
         import grain
