@@ -134,7 +134,8 @@ class _Run:
             where = self.checkpoints.path(self.step)
             log.info("stopped on request after step %d; run the same command to resume from %s", self.step, where)
             return None
-        return self._validate(position)
+        result = self._validate(position)
+        return result._replace(files=(self.checkpoints.path(self.step), *result.files))
 
     def _report(self, metrics: dict) -> None:
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
