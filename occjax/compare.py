@@ -45,7 +45,10 @@ def prior_scores(config: Config) -> dict[str, dict[str, float]]:
     grid = config.grid.build()
     protocol = Occ3dMiou if config.data.labels == "occ3d" else SurroundOccMiou
     prior = PositionPrior.of((s for s, _ in _labels(config, index.split(config.data.train_split))), grid.shape)
-    guesses = {"most frequent class of the voxel": prior.by_voxel(), "of the column": prior.by_column()}
+    guesses = {
+        "most frequent class of the voxel": prior.by_voxel(),
+        "most frequent class of the column": prior.by_column(),
+    }
     states = {name: protocol.empty(grid) for name in guesses}
     for semantics, mask in _labels(config, index.split(config.data.val_split)):
         seen = () if mask is None else (mask,)

@@ -6,7 +6,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, UInt8
 
 from occjax.classes import FREE, IGNORE, OTHERS
-from occjax.losses.masked import masked_mean
+from occjax.losses.masked import masked_mean, sum_all
 from occjax.types import VoxelLabels
 
 LABEL_KINDS = ("surroundocc", "occ3d")
@@ -91,8 +91,8 @@ def geometric_affinity(
     """Scene-class affinity of occupied against free, whatever the class (MonoScene)."""
     occupied = 1 - probs[..., FREE]
     is_occupied = counted & (labels != FREE)
-    inside = jnp.sum(occupied * is_occupied)
-    predicted = jnp.sum(occupied * counted)
+    inside = sum_all(occupied * is_occupied)
+    predicted = sum_all(occupied * counted)
     actual = jnp.sum(is_occupied, dtype=jnp.int32).astype(jnp.float32)
     total = jnp.sum(counted, dtype=jnp.int32).astype(jnp.float32)
     return _affinity(inside, predicted, actual, total)

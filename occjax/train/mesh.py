@@ -4,6 +4,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from occjax.errors import UserError
+
 
 def make_mesh(devices: list | None = None) -> Mesh:
     """Mesh with the single axis `data`. Auto axes: cameras are folded into the batch dimension in the model."""

@@ -3,6 +3,7 @@
 import copy
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -57,10 +58,10 @@ def test_accumulating_equal_halves_changes_nothing_but_the_statistics(config, ba
 
 def test_the_average_covers_statistics_and_forgets_the_start():
     ema = {"params": {"w": 0.0}, "batch_stats": {"mean": 0.0}}
-    new = update_ema(ema, {"w": 1.0}, {"mean": 2.0}, 0, 0.999)
+    new = update_ema(ema, {"w": 1.0}, {"mean": 2.0}, jnp.asarray(0), 0.999)
     assert float(new["params"]["w"]) == pytest.approx(0.9)
     assert float(new["batch_stats"]["mean"]) == pytest.approx(1.8)
-    late = update_ema(ema, {"w": 1.0}, {"mean": 2.0}, 10**6, 0.999)
+    late = update_ema(ema, {"w": 1.0}, {"mean": 2.0}, jnp.asarray(10**6), 0.999)
     assert float(late["params"]["w"]) == pytest.approx(0.001)
 
 
