@@ -39,7 +39,9 @@ def test_one_device_and_four_give_the_same_losses(config, batches):
     assert {"loss", "voxel_kl", "bev_kl", "channel_wise", "bev_feature", "lovasz", "depth"} <= set(one[0])
     for a, b in zip(one, four, strict=True):
         for name in a:
-            assert b[name] == pytest.approx(a[name], rel=1e-5, abs=1e-5), name
+            # Norms are diagnostics, summed in another order over a million numbers.
+            bound = 1e-2 if name in ("gradient_ratio", "grad_norm") else 1e-5
+            assert b[name] == pytest.approx(a[name], rel=bound, abs=1e-5), name
         assert a["gradient_ratio"] > 0.01
 
 
@@ -62,7 +64,7 @@ def test_the_average_covers_statistics_and_forgets_the_start():
     assert float(new["params"]["w"]) == pytest.approx(0.9)
     assert float(new["batch_stats"]["mean"]) == pytest.approx(1.8)
     late = update_ema(ema, {"w": 1.0}, {"mean": 2.0}, jnp.asarray(10**6), 0.999)
-    assert float(late["params"]["w"]) == pytest.approx(0.001)
+    assert float(late["params"]["w"]) == pytest.approx(0.001, rel=1e-3)
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_one_that_does():
