@@ -11,12 +11,18 @@ from jax.sharding import Mesh
 
 from occjax.config import Config
 from occjax.losses.distillation import distillation_terms
+from occjax.losses.masked import sum_all
 from occjax.losses.total import total_loss
 from occjax.models.preprocess import distort_colors, normalize_images
 from occjax.models.student import apply_student
 from occjax.train.mesh import replicated
 from occjax.train.state import Program, TrainState, update_ema
 from occjax.types import Batch
+
+
+def global_norm(tree) -> jax.Array:
+    """Euclidean norm over all arrays of a tree, by short sums, so that it does not depend on the number of devices."""
+    return jnp.sqrt(sum(sum_all(jnp.square(x)) for x in jax.tree.leaves(tree)))
 
 
 def make_gradients(config: Config, program: Program, class_counts: np.ndarray) -> Callable:
@@ -89,7 +95,7 @@ def make_gradients(config: Config, program: Program, class_counts: np.ndarray) -
         (of_supervision,) = losses_pullback((one, zero))
         if config.loss.distill.is_on:
             (of_distillation,) = losses_pullback((zero, one))
-            terms["gradient_ratio"] = optax.tree.norm(of_distillation) / (optax.tree.norm(of_supervision) + 1e-12)
+            terms["gradient_ratio"] = global_norm(of_distillation) / (global_norm(of_supervision) + 1e-12)
             of_outputs = jax.tree.map(jnp.add, of_supervision, of_distillation)
         else:
             of_outputs = of_supervision
@@ -117,7 +123,7 @@ def make_train_step(config: Config, program: Program, mesh: Mesh, class_counts: 
         updates, opt_state = program.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = update_ema(state.ema, params["student"], batch_stats, state.step, config.train.ema_decay)
-        norm = optax.tree.norm(grads)
+        norm = global_norm(grads)
         is_finite = jnp.isfinite(terms["loss"]) & jnp.isfinite(norm)
         metrics = {**terms, "grad_norm": norm, "is_finite": is_finite}
         return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
