@@ -1,9 +1,12 @@
 """Times the student against the eager PyTorch original on this machine: forward pass and training step, full size.
 
-    python tests/parity/benchmark_torch.py [--only=torch|occjax] [--repeats=3]
+    python tests/parity/benchmark_torch.py [--only=torch|occjax] [--what=forward|step] [--repeats=3]
 
-Both run configs/original.py in float32, batch 1, on random images of the nuScenes rig, with the same losses (weighted
-cross-entropy and depth), gradient clipping, AdamW and EMA. Runs alternate so that load on the machine hits both.
+Both run configs/original.py in float32, batch 1, on random images of the nuScenes rig and a random teacher. Ours is the
+step that `--mode=train` compiles, with everything that it does: colour distortion, all losses of the configuration,
+gradient ratio, clipping, AdamW, EMA of parameters and statistics. The yardstick takes images that are distorted and
+normalised already, and computes weighted cross-entropy, depth and the original's two dense distillation terms, then
+clips, and updates parameters and their EMA. Runs alternate so that load on the machine hits both.
 """
 
 # ruff: noqa: T201
@@ -22,9 +25,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configs import original
-from occjax.types import CameraRig
+from occjax.classes import OCC3D_CLASS_COUNTS
+from occjax.column_rule import column_log_probs_from_voxels
+from occjax.data.teacher import TeacherTargets, dense_log_probs
+from occjax.losses.class_weights import class_weights
+from occjax.types import Batch, CameraRig, VoxelLabels
 
-EMA, CLIP, LEARNING_RATE, WEIGHT_DECAY, DEPTH_WEIGHT = 0.999, 5.0, 1e-4, 0.01, 3.0
+# Rows of teacher voxels that are not plainly free; the real dumps have about as many.
+ACTIVE_VOXELS = 60_000
 
 
 def nuscenes_like_rig() -> CameraRig:
@@ -46,14 +54,28 @@ def nuscenes_like_rig() -> CameraRig:
     )
 
 
-def inputs(config):
+def random_teacher(r: np.random.Generator, num_voxels: int) -> TeacherTargets:
+    index = np.sort(r.choice(num_voxels, ACTIVE_VOXELS, replace=False)).astype(np.int32)
+    free = r.integers(0, 256, ACTIVE_VOXELS).astype(np.uint8)
+    levels = r.integers(0, 256, (ACTIVE_VOXELS, 9)).astype(np.uint8)
+    background = np.full(18, np.log(1e-4 / 17), np.float32)
+    background[-1] = np.log1p(-1e-4)
+    return TeacherTargets(index, free, levels, background, None, None, None, None)
+
+
+def random_batch(config) -> Batch:
     r = np.random.default_rng(0)
-    images = r.normal(size=(1, 6, config.data.image_height, config.data.image_width, 3)).astype(np.float32)
-    labels = r.integers(0, 18, config.grid.shape)[None].astype(np.int32)
-    h, w, bins = config.data.image_height // 16, config.data.image_width // 16, config.model.depth.bins
-    depth_bin = r.integers(0, bins, (1, 6, h, w)).astype(np.int32)
-    has_depth = r.random((1, 6, h, w)) < 0.3
-    return images, nuscenes_like_rig(), labels, depth_bin, has_depth, np.linspace(0.5, 1.5, 18, dtype=np.float32)
+    height, width = config.data.image_height, config.data.image_width
+    depth_m = r.uniform(1, 44, (1, 6, height // 16, width // 16)) * (r.random((1, 6, height // 16, width // 16)) < 0.3)
+    return Batch(
+        images=r.integers(0, 256, (1, 6, height, width, 3)).astype(np.uint8),
+        rig=nuscenes_like_rig(),
+        depth_m=depth_m.astype(np.float32),
+        labels=VoxelLabels(r.integers(0, 18, (1, *config.grid.shape)).astype(np.uint8), None),
+        teacher=TeacherTargets(*(None if x is None else x[None] for x in random_teacher(r, np.prod(config.grid.shape)))),
+        sample_index=np.zeros(1, np.int32),
+        is_valid=np.ones(1, bool),
+    )
 
 
 def torch_runs(config):
@@ -64,36 +86,49 @@ def torch_runs(config):
     from tests.parity.torch_student import TorchStudent
 
     torch.manual_seed(0)
-    images, rig, labels, depth_bin, has_depth, class_weights = inputs(config)
-    images = torch.as_tensor(images).permute(0, 1, 4, 2, 3).contiguous()
-    rig = {name: torch.as_tensor(value) for name, value in rig._asdict().items()}
-    labels, class_weights = torch.as_tensor(labels).long(), torch.as_tensor(class_weights)
-    one_hot = F.one_hot(torch.as_tensor(depth_bin).long(), config.model.depth.bins).float()
-    has_depth = torch.as_tensor(has_depth)
+    batch, depth, distill, train = random_batch(config), config.model.depth, config.loss.distill, config.train
+    images = torch.as_tensor((batch.images - 116.0) / 57.0).float().permute(0, 1, 4, 2, 3).contiguous()
+    rig = {name: torch.as_tensor(value) for name, value in batch.rig._asdict().items()}
+    labels = torch.as_tensor(batch.labels.semantics).long()
+    weights = torch.as_tensor(class_weights(OCC3D_CLASS_COUNTS, ignored=(0,)).astype(np.float32))
+    depth_m = torch.as_tensor(batch.depth_m)
+    has_depth = depth_m > 0
+    depth_bin = ((depth_m - depth.min_m) / (depth.max_m - depth.min_m) * depth.bins).long().clip(0, depth.bins - 1)
+    one_hot = F.one_hot(depth_bin, depth.bins).float()
+    sparse = TeacherTargets(*(None if x is None else x[0] for x in batch.teacher))
+    teacher_voxels = dense_log_probs(sparse, config.grid.shape)
+    teacher_bev = torch.as_tensor(column_log_probs_from_voxels(teacher_voxels, None, np))[None]
+    teacher_voxels = torch.as_tensor(teacher_voxels)[None]
     model = TorchStudent(config.model, config.grid.build())
     parameters = [p for p in model.train().parameters() if p.requires_grad]
     averages = [p.detach().clone() for p in parameters]
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(parameters, lr=train.learning_rate, weight_decay=train.weight_decay)
 
     def forward():
         model.eval()
         with torch.inference_mode():
-            return model(images, rig)[0].sum().item()
+            return model(images, rig)[0].argmax(-1).sum().item()
+
+    def divergence(student, teacher):
+        t = distill.temperature
+        return F.kl_div(F.log_softmax(student / t, -1), F.softmax(teacher / t, -1), reduction="none").mean() * t * t
 
     def step():
         model.train()
         logits, depth_logits, _, _ = model(images, rig)
-        loss = F.cross_entropy(logits.reshape(-1, 18), labels.reshape(-1), class_weights)
+        loss = F.cross_entropy(logits.reshape(-1, 18), labels.reshape(-1), weights)
         probs = depth_logits.softmax(2).permute(0, 1, 3, 4, 2)
         bce = F.binary_cross_entropy(probs[has_depth], one_hot[has_depth], reduction="none").sum(-1).mean()
-        loss = loss + DEPTH_WEIGHT * bce
+        loss = loss + config.loss.depth * bce
+        loss = loss + distill.voxel_kl * divergence(logits, teacher_voxels)
+        loss = loss + distill.bev_kl * divergence(logits.amax(3), teacher_bev)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+        torch.nn.utils.clip_grad_norm_(parameters, train.clip_norm)
         optimizer.step()
         with torch.no_grad():
             for average, parameter in zip(averages, parameters, strict=True):
-                average.lerp_(parameter, 1 - EMA)
+                average.lerp_(parameter, 1 - train.ema_decay)
         return loss.item()
 
     return forward, step, f"torch {torch.__version__}, {torch.get_num_threads()} threads"
@@ -102,52 +137,25 @@ def torch_runs(config):
 def occjax_runs(config):
     """Forward pass and training step of the student, as functions without arguments."""
     import jax
-    import jax.numpy as jnp
-    import optax
-    from flax import nnx
 
-    from occjax.models.student import Student, apply_student, split_student, trainable_mask
+    from occjax.inference import make_predict_fn
+    from occjax.train.mesh import make_mesh, put_batch, replicated
+    from occjax.train.state import initial_state, make_program
+    from occjax.train.step import make_train_step
 
-    batch = jax.tree.map(jnp.asarray, inputs(config))
-    model = Student(config.model, config.grid.build(), rngs=nnx.Rngs(0))
-    graphdef, params, stats = split_student(model)
-    del model
-    mask = trainable_mask(config.model, params)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(CLIP), optax.masked(optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY), mask)
-    )
-
-    def loss_fn(params, stats, batch, key):
-        images, rig, labels, depth_bin, has_depth, class_weights = batch
-        out, stats = apply_student(graphdef, params, stats, images, rig, train=True, dropout_key=key)
-        log_probs = jax.nn.log_softmax(out.voxel_logits)
-        weight = class_weights[labels]
-        picked = jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
-        loss = -jnp.sum(weight * picked) / jnp.sum(weight)
-        probs = jnp.clip(jax.nn.softmax(out.depth_logits), 1e-7, 1 - 1e-7)
-        hit = jax.nn.one_hot(depth_bin, probs.shape[-1])
-        bce = -jnp.sum(hit * jnp.log(probs) + (1 - hit) * jnp.log(1 - probs), axis=-1)
-        return loss + DEPTH_WEIGHT * jnp.sum(bce * has_depth) / jnp.sum(has_depth), stats
-
-    def train_step(state, batch, key):
-        params, stats, opt_state, ema = state
-        (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, stats, batch, key)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        params = optax.apply_updates(params, updates)
-        ema = jax.tree.map(lambda average, p: EMA * average + (1 - EMA) * p, ema, params)
-        return (params, stats, opt_state, ema), loss
-
-    train_step = jax.jit(train_step, donate_argnums=0)
-    infer = jax.jit(lambda p, s, b: apply_student(graphdef, p, s, b[0], b[1], train=False)[0].voxel_logits.sum())
-    opt_state = jax.jit(optimizer.init)(params)
-    state = [(params, stats, opt_state, jax.tree.map(jnp.copy, params))]
+    mesh = make_mesh()
+    program, init = make_program(config, total_steps=1000)
+    state = [initial_state(config, init, replicated(mesh))]
+    batch = put_batch(random_batch(config), mesh)
+    train_step = make_train_step(config, program, mesh, OCC3D_CLASS_COUNTS)
+    predict = make_predict_fn(config, program, state[0], mesh, lambda logits, _: logits.argmax(-1).astype(np.uint8))
 
     def forward():
-        return float(infer(*state[0][:2], batch))
+        return int(predict(batch).sum())
 
     def step():
-        state[0], loss = train_step(state[0], batch, jax.random.key(0))
-        return float(loss)
+        state[0], metrics = train_step(state[0], batch)
+        return float(metrics["loss"])
 
     return forward, step, f"jax {jax.__version__} on {jax.devices()[0].device_kind}"
 
@@ -163,7 +171,7 @@ def main():
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     for name, (_, _, what) in runs.items():
         print(f"{name}: {what}")
-    for index, part in enumerate(("forward", "step")):
+    for index, part in enumerate(("forward", "step")):  # in this order: a step donates what the forward pass reads
         if args.what not in (part, "both"):
             continue
         times = {name: [] for name in runs}
