@@ -58,12 +58,20 @@ class DataConfig:
     labels_dir: str = ""
     # Folder of teacher files made by converters/teacher_to_npz.py; empty = no teacher.
     teacher_dir: str = ""
+    # Folder of records made by converters/pack.py, which then hold all that is otherwise read from images, sweeps,
+    # labels and teacher files; empty = read those. The tables stay in data.root, and teacher_dir still says whether the
+    # teacher is read.
+    records_dir: str = ""
     # Folder for the index file; empty = <root>/occjax_index, or the workdir where the root cannot be written.
     index_dir: str = ""
     batch_size: int = 1  # samples per step over all devices and hosts
     workers: int = 4  # loader processes; 0 = load in the main process
     prefetch: int = 2  # batches that each worker keeps ready
     shuffle_seed: int = 0
+    # What a training sample that cannot be read does: "raise" ends the run; "skip" takes the next readable sample of
+    # the split in its place, and logs it. Evaluation never skips, and files that are absent at the start always end it.
+    on_error: str = "raise"
+    max_skipped: int = 10  # distinct samples that a process may skip before the run ends all the same
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
@@ -260,6 +268,8 @@ class Config:
             ("train.log_every", self.train.log_every),
         ):
             require(value >= 1, f"{name} must be at least 1, not {value}")
+        one_of("data.on_error", self.data.on_error, ("raise", "skip"))
+        require(self.data.max_skipped >= 1, f"data.max_skipped must be at least 1, not {self.data.max_skipped}")
         require(self.data.workers >= 0, f"data.workers must be 0 or more, not {self.data.workers}")
         depth = self.model.depth
         require(

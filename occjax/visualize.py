@@ -9,7 +9,7 @@ import numpy as np
 from occjax.config import Config
 from occjax.data.index import SplitIndex, load_index
 from occjax.data.samples import SampleReader
-from occjax.data.teacher import TeacherFolder
+from occjax.data.sources import open_source
 from occjax.drawing.movie import draw_frame, write_movie
 from occjax.errors import UserError
 from occjax.evaluate import make_summary_fn
@@ -42,12 +42,11 @@ def visualize_workdir(
     """
     keyframes = load_index(config.data, fallback_dir=workdir).everything
     rows = rows_of_tokens(keyframes, tokens) if tokens else rows_of_scene(keyframes, scene)
-    teacher = None
-    if config.data.teacher_dir and not movie_format:
-        teacher = TeacherFolder(Path(config.data.teacher_dir), config.grid.build())
-        if teacher.missing(keyframes.tokens[row] for row in rows):
-            teacher = None
-    reader = SampleReader(without_depth(config), keyframes, augment=None, teacher=teacher)
+    reading = without_depth(config)
+    source = open_source(reading, keyframes, with_teacher=bool(config.data.teacher_dir) and not movie_format)
+    if source.teacher is not None and source.without_teacher([keyframes.tokens[row] for row in rows]):
+        source = open_source(reading, keyframes, with_teacher=False)
+    reader = SampleReader(reading, keyframes, source, augment=None)
     mesh = make_mesh()
     program, state = restore(config, workdir, mesh, best=best)
     output_dir = workdir / "pictures"

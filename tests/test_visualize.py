@@ -6,6 +6,7 @@ from loading import make_config
 from nuscenes_root import write_root
 from PIL import Image
 
+from occjax.data.file_source import FileSource
 from occjax.data.index import load_index
 from occjax.data.samples import SampleReader
 from occjax.drawing.movie import FRAME_SIZE, write_movie
@@ -19,7 +20,7 @@ def world(tmp_path_factory):
     root = write_root(tmp_path_factory.mktemp("world") / "nuscenes", scenes={"scene-0003": 2, "scene-0061": 1})
     config = make_config(root)
     keyframes = load_index(config.data).everything
-    return config, keyframes, SampleReader(config, keyframes, augment=None, teacher=None)
+    return config, keyframes, SampleReader(config, keyframes, FileSource(config, keyframes, None), augment=None)
 
 
 def truth_teller(batch):

@@ -3,16 +3,15 @@
 import gc
 import logging
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from occjax.config import Config
 from occjax.data.errors import DataError
-from occjax.data.files import camera_files, label_files, lidar_files, require_files
-from occjax.data.index import Index, SplitIndex
-from occjax.data.samples import SampleReader, augments_bev
-from occjax.data.teacher import TeacherFolder
+from occjax.data.index import Index
+from occjax.data.samples import SampleReader
+from occjax.data.sources import open_source
+from occjax.data.substitutes import Loaded, SkipLog, SubstitutingReader
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
@@ -23,21 +22,26 @@ class BatchLoader:
 
     A batch depends on the configuration and its number alone: not on worker count, process count or what was read
     before. The state is therefore a small dict of integers (save it as JSON), and restoring it is exact.
+
+    Attributes:
+      skipped: by row of the split, why a sample was skipped, for the batches handed out so far (data.on_error=skip).
     """
 
-    def __init__(self, batches, *, workers: int, prefetch: int, identity: dict[str, int]):
+    def __init__(self, batches, *, workers: int, prefetch: int, identity: dict[str, int], max_skipped: int = 0):
         """Use `make_train_loader` or `make_eval_loader`.
 
         Args:
-          batches: grain MapDataset of batches.
+          batches: grain MapDataset of `occjax.data.substitutes.Loaded` batches.
           workers: processes; 0 reads in this process, in a thread.
           prefetch: batches that each worker keeps ready.
           identity: what a position is relative to; a state with another identity is refused.
+          max_skipped: distinct samples for which others may stand in.
         """
         self._batches = batches
         self._workers = min(workers, len(batches))
         self._prefetch = max(prefetch, 1)
         self._identity = identity
+        self._skips = SkipLog(max_skipped)
         self._next_batch = 0
         self._iterator = None
 
@@ -52,7 +56,7 @@ class BatchLoader:
         if self._iterator is None:
             self._iterator = self._start()
         try:
-            batch = next(self._iterator)
+            batch, unreadable = next(self._iterator)
         except StopIteration:
             self.close()
             raise
@@ -62,8 +66,13 @@ class BatchLoader:
                 f"a loader process died: {error} Exit code -9 means out of memory, -7 a full /dev/shm (in a container: "
                 "raise --shm-size); lower data.workers or data.prefetch, or set data.workers=0 to see the cause"
             ) from error
+        self._skips.add(unreadable)
         self._next_batch += 1
         return _own(batch) if self._workers else batch
+
+    @property
+    def skipped(self) -> dict[int, str]:
+        return self._skips.reasons
 
     def get_state(self) -> dict[str, int]:
         """Position after the last batch that was handed out."""
@@ -116,6 +125,8 @@ def make_train_loader(config: Config, index: Index, *, process_index: int = 0, p
     `config.data.batch_size` counts samples over all processes; each process gets its share of every batch. The shuffle
     is global, and which samples and augmentations form a batch does not depend on `process_count`.
 
+    A sample that cannot be read raises SampleError from the loader, or is skipped; see `config.data.on_error`.
+
     Raises:
       DataError: files are absent (counted, with the first five tokens), or the batch does not divide.
       GridMismatchError: labels or teacher do not lie on the model's grid.
@@ -123,11 +134,10 @@ def make_train_loader(config: Config, index: Index, *, process_index: int = 0, p
     import grain
 
     split = index.split(config.data.train_split)
-    distill = config.loss.distill
-    wants_teacher = max(distill.voxel_kl, distill.bev_kl, distill.channel_wise, distill.bev_feature) > 0
-    teacher = _teacher_folder(config) if wants_teacher and config.data.teacher_dir else None
-    reader = SampleReader(config, split, augment=config.augment, teacher=teacher)
-    require_files(split, _needed_files(config, split), teacher)
+    source = open_source(config, split, with_teacher=config.loss.distill.is_on and bool(config.data.teacher_dir))
+    reader = SampleReader(config, split, source, augment=config.augment)
+    source.require_complete()
+    max_skipped = config.data.max_skipped if config.data.on_error == "skip" else 0
     size = _share(config.data.batch_size, process_count)
     samples = (
         grain.MapDataset.range(len(split))
@@ -135,14 +145,15 @@ def make_train_loader(config: Config, index: Index, *, process_index: int = 0, p
         .shuffle()
         .repeat()
         # Augment before sharding: the random numbers belong to the sample's global position.
-        .random_map(reader)[process_index::process_count]
+        .random_map(SubstitutingReader(reader, len(split), max_skipped))[process_index::process_count]
     )
     identity = {"samples": len(split), "batch_size": config.data.batch_size, "seed": config.data.shuffle_seed}
     return BatchLoader(
-        samples.batch(size, drop_remainder=True, batch_fn=_stack),
+        samples.batch(size, drop_remainder=True, batch_fn=_stack_loaded),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
         identity=identity,
+        max_skipped=max_skipped,
     )
 
 
@@ -177,20 +188,18 @@ def make_eval_loader(
     import grain
 
     keyframes = index.split(split)
-    teacher = _teacher_folder(config) if config.data.teacher_dir else None
-    if teacher is not None:
-        absent = len(teacher.missing(keyframes.tokens))
-        if absent:
-            _log.info("split %s is evaluated without teacher: %d of %d files absent", split, absent, len(keyframes))
-            teacher = None
-    reader = SampleReader(config, keyframes, augment=None, teacher=teacher)
-    require_files(keyframes, _needed_files(config, keyframes), teacher)
+    source = open_source(config, keyframes, with_teacher=bool(config.data.teacher_dir))
+    if config.data.teacher_dir and (absent := source.without_teacher(keyframes.tokens)):
+        _log.info("split %s is evaluated without teacher: %d of %d files absent", split, len(absent), len(keyframes))
+        source = open_source(config, keyframes, with_teacher=False)
+    reader = SampleReader(config, keyframes, source, augment=None)
+    source.require_complete()
     share = _share(batch_size, process_count)
     count = min(len(keyframes), max_samples) if max_samples else len(keyframes)
     padded = -(-count // batch_size) * batch_size
     samples = grain.MapDataset.range(padded).map(_EvalReader(reader, count))[process_index::process_count]
     return BatchLoader(
-        samples.batch(share, drop_remainder=True, batch_fn=_stack),
+        samples.batch(share, drop_remainder=True, batch_fn=_stack_loaded),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
         identity={"samples": count, "batch_size": batch_size},
@@ -201,9 +210,10 @@ class _EvalReader:
     def __init__(self, reader: SampleReader, count: int):
         self._reader, self._count = reader, count
 
-    def __call__(self, position: int) -> Batch:
+    def __call__(self, position: int) -> Loaded:
         # Padding is a real sample, marked: no model step meets images or matrices that cannot occur.
-        return self._reader(position % self._count, np.random.default_rng(0), is_valid=position < self._count)
+        batch = self._reader(position % self._count, np.random.default_rng(0), is_valid=position < self._count)
+        return Loaded(batch, {})
 
 
 class _Exhausted:
@@ -214,22 +224,15 @@ class _Exhausted:
         pass
 
 
-def _teacher_folder(config: Config) -> TeacherFolder:
-    # Enlarging by s repeats a voxel s³ times; nearest-voxel rotation adds a few per cent.
-    factor = max(1.25, 1.1 * max(config.augment.bev_scale) ** 3) if augments_bev(config.augment) else 1.0
-    return TeacherFolder(Path(config.data.teacher_dir), config.grid.build(), capacity_factor=factor)
-
-
-def _needed_files(config: Config, split: SplitIndex) -> list:
-    files = [camera_files(split, channel) for channel in config.data.cameras if channel in split.cameras]
-    files += [lidar_files(split)] if config.loss.depth > 0 else []
-    return [*files, label_files(split, config.data.labels, config.data)]
-
-
 def _share(batch_size: int, process_count: int) -> int:
     if batch_size < 1 or batch_size % process_count:
         raise DataError(f"a batch of {batch_size} samples does not divide among {process_count} processes")
     return batch_size // process_count
+
+
+def _stack_loaded(elements: list[Loaded]) -> Loaded:
+    unreadable = {row: reason for element in elements for row, reason in element.unreadable.items()}
+    return Loaded(_stack([element.batch for element in elements]), unreadable)
 
 
 def _stack(elements: list):

@@ -1,19 +1,16 @@
-"""One sample from its files: images, rig, depth, labels and teacher under the same augmentation."""
-
-from pathlib import Path
+"""One sample from its parts: images, rig, depth, labels and teacher under the same augmentation."""
 
 import numpy as np
 
 from occjax.classes import IGNORE
 from occjax.config import AugmentConfig, Config
 from occjax.data.augment import plain_resize, sample_bev_augmentation, sample_image_augmentation
-from occjax.data.errors import DataError, SampleError
-from occjax.data.files import labels_folder
-from occjax.data.images import read_image
+from occjax.data.errors import DataError
 from occjax.data.index import SplitIndex
-from occjax.data.labels import label_path, label_set, read_labels
-from occjax.data.lidar import STRIDE, depth_map, read_points
-from occjax.data.teacher import TeacherFolder, TeacherTargets, gather_teacher
+from occjax.data.labels import label_set
+from occjax.data.lidar import STRIDE, depth_map
+from occjax.data.sources import SampleParts, SampleSource, augments_bev
+from occjax.data.teacher import TeacherTargets, gather_teacher
 from occjax.data.voxel_source import VoxelSource, voxel_source
 from occjax.types import Batch, CameraRig, VoxelLabels
 
@@ -21,16 +18,14 @@ from occjax.types import Batch, CameraRig, VoxelLabels
 class SampleReader:
     """Reads the rows of a split as elements of `occjax.types.Batch` without the batch axis."""
 
-    def __init__(
-        self, config: Config, split: SplitIndex, *, augment: AugmentConfig | None, teacher: TeacherFolder | None
-    ):
+    def __init__(self, config: Config, split: SplitIndex, source: SampleSource, *, augment: AugmentConfig | None):
         """Checks everything that can be checked before the first file is opened.
 
         Args:
           config: input size, cameras, grid, labels, depth range.
           split: keyframes to read.
+          source: of the same split; the teacher is read where it has one.
           augment: ranges of augmentation, or None for none.
-          teacher: folder of teacher files, or None.
 
         Raises:
           DataError: size, cameras or label set are not what the data path can give.
@@ -43,12 +38,11 @@ class SampleReader:
                 f"not {data.image_height}×{data.image_width}; set data.image_height and data.image_width"
             )
         self._split = split
+        self._source = source
         self._columns = split.camera_columns(data.cameras)
         if max(self._columns, default=-1) < 0:
             raise DataError(f"none of data.cameras {data.cameras} is in the tables, which have {split.cameras}")
         self._height, self._width = data.image_height, data.image_width
-        self._labels = data.labels
-        self._labels_folder = labels_folder(data.labels, data)
         self._grid = config.grid.build()
         self._label_grid = label_set(data.labels).grid
         self._label_crop = self._label_grid.crop_slices(self._grid)
@@ -56,10 +50,10 @@ class SampleReader:
         self._max_depth_m = config.model.depth.max_m if config.loss.depth > 0 else 0.0
         self._augment = augment
         self._augments_bev = augment is not None and augments_bev(augment)
-        self._teacher = teacher
+        self._teacher_grid = None if source.teacher is None else source.teacher.grid
         self._teacher_crop: VoxelSource | None = None
-        if teacher is not None and not self._augments_bev and teacher.grid != self._grid:
-            self._teacher_crop = voxel_source(teacher.grid, self._grid, np.eye(3))
+        if self._teacher_grid not in (None, self._grid) and not self._augments_bev:
+            self._teacher_crop = voxel_source(self._teacher_grid, self._grid, np.eye(3))
 
     def __call__(self, row: int, rng: np.random.Generator, *, is_valid: bool = True) -> Batch:
         """Sample `row`; every random choice comes from `rng`.
@@ -67,25 +61,26 @@ class SampleReader:
         Raises:
           SampleError: a file cannot be read; names it and the sample token.
         """
-        images, rig = self._read_images(row, rng)
+        parts = self._source.open(row)
+        images, rig = self._read_images(parts, row, rng)
         augmented_from_grid = np.eye(3)
         label_source, teacher_source = None, self._teacher_crop
         if self._augments_bev:
             augmented_from_grid = sample_bev_augmentation(rng, self._augment)
             label_source = teacher_source = voxel_source(self._label_grid, self._grid, augmented_from_grid)
-            if self._teacher is not None and self._teacher.grid != self._label_grid:
-                teacher_source = voxel_source(self._teacher.grid, self._grid, augmented_from_grid)
+            if self._teacher_grid not in (None, self._label_grid):
+                teacher_source = voxel_source(self._teacher_grid, self._grid, augmented_from_grid)
         return Batch(
             images=images,
             rig=rig._replace(augmented_from_grid=augmented_from_grid.astype(np.float32)),
-            depth_m=self._read_depth(row, rig) if self._max_depth_m else None,
-            labels=self._read_labels(row, label_source),
-            teacher=None if self._teacher is None else self._read_teacher(row, teacher_source),
+            depth_m=self._read_depth(parts, row, rig) if self._max_depth_m else None,
+            labels=self._read_labels(parts, label_source),
+            teacher=None if self._teacher_grid is None else self._read_teacher(parts, teacher_source),
             sample_index=np.int32(row),
             is_valid=np.bool_(is_valid),
         )
 
-    def _read_images(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, CameraRig]:
+    def _read_images(self, parts: SampleParts, row: int, rng: np.random.Generator) -> tuple[np.ndarray, CameraRig]:
         count = len(self._columns)
         images = np.zeros((count, self._height, self._width, 3), np.uint8)
         pixel_from_cam = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))
@@ -101,18 +96,16 @@ class SampleReader:
                 continue
             size = self._split.camera_size[row, column]
             matrix = augmentation @ plain_resize(size, (self._width, self._height))
-            path = self._split.root / self._split.camera_file[row, column].decode()
-            self._read(row, path, read_image, path, size, matrix, images[camera])
+            parts.draw_image(self._split.cameras[column], matrix, images[camera])
             is_present[camera] = True
             input_from_pixel[camera] = matrix
             pixel_from_cam[camera] = self._split.pixel_from_cam[row, column]
             cam_from_grid[camera] = self._cam_from_grid[row, column]
         return images, CameraRig(pixel_from_cam, cam_from_grid, input_from_pixel, None, is_present)
 
-    def _read_depth(self, row: int, rig: CameraRig) -> np.ndarray:
-        path = self._split.root / self._split.lidar_file[row].decode()
+    def _read_depth(self, parts: SampleParts, row: int, rig: CameraRig) -> np.ndarray:
         return depth_map(
-            self._read(row, path, read_points, path),
+            parts.points(),
             # LiDAR points stay in their own frame whatever the model's grid; an absent column is masked.
             self._split.cam_from_lidar[row, self._columns],
             rig.pixel_from_cam,
@@ -123,15 +116,8 @@ class SampleReader:
             max_m=self._max_depth_m,
         )
 
-    def _read_labels(self, row: int, source: VoxelSource | None) -> VoxelLabels:
-        path = label_path(
-            self._labels,
-            self._labels_folder,
-            lidar_file=self._split.lidar_file[row].decode(),
-            scene_name=self._split.scene_names[row],
-            token=self._split.tokens[row],
-        )
-        semantics, camera_mask = self._read(row, path, read_labels, self._labels, path)
+    def _read_labels(self, parts: SampleParts, source: VoxelSource | None) -> VoxelLabels:
+        semantics, camera_mask = parts.labels()
         if source is None:
             crop = self._label_crop
             return VoxelLabels(semantics[crop], None if camera_mask is None else camera_mask[crop])
@@ -139,24 +125,8 @@ class SampleReader:
             source.gather(semantics, IGNORE), None if camera_mask is None else source.gather(camera_mask, False)
         )
 
-    def _read_teacher(self, row: int, source: VoxelSource | None) -> TeacherTargets:
-        targets = self._teacher.read(self._split.tokens[row])
+    def _read_teacher(self, parts: SampleParts, source: VoxelSource | None) -> TeacherTargets:
+        targets = parts.teacher()
         if source is None:
             return targets
-        return gather_teacher(targets, source.voxels, source.columns, self._teacher.grid)
-
-    def _read(self, row: int, path: Path, read, *arguments):
-        try:
-            return read(*arguments)
-        except (DataError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise SampleError(
-                f"cannot read {path} of sample {self._split.tokens[row]}: {reason}; copy or convert the file again"
-            ) from error
-
-
-def augments_bev(augment: AugmentConfig) -> bool:
-    """Whether any BEV augmentation is configured."""
-    return bool(
-        augment.bev_rotate_deg or tuple(augment.bev_scale) != (1.0, 1.0) or augment.bev_flip_x or augment.bev_flip_y
-    )
+        return gather_teacher(targets, source.voxels, source.columns, self._teacher_grid)

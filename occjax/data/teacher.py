@@ -52,38 +52,76 @@ class TeacherTargets(NamedTuple):
     bev_valid: Array | None
 
 
-class TeacherFolder:
-    """A folder of teacher files with its manifest.
+class TeacherLayout:
+    """What all files of a teacher folder have in common, and with it their codes as arrays of one shape.
 
     Attributes:
-      directory: the folder.
+      manifest: of the folder.
       grid: grid that the files lie on.
       capacity: M, rows per sample: the largest count of the folder times `capacity_factor`.
       has_voxels, has_bev: what the files hold.
     """
 
-    def __init__(self, directory: Path, grid: VoxelGrid, *, capacity_factor: float = 1.25):
+    def __init__(self, manifest: dict, grid: VoxelGrid, *, capacity_factor: float = 1.25):
         """Checks the manifest against the model's grid.
 
         Args:
-          directory: folder written by converters/teacher_to_npz.py or --mode=dump.
+          manifest: as `read_manifest` returns it.
           grid: the model's grid, which must be an aligned crop of the files' grid.
           capacity_factor: room for BEV augmentation, which repeats voxels when it enlarges: at least the largest
             scale squared.
+
+        Raises:
+          GridMismatchError: the model's grid is no aligned crop of the files' grid.
+        """
+        self.manifest = manifest
+        self.grid = grid_from_dict(manifest["grid"])
+        self.grid.crop_slices(grid)
+        self.has_voxels = bool(manifest["contents"]["voxels"])
+        self.has_bev = bool(manifest["contents"]["bev"])
+        self._has_validity = bool(manifest["contents"]["validity"])
+        largest = int(manifest["max_active_voxels"])
+        self.capacity = min(int(np.ceil(largest * capacity_factor / 1024)) * 1024, self.grid.num_voxels)
+
+    def targets(self, compact: CompactTeacher, where: str) -> TeacherTargets:
+        """Targets on the files' grid, padded to `capacity`; `where` names the file in errors.
+
+        Raises:
+          TeacherFileError: more active voxels than the manifest says.
+        """
+        voxels = (None, None, None, None)
+        if self.has_voxels:
+            is_active = np.unpackbits(compact.active, count=self.grid.num_voxels).view(bool)
+            active = np.flatnonzero(is_active).astype(np.int32)
+            if len(active) > self.capacity:
+                raise TeacherFileError(
+                    f"{where} has {len(active)} active voxels, more than the {self.capacity} that the manifest allows "
+                    "for; convert the folder again"
+                )
+            rows = _pad(active, compact.free, compact.levels, self.capacity, self.grid.num_voxels)
+            voxels = (*rows, compact.background)
+        valid = compact.valid
+        if self.has_voxels and self._has_validity and valid is None:
+            valid = np.packbits(np.ones(self.grid.num_voxels, bool))
+        return TeacherTargets(*voxels, valid, compact.bev_free, compact.bev_levels, compact.bev_valid)
+
+
+class TeacherFolder(TeacherLayout):
+    """A folder of teacher files with its manifest.
+
+    Attributes:
+      directory: the folder.
+    """
+
+    def __init__(self, directory: Path, grid: VoxelGrid, *, capacity_factor: float = 1.25):
+        """As `TeacherLayout`, with the manifest of `directory` (converters/teacher_to_npz.py or --mode=dump).
 
         Raises:
           TeacherFileError: manifest absent, unreadable, or of another schema or class order.
           GridMismatchError: the model's grid is no aligned crop of the files' grid.
         """
         self.directory = Path(directory)
-        self.manifest = read_manifest(self.directory)
-        self.grid = grid_from_dict(self.manifest["grid"])
-        self.grid.crop_slices(grid)
-        self.has_voxels = bool(self.manifest["contents"]["voxels"])
-        self.has_bev = bool(self.manifest["contents"]["bev"])
-        self._has_validity = bool(self.manifest["contents"]["validity"])
-        largest = int(self.manifest["max_active_voxels"])
-        self.capacity = min(int(np.ceil(largest * capacity_factor / 1024)) * 1024, self.grid.num_voxels)
+        super().__init__(read_manifest(self.directory), grid, capacity_factor=capacity_factor)
 
     def path(self, token: str) -> Path:
         return self.directory / f"{token}.npz"
@@ -94,7 +132,11 @@ class TeacherFolder:
         return [token for token in tokens if token not in present]
 
     def read(self, token: str) -> TeacherTargets:
-        """Targets of one sample on the files' grid, padded to `capacity`.
+        """Targets of one sample; raises as `read_compact` and `targets` do."""
+        return self.targets(self.read_compact(token), f"teacher file {self.path(token)}")
+
+    def read_compact(self, token: str) -> CompactTeacher:
+        """Codes of one sample.
 
         Raises:
           TeacherFileError: file absent or damaged, written for another token, or not as the manifest says.
@@ -125,24 +167,7 @@ class TeacherFolder:
                 f"teacher file {path} holds (voxels, BEV map) = {has}, the manifest says "
                 f"{(self.has_voxels, self.has_bev)}; convert the folder again"
             )
-        return self._targets(compact, path)
-
-    def _targets(self, compact: CompactTeacher, path: Path) -> TeacherTargets:
-        voxels = (None, None, None, None)
-        if self.has_voxels:
-            is_active = np.unpackbits(compact.active, count=self.grid.num_voxels).view(bool)
-            active = np.flatnonzero(is_active).astype(np.int32)
-            if len(active) > self.capacity:
-                raise TeacherFileError(
-                    f"teacher file {path} has {len(active)} active voxels, more than the {self.capacity} that the "
-                    "manifest allows for; convert the folder again"
-                )
-            rows = _pad(active, compact.free, compact.levels, self.capacity, self.grid.num_voxels)
-            voxels = (*rows, compact.background)
-        valid = compact.valid
-        if self.has_voxels and self._has_validity and valid is None:
-            valid = np.packbits(np.ones(self.grid.num_voxels, bool))
-        return TeacherTargets(*voxels, valid, compact.bev_free, compact.bev_levels, compact.bev_valid)
+        return compact
 
 
 def _pad(index, free, levels, capacity: int, fill: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -240,4 +265,4 @@ def read_manifest(directory: Path) -> dict:
     return manifest
 
 
-__all__ = ["TeacherFileError", "TeacherFolder", "TeacherTargets", "dense_log_probs", "gather_teacher"]
+__all__ = ["TeacherFileError", "TeacherFolder", "TeacherLayout", "TeacherTargets", "dense_log_probs", "gather_teacher"]
