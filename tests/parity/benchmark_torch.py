@@ -6,12 +6,14 @@ Both run configs/original.py in float32, batch 1, on random images of the nuScen
 step that `--mode=train` compiles, with everything that it does: colour distortion, all losses of the configuration,
 gradient ratio, clipping, AdamW, EMA of parameters and statistics. The yardstick takes images that are distorted and
 normalised already, and computes weighted cross-entropy, depth and the original's two dense distillation terms, then
-clips, and updates parameters and their EMA. Runs alternate so that load on the machine hits both.
+clips, and updates parameters and their EMA. Each has a process of its own; runs alternate, so that load on the machine
+hits both.
 """
 
 # ruff: noqa: T201
 
 import argparse
+import multiprocessing
 import os
 import platform
 import resource
@@ -72,7 +74,9 @@ def random_batch(config) -> Batch:
         rig=nuscenes_like_rig(),
         depth_m=depth_m.astype(np.float32),
         labels=VoxelLabels(r.integers(0, 18, (1, *config.grid.shape)).astype(np.uint8), None),
-        teacher=TeacherTargets(*(None if x is None else x[None] for x in random_teacher(r, np.prod(config.grid.shape)))),
+        teacher=TeacherTargets(
+            *(None if x is None else x[None] for x in random_teacher(r, np.prod(config.grid.shape)))
+        ),
         sample_index=np.zeros(1, np.int32),
         is_valid=np.ones(1, bool),
     )
@@ -160,34 +164,51 @@ def occjax_runs(config):
     return forward, step, f"jax {jax.__version__} on {jax.devices()[0].device_kind}"
 
 
+def serve(connection, name):
+    """A process of its own for one of the two: runs what it is asked for and answers with the seconds it took."""
+    forward, step, what = {"torch": torch_runs, "occjax": occjax_runs}[name](original.get_config())
+    connection.send(what)
+    while request := connection.recv():
+        start = time.perf_counter()
+        {"forward": forward, "step": step}[request]()
+        seconds = time.perf_counter() - start
+        connection.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=("torch", "occjax"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--what", choices=("forward", "step", "both"), default="both")
     args = parser.parse_args()
-    makers = {"torch": torch_runs, "occjax": occjax_runs}
-    runs = {name: make(original.get_config()) for name, make in makers.items() if args.only in (None, name)}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    for name, (_, _, what) in runs.items():
-        print(f"{name}: {what}")
-    for index, part in enumerate(("forward", "step")):  # in this order: a step donates what the forward pass reads
+    # Separate processes: in one, each would pay for the other's thread pool and for memory that the other gave back.
+    context = multiprocessing.get_context("spawn")
+    children = {}
+    for name in ("torch", "occjax"):
+        if args.only in (None, name):
+            ours, theirs = context.Pipe()
+            context.Process(target=serve, args=(theirs, name), daemon=True).start()
+            children[name] = ours
+            print(f"{name}: {ours.recv()}")
+    for part in ("forward", "step"):  # in this order: a step donates what the forward pass reads
         if args.what not in (part, "both"):
             continue
-        times = {name: [] for name in runs}
+        times = {name: [] for name in children}
         for repeat in range(args.repeats + 1):  # the first one compiles and is not counted
-            for name in runs:
-                start = time.perf_counter()
-                runs[name][index]()
+            for name, child in children.items():
+                child.send(part)
+                seconds, peak = child.recv()
                 if repeat:
-                    times[name].append(time.perf_counter() - start)
-        for name, values in times.items():
-            print(f"{part:8s} {name:8s} best {min(values):6.2f} s, median {statistics.median(values):6.2f} s")
+                    times[name].append(seconds)
+                if repeat == args.repeats:
+                    best, median = min(times[name]), statistics.median(times[name])
+                    print(
+                        f"{part:8s} {name:8s} best {best:6.2f} s, median {median:6.2f} s, peak memory {peak:5.2f} GiB"
+                    )
         if len(times) == 2:
-            best = {name: min(values) for name, values in times.items()}
-            print(f"{part:8s} ratio occjax / torch: {best['occjax'] / best['torch']:.2f}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory of this process {peak:.2f} GiB ({' and '.join(runs)})")
+            medians = {name: statistics.median(values) for name, values in times.items()}
+            print(f"{part:8s} ratio occjax / torch of the medians: {medians['occjax'] / medians['torch']:.2f}")
 
 
 if __name__ == "__main__":
