@@ -49,11 +49,11 @@ def get_config(variant: str = "distilled") -> Config:
     config.loss.distill.channel_wise = 1.0
     config.loss.distill.bev_feature = 0.1
 
-    config.train.steps = 160
+    config.train.steps = 240
     config.train.learning_rate = 1e-3
     config.train.warmup_steps = 20
     config.train.ema_decay = 0.98
-    config.train.checkpoint_every = 80
-    config.train.eval_every = 160
+    config.train.checkpoint_every = 120
+    config.train.eval_every = 240
     config.eval.batch_size = 2
     return config if variant == "distilled" else supervised.without_teacher(config)
