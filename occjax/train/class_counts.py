@@ -26,7 +26,7 @@ def training_class_counts(config: Config, split: SplitIndex) -> np.ndarray:
     rows = np.unique(np.linspace(0, len(split) - 1, _MAX_FILES).astype(int))
 
     def labels():
-        for row in rows:
+        for row in rows.tolist():
             try:
                 yield source.open(row).labels()[0][crop]
             except SampleError:
