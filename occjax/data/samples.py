@@ -129,4 +129,4 @@ class SampleReader:
         targets = parts.teacher()
         if source is None:
             return targets
-        return gather_teacher(targets, source.voxels, source.columns, self._teacher_grid)
+        return gather_teacher(targets, source, self._teacher_grid)
