@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from occjax.config import Config
+from occjax.data.allocator import keep_freed_memory
 from occjax.data.augment import plain_resize
 from occjax.data.errors import DataError, SampleError
 from occjax.data.file_source import FileSource
@@ -179,6 +180,7 @@ def _start_worker(config: Config, source: FileSource) -> None:
     global _shared
     _shared = (config, source)
     cv2.setNumThreads(1)
+    keep_freed_memory()
 
 
 def _pack_shard_in_worker(job: _Job) -> tuple[int, str]:

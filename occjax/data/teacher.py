@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +149,7 @@ class TeacherFolder(TeacherLayout):
             raise TeacherFileError(
                 f"no teacher file {path}; convert the missing samples with converters/teacher_to_npz.py --skip-existing"
             ) from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise TeacherFileError(
                 f"teacher file {path} of sample {token} cannot be read ({error}); delete it and run "
                 "converters/teacher_to_npz.py --skip-existing"
@@ -211,8 +210,9 @@ def gather_teacher(teacher: TeacherTargets, source: VoxelSource, grid: VoxelGrid
                 "raise the teacher's capacity_factor to the largest config.augment.bev_scale squared"
             )
         column, layer = np.divmod(moved, np.int32(len(source.layers)))
-        rows = row_of_voxel[source.columns.reshape(-1)[column] * np.int32(grid.shape[2]) + source.layers[layer]]
-        index, free, levels = _pad(moved, free[rows], levels[rows], capacity, inside.size)
+        voxel = source.columns.take(column) * np.int32(grid.shape[2]) + source.layers.take(layer)
+        rows = row_of_voxel.take(voxel)
+        index, free, levels = _pad(moved, free.take(rows), levels.take(rows, axis=0), capacity, inside.size)
         if teacher.valid is not None:
             known = np.unpackbits(teacher.valid, count=grid.num_voxels).view(bool)
             inside = source.gather(known.reshape(grid.shape), False)

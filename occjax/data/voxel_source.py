@@ -22,7 +22,8 @@ class VoxelSource(NamedTuple):
     @property
     def inside(self) -> np.ndarray:
         """bool [X, Y, Z] voxels that have a source."""
-        return (self.columns >= 0)[..., None] & (self.layers >= 0)
+        in_stack = self.layers >= 0
+        return np.stack([np.zeros_like(in_stack), in_stack]).take(self.columns >= 0, axis=0)
 
     def gather(self, values: np.ndarray, outside) -> np.ndarray:
         """`values` [X', Y', Z'] of the file's grid on the model's grid; `outside` where there is no source."""
