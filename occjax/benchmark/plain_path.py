@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from occjax.benchmark.timing import Stages
 from occjax.config import Config
 from occjax.data.errors import DataError
 from occjax.data.file_source import FileSource
@@ -26,49 +27,60 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE_DEG = 32.0, (0.5, 1.5), (0.5, 1.5), 18.0
 
 
 class PlainPath:
-    """Reads samples of a split stage by stage; `teacher_files` come from `write_dense_teacher`."""
+    """Reads samples of a split; `teacher_files` by row come from `write_dense_teacher`."""
 
     def __init__(self, config: Config, split: SplitIndex, source: FileSource, teacher_files: dict[int, Path]):
         self._split, self._source = split, source
         self._size = (config.data.image_width, config.data.image_height)
-        self._max_depth_m = config.model.depth.max_m
+        self._max_depth_m = config.model.depth.max_m if config.loss.depth > 0 else 0.0
         self._columns = [c for c in split.camera_columns(config.data.cameras) if c >= 0]
         self._teacher_files = teacher_files
 
-    def decode(self, row: int) -> list[np.ndarray]:
-        """uint8 RGB images as recorded."""
+    def __call__(self, row: int, rng: np.random.Generator, stages: Stages) -> list[np.ndarray]:
+        """Reads a sample, books its stages, and returns the resized images that it went through."""
+        resized = stages.run("resize", self._resize, stages.run("decode", self._decode, row))
+        images = stages.run("distort", self._distort, resized, rng)
+        parts = [stages.run("normalize", self._normalize, images)]
+        if self._max_depth_m:
+            parts.append(stages.run("depth", self._depth, row))
+        parts.append(stages.run("labels", self._labels, row))
+        if self._teacher_files:
+            parts.append(stages.run("teacher", self._teacher, row))
+        stages.run("pack", _pack, parts)
+        return resized
+
+    def _decode(self, row: int) -> list[np.ndarray]:
+        """uint8 RGB as recorded."""
         images = []
         for column in self._columns:
-            path = self._split.root / self._split.camera_file[row, column].decode()
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                raise DataError(f"cannot read {path} of sample {self._split.tokens[row]}; copy the file again")
-            images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+            name = self._split.camera_file[row, column].decode()
+            if name:
+                image = cv2.imread(str(self._split.root / name), cv2.IMREAD_COLOR)
+                if image is None:
+                    token = self._split.tokens[row]
+                    raise DataError(f"cannot read {self._split.root / name} of sample {token}; copy the file again")
+                images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         return images
 
-    def resize(self, images: list[np.ndarray]) -> list[np.ndarray]:
+    def _resize(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """uint8 at network-input size."""
         return [np.asarray(Image.fromarray(i).resize(self._size, Image.Resampling.BILINEAR)) for i in images]
 
-    def distort(self, images: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-        """float32, colours changed: each change with probability one half per image (SSD, Liu et al. 2016)."""
+    def _distort(self, images: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+        """float32, colours changed."""
         return [_distort(image.astype(np.float32), rng) for image in images]
 
-    def normalize(self, images: list[np.ndarray]) -> list[np.ndarray]:
+    def _normalize(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """float32 around zero, channels first."""
         return [((image - IMAGE_MEAN) / IMAGE_STD).transpose(2, 0, 1) for image in images]
 
-    def read_lidar(self, row: int) -> np.ndarray:
-        """float32 [P, 5] points."""
-        path = self._split.root / self._split.lidar_file[row].decode()
-        return np.fromfile(path, np.float32).reshape(-1, 5)
-
-    def depth(self, row: int, points: np.ndarray) -> np.ndarray:
+    def _depth(self, row: int) -> np.ndarray:
         """float32 [N, H/16, W/16] nearest depth per block."""
+        points = np.fromfile(self._split.root / self._split.lidar_file[row].decode(), np.float32).reshape(-1, 5)
         width, height = self._size
         maps = np.zeros((len(self._columns), height // STRIDE, width // STRIDE), np.float32)
         homogeneous = np.concatenate([points[:, :3], np.ones_like(points[:, :1])], axis=1)
-        for image, column in enumerate(self._columns):
+        for camera, column in enumerate(self._columns):
             in_cam = homogeneous @ self._split.cam_from_lidar[row, column].T
             depth = in_cam[:, 2]
             in_image = in_cam[:, :3] @ self._split.pixel_from_cam[row, column].T
@@ -77,12 +89,11 @@ class PlainPath:
             inside = np.all((pixels >= 0) & (pixels < self._size), axis=1)
             inside &= (depth >= MIN_DEPTH_M) & (depth < self._max_depth_m)
             blocks, depth = (pixels[inside] // STRIDE).astype(np.int64), depth[inside]
-            # The nearest is written last.
-            order = np.argsort(-depth, kind="stable")
-            maps[image, blocks[order, 1], blocks[order, 0]] = depth[order]
+            order = np.argsort(-depth, kind="stable")  # the nearest is written last
+            maps[camera, blocks[order, 1], blocks[order, 0]] = depth[order]
         return maps
 
-    def read_labels(self, row: int) -> np.ndarray:
+    def _labels(self, row: int) -> np.ndarray:
         """int64 [X, Y, Z] classes, as cross-entropy in PyTorch takes them."""
         path = label_path(
             self._source.labels_name,
@@ -93,15 +104,15 @@ class PlainPath:
         )
         return read_labels(self._source.labels_name, path)[0].astype(np.int64)
 
-    def read_teacher(self, row: int) -> np.ndarray:
+    def _teacher(self, row: int) -> np.ndarray:
         """float32 [K, X, Y, Z] scores."""
         with np.load(self._teacher_files[row]) as file:
             return file["logits"].astype(np.float32)
 
-    @staticmethod
-    def pack(*parts) -> list[np.ndarray]:
-        """Contiguous arrays with a batch axis; a list of images becomes one array."""
-        return [np.ascontiguousarray(np.stack(p) if isinstance(p, list) else p)[None] for p in parts]
+
+def _pack(parts: list) -> list[np.ndarray]:
+    """Contiguous arrays with a batch axis; a list of images becomes one array."""
+    return [np.ascontiguousarray(np.stack(p) if isinstance(p, list) else p)[None] for p in parts]
 
 
 def write_dense_teacher(source: FileSource, rows: list[int], folder: Path) -> dict[int, Path]:
@@ -117,6 +128,7 @@ def write_dense_teacher(source: FileSource, rows: list[int], folder: Path) -> di
 
 
 def _distort(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One float32 image; each change with probability one half (SSD, Liu et al. 2016)."""
     contrast_first = rng.uniform() < 0.5
     if rng.uniform() < 0.5:
         image += np.float32(rng.uniform(-BRIGHTNESS, BRIGHTNESS))

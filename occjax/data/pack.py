@@ -190,7 +190,7 @@ def _pack_shard_in_worker(job: _Job) -> tuple[int, str]:
 def _pack_shard(job: _Job, config: Config, source: FileSource) -> tuple[int, str]:
     """Bytes written, and what went wrong."""
     tokens = [source.split.tokens[row] for row in job.rows]
-    records = (encode_record(_read(config, source, row)) for row in job.rows)
+    records = (encode_record(read_record(config, source, row)) for row in job.rows)
     try:
         return write_shard(job.folder, job.name, job.facts, tokens, records), ""
     except SampleError as error:
@@ -199,7 +199,8 @@ def _pack_shard(job: _Job, config: Config, source: FileSource) -> tuple[int, str
         return 0, f"cannot write to {job.folder}: {error.strerror}"
 
 
-def _read(config: Config, source: FileSource, row: int) -> Record:
+def read_record(config: Config, source: FileSource, row: int) -> Record:
+    """The record of a row of the split of `source`; raises SampleError when a file cannot be read."""
     keyframes, parts = source.split, source.open(row)
     width, height = config.data.image_width, config.data.image_height
     images = {}
