@@ -119,7 +119,7 @@ def _alternate(rows: list[int], plain: PlainPath | None, ours: SampleReader, aug
         # the caches full of its own arrays.
         if plain is not None:
             plain(row, rng, Stages())
-            resized = plain_stages.run(TOTAL, plain, row, rng, plain_stages)
+            resized = plain_stages.run(TOTAL, plain, row, rng, plain_stages).resized
         for reader in (ours, augmented):
             if reader is not None:
                 reader.stages, counted = Stages(), reader.stages

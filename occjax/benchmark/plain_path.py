@@ -6,6 +6,7 @@ It gives the same sample as ours without geometric augmentation: six images, dep
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +27,24 @@ IMAGE_STD = np.float32([58.395, 57.12, 57.375])
 BRIGHTNESS, CONTRAST, SATURATION, HUE_DEG = 32.0, (0.5, 1.5), (0.5, 1.5), 18.0
 
 
+class PlainSample(NamedTuple):
+    """One sample, with a batch axis of 1.
+
+    Attributes:
+      resized: by camera, uint8 [H, W, 3] RGB that `images` were made from.
+      images: float32 [1, N, 3, H, W] distorted and normalised.
+      depth_m: float32 [1, N, H/16, W/16] nearest LiDAR depth per block, or None.
+      labels: int64 [1, X, Y, Z] classes.
+      teacher: float32 [1, K, X, Y, Z] probabilities, or None.
+    """
+
+    resized: list[np.ndarray]
+    images: np.ndarray
+    depth_m: np.ndarray | None
+    labels: np.ndarray
+    teacher: np.ndarray | None
+
+
 class PlainPath:
     """Reads samples of a split; `teacher_files` by row come from `write_dense_teacher`."""
 
@@ -36,18 +55,18 @@ class PlainPath:
         self._columns = [c for c in split.camera_columns(config.data.cameras) if c >= 0]
         self._teacher_files = teacher_files
 
-    def __call__(self, row: int, rng: np.random.Generator, stages: Stages) -> list[np.ndarray]:
-        """Reads a sample, books its stages, and returns the resized images that it went through."""
+    def __call__(self, row: int, rng: np.random.Generator, stages: Stages) -> PlainSample:
+        """Reads a sample and books its stages."""
         resized = stages.run("resize", self._resize, stages.run("decode", self._decode, row))
         images = stages.run("distort", self._distort, resized, rng)
-        parts = [stages.run("normalize", self._normalize, images)]
-        if self._max_depth_m:
-            parts.append(stages.run("depth", self._depth, row))
-        parts.append(stages.run("labels", self._labels, row))
-        if self._teacher_files:
-            parts.append(stages.run("teacher", self._teacher, row))
-        stages.run("pack", _pack, parts)
-        return resized
+        sample = PlainSample(
+            resized,
+            stages.run("normalize", self._normalize, images),
+            stages.run("depth", self._depth, row) if self._max_depth_m else None,
+            stages.run("labels", self._labels, row),
+            stages.run("teacher", self._teacher, row) if self._teacher_files else None,
+        )
+        return stages.run("pack", _pack, sample)
 
     def _decode(self, row: int) -> list[np.ndarray]:
         """uint8 RGB as recorded."""
@@ -110,9 +129,11 @@ class PlainPath:
             return file["logits"].astype(np.float32)
 
 
-def _pack(parts: list) -> list[np.ndarray]:
-    """Contiguous arrays with a batch axis; a list of images becomes one array."""
-    return [np.ascontiguousarray(np.stack(p) if isinstance(p, list) else p)[None] for p in parts]
+def _pack(sample: PlainSample) -> PlainSample:
+    """Contiguous arrays with a batch axis."""
+    images = np.ascontiguousarray(np.stack(sample.images))
+    rest = (None if x is None else np.ascontiguousarray(x)[None] for x in sample[2:])
+    return PlainSample(sample.resized, images[None], *rest)
 
 
 def write_dense_teacher(source: FileSource, rows: list[int], folder: Path) -> dict[int, Path]:

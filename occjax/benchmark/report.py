@@ -79,9 +79,9 @@ def _loader_lines(config: Config, cost: LoaderCost) -> list[str]:
 
     listed = {"plain": 0.0, "ours": 0.0, "augmented": 0.0}
     for name, of_plain, of_ours in _STAGES:
-        plain = None if cost.plain is None else sum(map(cost.plain.median_ms, of_plain))
-        mine = sum(map(cost.ours.median_ms, of_ours))
-        augmented = None if cost.augmented is None else sum(map(cost.augmented.median_ms, of_ours))
+        plain = None if cost.plain is None else sum(map(cost.plain.median_ms, of_plain), 0.0)
+        mine = sum(map(cost.ours.median_ms, of_ours), 0.0)
+        augmented = None if cost.augmented is None else sum(map(cost.augmented.median_ms, of_ours), 0.0)
         lines.append(row(name, plain, mine, augmented))
         listed = {
             "plain": listed["plain"] + (plain or 0),
@@ -102,10 +102,11 @@ def _loader_lines(config: Config, cost: LoaderCost) -> list[str]:
 
 def _throughput_lines(throughput: Throughput) -> list[str]:
     single = throughput.samples_per_s[min(throughput.samples_per_s)] / max(min(throughput.samples_per_s), 1)
-    lines = ["loader processes    samples/s    each    of linear"]
+    lines = ["loader processes    samples/s    each    of linear    processor time per sample, all processes"]
     for workers, rate in throughput.samples_per_s.items():
-        each = rate / max(workers, 1)
-        lines.append(f"  {workers or 'none':>16} {rate:12.1f} {each:7.1f} {100 * each / single:11.0f}%")
+        each, processor_ms = rate / max(workers, 1), 1e3 * throughput.processor_s[workers]
+        share = f"{100 * each / single:.0f}%"
+        lines.append(f"  {workers or 'none':>14} {rate:12.1f} {each:7.1f} {share:>12s} {processor_ms:12.1f} ms")
     return lines
 
 
