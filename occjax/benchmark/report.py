@@ -88,7 +88,7 @@ def _path_lines(title: str, cost: PathCost) -> list[str]:
     rest = [max(whole - sum(f[i] for f in figures), 0.0) for i, whole in ((1, totals[0]), (2, totals[1]))]
     lines = [f"  {title:33s} {'plain path':>12s} {'ours':>8s}  share"]
     lines += [row(*figure) for figure in figures]
-    lines += [row("grid's map, matrices, arrays", *rest), row("total", *totals)]
+    lines += [row("rest: record, grid's map, arrays", *rest), row("total", *totals)]
     if cost.plain is not None:
         lowest, mean = cost.psnr_db
         lines.append(f"  the plain path takes {cost.ratio:.1f} times as long for the same sample")
