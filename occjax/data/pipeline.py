@@ -11,6 +11,7 @@ from occjax.config import Config
 from occjax.data.allocator import keep_freed_memory
 from occjax.data.errors import DataError
 from occjax.data.index import Index
+from occjax.data.parcel import pack, unpack
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
 from occjax.data.substitutes import Loaded, SkipLog, SubstitutingReader
@@ -58,7 +59,7 @@ class BatchLoader:
         if self._iterator is None:
             self._iterator = self._start()
         try:
-            batch, unreadable = next(self._iterator)
+            item = next(self._iterator)
         except StopIteration:
             self.close()
             raise
@@ -68,9 +69,10 @@ class BatchLoader:
                 f"a loader process died: {error} Exit code -9 means out of memory, -7 a full /dev/shm (in a container: "
                 "raise --shm-size); lower data.workers or data.prefetch, or set data.workers=0 to see the cause"
             ) from error
-        self._skips.add(unreadable)
+        loaded = unpack(item) if self._workers else item
+        self._skips.add(loaded.unreadable)
         self._next_batch += 1
-        return _own(batch) if self._workers else batch
+        return loaded.batch
 
     @property
     def skipped(self) -> dict[int, str]:
@@ -110,6 +112,8 @@ class BatchLoader:
         rest = self._batches[self._next_batch :]
         if len(rest) == 0:
             return _Exhausted()
+        if self._workers:
+            rest = rest.map(pack)
         threads = 0 if self._workers else 1
         read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self._prefetch * threads)
         batches = rest.to_iter_dataset(read_options)
@@ -245,15 +249,6 @@ def _stack(elements: list):
     if isinstance(first, tuple):
         return type(first)(*(_stack(list(parts)) for parts in zip(*elements, strict=True)))
     return np.asarray(first)[None] if len(elements) == 1 else np.stack(elements)
-
-
-def _own(element):
-    """A copy that does not lie in the memory shared with the workers, which is thus free again at once."""
-    if element is None:
-        return None
-    if isinstance(element, tuple):
-        return type(element)(*map(_own, element))
-    return np.array(element)
 
 
 def _start_worker(worker_index: int, worker_count: int) -> None:
