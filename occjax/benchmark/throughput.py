@@ -44,7 +44,7 @@ def measure_throughput(config: Config, index: Index) -> Throughput:
     counts = {1 << n for n in range(cores.bit_length())} | {cores, config.data.workers}
     samples_per_s, processor_s = {}, {}
     for workers in sorted(count for count in counts if count <= max(cores, config.data.workers)):
-        _log.info("loader with %d worker processes", workers)
+        _log.info("the loader on its own, worker processes: %d", workers)
         data = dataclasses.replace(config.data, workers=workers)
         loader = make_train_loader(dataclasses.replace(config, data=data), index)
         try:
