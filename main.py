@@ -72,7 +72,9 @@ def main(_) -> None:
     logging.getLogger("occjax").setLevel(logging.INFO)
     absl_logging.set_verbosity(absl_logging.ERROR)  # again: parsing the flags has set it
     from occjax.errors import UserError
+    from occjax.host_memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         sys.exit(_run())
     except UserError as error:
