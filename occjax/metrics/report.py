@@ -2,13 +2,9 @@
 
 import math
 
-import numpy as np
-
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.metrics.combined import CombinedScores, protocol_scores
 from occjax.metrics.scores import Scores, percent
-from occjax.metrics.surroundocc import CLASSES as SURROUNDOCC_CLASSES
-from occjax.metrics.surroundocc import SurroundOccMiou
 
 _SUMMARY_NAMES = {
     "miou": "mIoU",
@@ -51,6 +47,11 @@ def published_lines(scores: Scores) -> list[str]:
     return [f"  published: {line}" for line in _PUBLISHED.get((scores.protocol, scores.mask), ())]
 
 
+def remarks_of(scores: Scores) -> list[str]:
+    """Lines to print below the table of `scores`: published results, and what a reader has to know."""
+    return [*published_lines(scores), *([f"  {scores.remark}"] if scores.remark else [])]
+
+
 def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list[str]) -> str:
     """One table of scores that share a protocol and a grid.
 
@@ -78,7 +79,7 @@ def full_table(state: CombinedScores, *, subject: str, about: str) -> str:
     columns = [(subject, s) for s in scores]
     if state.teacher.samples:
         columns.append(("teacher", protocol_scores(state.teacher)[0]))
-    remarks = [*published_lines(scores[0]), *_absent_classes(state.subject)]
+    remarks = remarks_of(scores[0])
     if state.calibration.counts.any():
         error = percent(state.calibration.expected_error())
         remarks.append(f"  expected calibration error of occupancy: {_text(error)} %")
@@ -91,7 +92,7 @@ def full_table(state: CombinedScores, *, subject: str, about: str) -> str:
     tables = [format_table(columns, about=about, remarks=remarks)]
     if state.rayiou is not None:
         rays = state.rayiou.compute()
-        tables.append(format_table([(subject, rays)], about=about, remarks=published_lines(rays)))
+        tables.append(format_table([(subject, rays)], about=about, remarks=remarks_of(rays)))
     return "\n\n".join(tables)
 
 
@@ -107,13 +108,6 @@ def results_dict(state: CombinedScores) -> dict:
         "occupancy_calibration_error": percent(state.calibration.expected_error()) if has_calibration else None,
         "teacher_agreement": state.agreement.to_dict() if has_teacher else None,
     }
-
-
-def _absent_classes(protocol) -> list[str]:
-    if not isinstance(protocol, SurroundOccMiou):
-        return []
-    absent = int(np.sum(protocol.confusion.counts.sum(1)[list(SURROUNDOCC_CLASSES)] == 0))
-    return [f"  {absent} of 16 classes have no voxel of truth here; the protocol counts them as 100"] if absent else []
 
 
 def _row(name: str, shares: list[float], widths: list[int]) -> str:

@@ -88,6 +88,15 @@ def test_rays_that_should_see_nothing_do_not_count():
     assert state.truth.sum() == state.predicted.sum() == 0 and np.isnan(state.compute().summary["rayiou"])
 
 
+def test_rays_that_meet_what_is_unknown_do_not_count():
+    unknown = street()
+    unknown[115:, :, :] = 255
+    partly = RayIou.empty().update(street(), unknown, ORIGIN)
+    whole = RayIou.empty().update(street(), street(), ORIGIN)
+    assert partly.truth[15] == 0 < whole.truth[15] and partly.truth[4] == whole.truth[4] > 0
+    assert partly.compute().summary["rayiou"] == 1
+
+
 def test_merging_equals_counting_at_once():
     a, b = RayIou.empty().update(street(1), street(), ORIGIN), RayIou.empty().update(street(3), street(), ORIGIN)
     both = RayIou.empty().update(street(1), street(), ORIGIN).update(street(3), street(), ORIGIN)
@@ -99,7 +108,13 @@ def test_other_grids_and_unknown_classes_are_refused():
     with pytest.raises(GridMismatchError, match="RayIoU"):
         RayIou.empty().update(street(), street(), ORIGIN, grid=SURROUNDOCC_GRID)
     with pytest.raises(ScoringError, match="semantics must hold classes 0 to 17"):
-        RayIou.empty().update(street(), np.where(street() == 4, np.uint8(255), street()), ORIGIN)
+        RayIou.empty().update(street(), np.where(street() == 4, np.uint8(200), street()), ORIGIN)
+    with pytest.raises(ScoringError, match="prediction must hold classes 0 to 17"):
+        RayIou.empty().update(np.where(street() == 4, np.uint8(255), street()), street(), ORIGIN)
+    with pytest.raises(ScoringError, match="integers, found prediction of float32"):
+        RayIou.empty().update(street().astype(np.float32), street(), ORIGIN)
+    with pytest.raises(ScoringError, match=r"origins must be \[O, 3\]"):
+        RayIou.empty().update(street(), street(), ORIGIN[0])
     with pytest.raises(ScoringError, match="expected shape"):
         RayIou.empty().update(street()[:100], street(), ORIGIN)
 
