@@ -15,7 +15,7 @@ from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGr
 from occjax.metrics.confusion import ScoringError
 from occjax.metrics.occ3d import Occ3dMiou
 from occjax.metrics.prediction_files import read_prediction
-from occjax.metrics.ray_casting_jax import fastest_caster
+from occjax.metrics.ray_casting_jax import cast_rays_jax
 from occjax.metrics.rayiou import RayIou, ray_origins_m
 from occjax.metrics.scores import Scores
 from occjax.metrics.surroundocc import SurroundOccMiou
@@ -100,7 +100,7 @@ def _updated(protocol: str, state, prediction, semantics, mask, grid: VoxelGrid,
     """The protocol's state, or a new one, with one more sample; labels are cut to the grid of the prediction."""
     if protocol == "rayiou":
         origins_m = ray_origins_m(keyframes, row)
-        return (state or RayIou.empty()).update(prediction, semantics, origins_m, grid=grid, caster=fastest_caster())
+        return (state or RayIou.empty()).update(prediction, semantics, origins_m, grid=grid, caster=cast_rays_jax)
     crop = _GRIDS[_LABELS[protocol]].crop_slices(grid)
     state = state or (Occ3dMiou if protocol == "occ3d" else SurroundOccMiou).empty(grid)
     state.grid.require_same(grid, "files of one folder", "score the files of each grid by themselves")

@@ -60,7 +60,7 @@ class RayIou:
             own labels have none: a teacher that knows a part of the grid is scored by it.
           origins_m: float [O, 3] in the sample's ego frame, from `ray_origins_m`.
           grid: that both lie on; anything but Occ3D's is another metric.
-          caster: `cast_rays`, or what `ray_casting_jax.fastest_caster` chooses.
+          caster: `cast_rays`, or for many samples `ray_casting_jax.cast_rays_jax`: compiled, with the same result.
 
         Raises:
           GridMismatchError: another grid.
