@@ -35,11 +35,13 @@ class Subject(NamedTuple):
       name: "student" or "teacher".
       weights: "ema", "raw", or "" where there are none.
       step: of the checkpoint, -1 where there is none.
+      scope: which voxels are scored, where it is not all that the protocol counts.
     """
 
     name: str
     weights: str
     step: int
+    scope: str = ""
 
 
 class Options(NamedTuple):
@@ -142,6 +144,7 @@ def evaluate(
         "subject": subject.name,
         "weights": subject.weights,
         "step": subject.step,
+        "scope": subject.scope,
         "labels": config.data.labels,
         "split": split.name,
         "grid": dataclasses.asdict(grid),
@@ -151,7 +154,8 @@ def evaluate(
     if jax.process_index() == 0:
         write_json(metrics_path, results)
     weights = f", {subject.weights} weights of step {subject.step}" if subject.weights else ""
-    table = full_table(state, subject=subject.name, about=f"split {split.name}{weights}")
+    scope = f", {subject.scope}" if subject.scope else ""
+    table = full_table(state, subject=subject.name, about=f"split {split.name}{weights}{scope}")
     folders = [output_dir / "predictions"] if options.save_predictions else []
     return Evaluation(results, table, (metrics_path, *folders, *pictures))
 
