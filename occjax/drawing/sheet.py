@@ -2,17 +2,18 @@
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from occjax.classes import CLASS_COLORS, CLASS_NAMES, FREE, IGNORE
 from occjax.drawing.cubes import render_voxels
-from occjax.drawing.style import FREE_COLOR, UNKNOWN_COLOR, page, write
+from occjax.drawing.style import CAR_COLOR, FREE_COLOR, UNKNOWN_COLOR, page, write
 from occjax.drawing.top_view import ERROR_COLORS, error_view, top_view
 from occjax.grid import VoxelGrid
 
 _GAP = 16
 _WIDTH = 1864  # three maps of 200 cells at three pixels a cell, or four at two
-_CAPTION = 24
+_CAPTION = 28
+_LEGEND, _LEGEND_TEXT = 96, 16
 # Where people expect the six nuScenes cameras: front row, rear row.
 _CAMERA_ORDER = (
     "CAM_FRONT_LEFT",
@@ -68,15 +69,15 @@ def draw_sample(
         [(name, render_voxels(voxels, grid, width=view_width, height=view_height)) for name, voxels in views],
     ]
     heights = [max(picture.shape[0] for _, picture in row) + _CAPTION + _GAP // 2 for row in rows]
-    sheet = page(_WIDTH, 52 + sum(heights) + 84)
+    sheet = page(_WIDTH, 60 + sum(heights) + _LEGEND)
     draw = ImageDraw.Draw(sheet)
-    write(draw, (_GAP, 8), title or "sample", size=20)
-    write(draw, (_GAP, 32), f"grid: {grid}".replace("×", "x"), size=13)
-    top = 56
+    write(draw, (_GAP, 8), title or "sample", size=22)
+    write(draw, (_GAP, 34), f"grid: {grid}".replace("×", "x"), size=16)
+    top = 64
     for row, height in zip(rows, heights, strict=True):
         for i, (caption, picture) in enumerate(row):
             left = _GAP + i * (_WIDTH - _GAP) // len(row)
-            write(draw, (left, top), caption, size=15)
+            write(draw, (left, top), caption, size=18)
             sheet.paste(Image.fromarray(picture), (left, top + _CAPTION - 2))
         top += height
     _legend(draw, top, with_errors=truth is not None)
@@ -112,15 +113,15 @@ def _fit(view: np.ndarray, room: int) -> np.ndarray:
 
 def _legend(draw: ImageDraw.ImageDraw, top: int, *, with_errors: bool) -> None:
     entries = [(CLASS_NAMES[c], tuple(CLASS_COLORS[c].tolist())) for c in range(FREE)]
-    entries += [("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR)]
+    entries += [("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR), ("recording car", CAR_COLOR)]
     if with_errors:
         entries += [(f"error map: {name}", color) for name, color in ERROR_COLORS.items()]
     left, row = _GAP, 0
     for name, color in entries:
-        width = 26 + int(draw.textlength(name, font_size=14)) + 18
+        width = 28 + int(draw.textlength(name, font=ImageFont.load_default(_LEGEND_TEXT))) + 20
         if left + width > _WIDTH - _GAP:
             left, row = _GAP, row + 1
-        box = (left, top + 26 * row, left + 18, top + 26 * row + 18)
+        box = (left, top + 30 * row, left + 20, top + 30 * row + 20)
         draw.rectangle(box, fill=color, outline=(90, 90, 90))
-        write(draw, (left + 24, top + 26 * row), name, size=14)
+        write(draw, (left + 27, top + 30 * row), name, size=_LEGEND_TEXT)
         left += width

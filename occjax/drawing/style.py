@@ -9,6 +9,7 @@ from occjax.grid import VoxelGrid
 # Free space is drawn dark: the usual white hides man-made surfaces, which are nearly white themselves.
 FREE_COLOR = (38, 40, 46)
 UNKNOWN_COLOR = (70, 72, 80)
+CAR_COLOR = (255, 255, 255)
 PAGE_COLOR = (250, 250, 248)
 TEXT_COLOR = (30, 32, 38)
 
