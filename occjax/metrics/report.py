@@ -53,10 +53,10 @@ def remarks_of(scores: Scores) -> list[str]:
 
 
 def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list[str]) -> str:
-    """One table of scores that share a protocol and a grid.
+    """One table of scores that share a protocol and a grid; a dash stands where a score is undefined.
 
     Args:
-      columns: heading and scores of each column; the mask is added to the heading.
+      columns: heading and scores of each column; the mask is added to the heading. The first names the rows.
       about: what was evaluated, e.g. "split val, ema weights of step 300".
       remarks: lines below the table.
     """
@@ -69,7 +69,7 @@ def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list
         lines.append(_row(name, [s.per_class[name] for _, s in columns], widths))
     lines.append("")
     for name in first.summary:
-        lines.append(_row(_SUMMARY_NAMES[name], [s.summary[name] for _, s in columns], widths))
+        lines.append(_row(_SUMMARY_NAMES[name], [s.summary.get(name, math.nan) for _, s in columns], widths))
     return "\n".join([*lines, *remarks])
 
 
@@ -79,6 +79,8 @@ def full_table(state: CombinedScores, *, subject: str, about: str) -> str:
     columns = [(subject, s) for s in scores]
     if state.teacher.samples:
         columns.append(("teacher", protocol_scores(state.teacher)[0]))
+        shares = state.agreement.share_per_class()
+        columns.append(("agreement", scores[0]._replace(mask="teacher's voxels", summary={}, per_class=shares)))
     remarks = remarks_of(scores[0])
     if state.calibration.counts.any():
         error = percent(state.calibration.expected_error())
