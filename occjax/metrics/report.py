@@ -28,7 +28,7 @@ _PUBLISHED = {
     ),
     ("Occ3D-nuScenes mIoU", "camera mask"): (
         "FlashOCC-M1 R50 mIoU 32.08 (from a detection checkpoint; 29.7 to 30.1 from ImageNet only)",
-        "FlashOCC-M1 R50 mIoU 18.3 when trained without the camera mask",
+        "FlashOCC-M1 R50 mIoU 18.3 without the camera mask",
     ),
     ("RayIoU", "no mask"): ("Panoptic-FlashOcc 1f RayIoU 34.9",),
 }

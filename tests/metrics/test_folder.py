@@ -7,11 +7,14 @@ import pytest
 from nuscenes_root import token, write_root
 
 from occjax.classes import FREE
+from occjax.config import DataConfig
+from occjax.data.index import load_index
 from occjax.data.labels import read_labels
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
 from occjax.metrics.__main__ import main
 from occjax.metrics.folder import score_folder
 from occjax.metrics.prediction_files import read_prediction, write_prediction
+from occjax.metrics.rayiou import RayIou, ray_origins_m
 from occjax.metrics.surroundocc import SurroundOccMiou
 
 SCENES = {"scene-0061": 2, "scene-0003": 1}
@@ -87,6 +90,21 @@ def test_predictions_on_a_crop_are_scored_there_and_on_one_grid_only(root, tmp_p
     write_prediction(tmp_path, name, prediction, moved)
     assert main(["--predictions", str(tmp_path), "--labels", str(root)]) == 2
     assert "files of one folder" in capsys.readouterr().err
+
+
+def test_rays_start_from_the_whole_scene_where_one_sample_is_scored(root, tmp_path):
+    scene, frame, name = samples()[0]
+    truth = occ3d_truth(root, scene, frame)
+    truth[:, :, 3:] = FREE
+    np.savez(root / "gts" / scene / name / "labels.npz", semantics=truth, mask_camera=np.ones_like(truth))
+    prediction = np.roll(truth, 1, axis=0)
+    np.save(tmp_path / f"{name}.npy", prediction)
+    found = score_folder(tmp_path, root, protocols=("rayiou",))["rayiou"][0]
+    keyframes = load_index(DataConfig(root=str(root))).everything
+    origins_m = ray_origins_m(keyframes, keyframes.tokens.index(name))
+    assert len(origins_m) == SCENES[scene]
+    assert found == RayIou.empty().update(prediction, truth, origins_m).compute()
+    assert found.summary != RayIou.empty().update(prediction, truth, origins_m[:1]).compute().summary
 
 
 @pytest.mark.parametrize("axis", [-1, 0], ids=["class last", "class first"])
