@@ -38,7 +38,7 @@ class Agreement:
         counts = self.confusion.counts
         return by_class_name(ratio(self.confusion.hits, counts.sum(1)), range(len(counts)))
 
-    def to_dict(self) -> dict:
+    def compute(self) -> dict:
         """Shares in per cent, KL in nats per voxel; None where undefined.
 
         `same_class` is the share of voxels with one answer, `same_class_occupied` that among voxels which the teacher

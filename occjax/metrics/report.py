@@ -63,7 +63,8 @@ def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list
     first = columns[0][1]
     headings = [f"{name}, {scores.mask}" for name, scores in columns]
     widths = [max(len(heading), 8) + 3 for heading in headings]
-    lines = [f"{first.protocol} | {first.grid}", f"{about}, {first.samples} samples; per cent", ""]
+    samples = f"{first.samples} sample{'' if first.samples == 1 else 's'}"
+    lines = [f"{first.protocol} | {first.grid}", f"{about}, {samples}; per cent", ""]
     lines.append(f"{'':24}" + "".join(f"{h:>{w}}" for h, w in zip(headings, widths, strict=True)))
     for name in first.per_class:
         lines.append(_row(name, [s.per_class[name] for _, s in columns], widths))
@@ -83,10 +84,10 @@ def full_table(state: CombinedScores, *, subject: str, about: str) -> str:
         columns.append(("agreement", scores[0]._replace(mask="teacher's voxels", summary={}, per_class=shares)))
     remarks = remarks_of(scores[0])
     if state.calibration.counts.any():
-        error = percent(state.calibration.expected_error())
+        error = percent(state.calibration.compute())
         remarks.append(f"  expected calibration error of occupancy: {_text(error)} %")
     if state.teacher.samples:
-        agreement = state.agreement.to_dict()
+        agreement = state.agreement.compute()
         remarks.append(
             f"  agreement with the teacher: {_text(agreement['same_class_occupied'])} % of the voxels that it calls "
             f"occupied; KL to it {_text(agreement['kl_nats'], 4)} nats per voxel"
@@ -107,8 +108,8 @@ def results_dict(state: CombinedScores) -> dict:
         "samples": state.subject.samples,
         "protocols": [s.to_dict() for s in [*protocol_scores(state.subject), *rays]],
         "teacher_protocols": [s.to_dict() for s in protocol_scores(state.teacher)] if has_teacher else [],
-        "occupancy_calibration_error": percent(state.calibration.expected_error()) if has_calibration else None,
-        "teacher_agreement": state.agreement.to_dict() if has_teacher else None,
+        "occupancy_calibration_error": percent(state.calibration.compute()) if has_calibration else None,
+        "teacher_agreement": state.agreement.compute() if has_teacher else None,
     }
 
 

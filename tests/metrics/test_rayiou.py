@@ -37,6 +37,10 @@ def test_golden_scores_of_shifted_scenes(goldens, shift, caster):
     for name, ious in golden["per_class"].items():
         np.testing.assert_allclose(state.iou()[:, int(name)], ious, rtol=0, atol=1e-9)
     assert np.isnan(state.iou()).all(0).sum() == 17 - len(golden["per_class"])
+    # Each class is one object here, so its panoptic quality is its IoU where that makes a match.
+    quality = np.nanmean(np.where(state.iou() <= 0.5, 0, state.iou()), axis=1)
+    expected = [golden["RayPQ"][f"RayPQ@{t}"] for t in (1, 2, 4)]
+    np.testing.assert_allclose([*quality, quality.mean()], [*expected, golden["RayPQ"]["RayPQ"]], rtol=0, atol=1e-9)
 
 
 def test_golden_score_of_all_free(goldens):
@@ -67,6 +71,16 @@ def test_shifts_and_swapped_axes_cost():
     assert far["rayiou@1"] < far["rayiou@2"] < 1 and far["rayiou"] < near["rayiou"] - 0.1
     swapped = RayIou.empty().update(street().swapaxes(0, 1), street(), ORIGIN).compute().summary
     assert swapped["rayiou"] < 0.5
+
+
+def test_published_labels_score_100_against_themselves_and_less_when_moved(shared_dir):
+    with np.load(shared_dir / "data/occ3d_real/labels.npz") as file:
+        truth = file["semantics"]
+    moved = {"nothing": truth, "a voxel": np.roll(truth, 1, axis=1), "axes": truth.swapaxes(0, 1)}
+    found = {
+        how: RayIou.empty().update(voxels, truth, ORIGIN).compute().summary["rayiou"] for how, voxels in moved.items()
+    }
+    assert found["nothing"] == 1 and 0.3 < found["a voxel"] < 0.95 and found["axes"] < 0.2
 
 
 def test_score_by_hand():

@@ -51,7 +51,7 @@ def test_every_number_stands_in_its_row_and_column():
     assert rows["driveable_surface"] == ["100.00", "50.00"]
     assert rows["mIoU"][0] == "100.00" and float(rows["mIoU, classes present"][1]) == pytest.approx(75)
     assert table.splitlines()[0] == f"SurroundOcc mIoU/IoU | {SMALL}"
-    assert "split val, 1 samples; per cent" in table and table.endswith("  a remark")
+    assert "split val, 1 sample; per cent" in table and table.endswith("  a remark")
 
 
 def test_the_teacher_is_scored_where_it_knows_and_beside_the_student():
