@@ -2,11 +2,11 @@
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from occjax.classes import CLASS_COLORS, CLASS_NAMES, FREE, IGNORE
+from occjax.classes import IGNORE
 from occjax.drawing.cubes import render_voxels
-from occjax.drawing.style import CAR_COLOR, FREE_COLOR, UNKNOWN_COLOR, page, write
+from occjax.drawing.style import CAR_COLOR, CLASS_LEGEND, FREE_COLOR, UNKNOWN_COLOR, page, write, write_legend
 from occjax.drawing.top_view import ERROR_COLORS, error_view, top_view
 from occjax.grid import VoxelGrid
 
@@ -80,7 +80,10 @@ def draw_sample(
             write(draw, (left, top), caption, size=18)
             sheet.paste(Image.fromarray(picture), (left, top + _CAPTION - 2))
         top += height
-    _legend(draw, top, with_errors=truth is not None)
+    entries = [*CLASS_LEGEND, ("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR), ("recording car", CAR_COLOR)]
+    if truth is not None:
+        entries += [(f"error map: {name}", color) for name, color in ERROR_COLORS.items()]
+    write_legend(draw, entries, left=_GAP, top=top, right=_WIDTH - _GAP, size=_LEGEND_TEXT)
     return np.asarray(sheet)
 
 
@@ -109,19 +112,3 @@ def _fit(view: np.ndarray, room: int) -> np.ndarray:
     """The map shrunk to at most `room` pixels."""
     factor = room / max(view.shape[:2])
     return view if factor >= 1 else cv2.resize(view, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
-def _legend(draw: ImageDraw.ImageDraw, top: int, *, with_errors: bool) -> None:
-    entries = [(CLASS_NAMES[c], tuple(CLASS_COLORS[c].tolist())) for c in range(FREE)]
-    entries += [("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR), ("recording car", CAR_COLOR)]
-    if with_errors:
-        entries += [(f"error map: {name}", color) for name, color in ERROR_COLORS.items()]
-    left, row = _GAP, 0
-    for name, color in entries:
-        width = 28 + int(draw.textlength(name, font=ImageFont.load_default(_LEGEND_TEXT))) + 20
-        if left + width > _WIDTH - _GAP:
-            left, row = _GAP, row + 1
-        box = (left, top + 30 * row, left + 20, top + 30 * row + 20)
-        draw.rectangle(box, fill=color, outline=(90, 90, 90))
-        write(draw, (left + 27, top + 30 * row), name, size=_LEGEND_TEXT)
-        left += width
