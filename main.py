@@ -20,6 +20,9 @@ from ml_collections import config_flags
 absl_logging.set_verbosity(absl_logging.ERROR)
 # XLA's alarm that compiling is slow on a CPU asks for a bug report that nobody needs.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# numpy's matrix products are small here: threads would spend more time on waiting for each other, in every loader
+# process anew.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _DEFAULT_CONFIG = "configs/kd.py"
 _MODES = {
@@ -148,7 +151,7 @@ def _dump(config, workdir: Path) -> str:
 
 
 def _benchmark(config, workdir: Path) -> str:
-    from occjax.benchmark import benchmark
+    from occjax.benchmark.report import benchmark
     from occjax.data.prepare import prepare
 
     prepare(config)

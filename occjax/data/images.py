@@ -1,11 +1,13 @@
 """Camera images as uint8 RGB at network-input size: reduced decoding, then one resize or warp."""
 
+import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from occjax.data.augment import plain_resize
 from occjax.data.errors import DataError
 
 # JPEG decodes at 1/2, 1/4 or 1/8 of its size for a third of the time. Take the strongest reduction that leaves no more
@@ -26,8 +28,10 @@ def reduction_for(size: Int[np.ndarray, "2"], input_from_pixel: Float[np.ndarray
 
     It divides width and height: a decoder rounds other sizes up, and pixels would no longer lie where the matrix says.
     """
-    scale = np.linalg.norm(input_from_pixel[:2, :2], axis=0).max()
-    return next((r for r in (8, 4, 2) if r * scale <= MAX_ENLARGEMENT and not np.any(size % r)), 1)
+    (a, b), (c, d) = input_from_pixel[:2, :2].tolist()
+    scale = max(math.hypot(a, c), math.hypot(b, d))
+    width, height = size.tolist()
+    return next((r for r in (8, 4, 2) if r * scale <= MAX_ENLARGEMENT and not width % r and not height % r), 1)
 
 
 def read_image(
@@ -59,9 +63,9 @@ def read_image(
             f"{size[0]}×{size[1]} and the intrinsics belong to that size"
         )
     height, width = out.shape[:2]
-    scale_x, scale_y = width / size[0], height / size[1]
-    if np.allclose(input_from_pixel, np.diag([scale_x, scale_y, 1.0]), rtol=0, atol=1e-6):
-        shrinks = max(scale_x, scale_y) * reduction <= 1
+    stretch = plain_resize(size, (width, height))
+    if np.abs(input_from_pixel - stretch).max() <= 1e-6:
+        shrinks = stretch[:2, :2].max() * reduction <= 1
         # OpenCV's area mode shifts pixels where it has to enlarge.
         cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         return

@@ -8,6 +8,7 @@ import numpy as np
 
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.data.errors import DataError
+from occjax.data.npz import read_npz
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
 
 
@@ -52,7 +53,7 @@ def read_labels(name: str, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """
     try:
         return _read_surroundocc(path) if name == "surroundocc" else _read_occ3d(path)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise error if isinstance(error, DataError) else DataError(f"no readable {name} label file: {error}") from error
 
 
@@ -74,8 +75,7 @@ def _read_surroundocc(path: Path) -> tuple[np.ndarray, None]:
 
 
 def _read_occ3d(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-        semantics, camera_mask = file["semantics"], file["mask_camera"]
+    semantics, camera_mask = read_npz(path, ("semantics", "mask_camera")).values()
     for array, what in ((semantics, "semantics"), (camera_mask, "mask_camera")):
         if array.shape != OCC3D_GRID.shape:
             raise DataError(f"{what} must have shape {OCC3D_GRID.shape}, found {array.shape}")

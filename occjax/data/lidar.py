@@ -58,7 +58,8 @@ def depth_map(
     cell_from_lidar = cell_from_input @ input_from_pixel @ pixel_from_cam @ cam_from_lidar[:, :3].astype(np.float64)
     homogeneous = np.ones((4, len(points_m)), np.float32)
     homogeneous[:3] = points_m.T
-    cells = cell_from_lidar.astype(np.float32) @ homogeneous  # [N, 3, P]
+    # One product of [3 N, 4] takes half the time of N small ones.
+    cells = (cell_from_lidar.astype(np.float32).reshape(-1, 4) @ homogeneous).reshape(len(cell_from_lidar), 3, -1)
     depth_m = np.full((len(cells), rows * columns), np.inf, np.float32)
     for camera in np.flatnonzero(is_present):
         x, y, depth = cells[camera]

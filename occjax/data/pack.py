@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import multiprocessing
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,8 +15,9 @@ import cv2
 import numpy as np
 
 from occjax.config import Config
+from occjax.data.allocator import keep_freed_memory
 from occjax.data.augment import plain_resize
-from occjax.data.errors import DataError, SampleError
+from occjax.data.errors import DataError
 from occjax.data.file_source import FileSource
 from occjax.data.index import Index, SplitIndex
 from occjax.data.record_folder import make_facts, read_shard, shard_name, write_shard
@@ -92,7 +94,10 @@ def pack_split(
             result.kept += len(job.rows)
         else:
             pending.append(job)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {output}: {error.strerror}; choose another --output") from error
     total = sum(len(job.rows) for job in pending)
     started = time.monotonic()
     for job, size, failure in _run(pending, config, source, workers):
@@ -121,8 +126,9 @@ def _open(config: Config, keyframes: SplitIndex) -> FileSource:
 
 
 def _require_own_shards(output: Path, split: str, count: int) -> None:
-    last = shard_name(split, 0, count).rpartition("-")[2]
-    strangers = [p for p in output.glob(f"{split}-*-of-*.json") if p.stem.rpartition("-")[2] != last]
+    own = re.compile(rf"{re.escape(split)}-\d+-of-(\d+)\.json")  # and not, say, of a split train-night
+    counts = {path: int(match[1]) for path in output.glob("*.json") if (match := own.fullmatch(path.name))}
+    strangers = sorted(path for path, found in counts.items() if found != count)
     if strangers:
         raise DataError(
             f"{output} holds {split} in another number of shards than {count}, such as {strangers[0].name}; keep "
@@ -158,18 +164,21 @@ def _run(jobs: list[_Job], config: Config, source: FileSource, workers: int) -> 
         return
     # Spawned: a fork of a process that has threads (grain, OpenCV) can hang.
     context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(config, source)
+    )
     try:
-        with ProcessPoolExecutor(
-            min(workers, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(config, source)
-        ) as pool:
-            running = {pool.submit(_pack_shard_in_worker, job): job for job in jobs}
-            for done in as_completed(running):
-                yield running[done], *done.result()
+        running = {pool.submit(_pack_shard_in_worker, job): job for job in jobs}
+        for done in as_completed(running):
+            yield running[done], *done.result()
     except BrokenProcessPool as error:
         raise DataError(
             "a packing process died, most likely for want of memory; run the same command again with fewer --workers: "
             "finished shards are kept"
         ) from error
+    finally:
+        # Whoever stops early, by Ctrl-C or an error, need not wait for shards that nobody has begun.
+        pool.shutdown(cancel_futures=True)
 
 
 _shared: tuple[Config, FileSource] | None = None  # of a worker process: the index of a large split, once
@@ -179,6 +188,7 @@ def _start_worker(config: Config, source: FileSource) -> None:
     global _shared
     _shared = (config, source)
     cv2.setNumThreads(1)
+    keep_freed_memory()
 
 
 def _pack_shard_in_worker(job: _Job) -> tuple[int, str]:
@@ -188,16 +198,17 @@ def _pack_shard_in_worker(job: _Job) -> tuple[int, str]:
 def _pack_shard(job: _Job, config: Config, source: FileSource) -> tuple[int, str]:
     """Bytes written, and what went wrong."""
     tokens = [source.split.tokens[row] for row in job.rows]
-    records = (encode_record(_read(config, source, row)) for row in job.rows)
+    records = (encode_record(read_record(config, source, row)) for row in job.rows)
     try:
         return write_shard(job.folder, job.name, job.facts, tokens, records), ""
-    except SampleError as error:
+    except DataError as error:
         return 0, str(error)
     except OSError as error:
         return 0, f"cannot write to {job.folder}: {error.strerror}"
 
 
-def _read(config: Config, source: FileSource, row: int) -> Record:
+def read_record(config: Config, source: FileSource, row: int) -> Record:
+    """The record of a row of the split of `source`; raises SampleError when a file cannot be read."""
     keyframes, parts = source.split, source.open(row)
     width, height = config.data.image_width, config.data.image_height
     images = {}

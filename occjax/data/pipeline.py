@@ -4,9 +4,11 @@ import gc
 import logging
 import sys
 
+import cv2
 import numpy as np
 
 from occjax.config import Config
+from occjax.data.allocator import keep_freed_memory
 from occjax.data.errors import DataError
 from occjax.data.index import Index
 from occjax.data.samples import SampleReader
@@ -256,8 +258,7 @@ def _own(element):
 
 def _start_worker(worker_index: int, worker_count: int) -> None:
     """Keeps a loader process to one core, and off the accelerator that grain's import of jax could claim."""
-    import cv2
-
     cv2.setNumThreads(1)
+    keep_freed_memory()
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_platforms", "cpu")

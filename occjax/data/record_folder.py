@@ -147,6 +147,10 @@ def write_shard(folder: Path, name: str, facts: dict, tokens: list[str], records
       facts: see `make_facts`.
       tokens: of the samples, in the order of `records`.
       records: one per token; whatever their iterator raises leaves no file behind.
+
+    Raises:
+      DataError: the shard cannot be written.
+      OSError: it cannot be renamed.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -155,12 +159,15 @@ def write_shard(folder: Path, name: str, facts: dict, tokens: list[str], records
     path, manifest = folder / f"{name}{SHARD_SUFFIX}", folder / f"{name}.json"
     temporary = folder / f".{name}.{os.getpid()}.tmp"
     try:
-        writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
         try:
-            for _, record in zip(tokens, records, strict=True):
-                writer.write(record)
-        finally:
-            writer.close()
+            writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
+            try:
+                for _, record in zip(tokens, records, strict=True):
+                    writer.write(record)
+            finally:
+                writer.close()
+        except RuntimeError as error:  # ArrayRecord knows no other
+            raise DataError(f"cannot write {path}: {error}") from error
         size = temporary.stat().st_size
         os.replace(temporary, path)
         content = {"samples": len(tokens), "size_bytes": size, "facts": facts, "tokens": tokens}

@@ -82,7 +82,7 @@ class SampleReader:
 
     def _read_images(self, parts: SampleParts, row: int, rng: np.random.Generator) -> tuple[np.ndarray, CameraRig]:
         count = len(self._columns)
-        images = np.zeros((count, self._height, self._width, 3), np.uint8)
+        images = np.empty((count, self._height, self._width, 3), np.uint8)
         pixel_from_cam = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))
         input_from_pixel = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))
         cam_from_grid = np.tile(np.eye(4, dtype=np.float32), (count, 1, 1))
@@ -93,6 +93,7 @@ class SampleReader:
                 # Drawn for absent cameras too, so that the others do not depend on what is missing.
                 augmentation = sample_image_augmentation(rng, self._augment, width=self._width, height=self._height)
             if column < 0 or not self._split.camera_file[row, column]:
+                images[camera] = 0
                 continue
             size = self._split.camera_size[row, column]
             matrix = augmentation @ plain_resize(size, (self._width, self._height))
@@ -129,4 +130,4 @@ class SampleReader:
         targets = parts.teacher()
         if source is None:
             return targets
-        return gather_teacher(targets, source.voxels, source.columns, self._teacher_grid)
+        return gather_teacher(targets, source, self._teacher_grid)

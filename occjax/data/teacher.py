@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from occjax.data.teacher_files import (
     grid_from_dict,
     read_teacher,
 )
+from occjax.data.voxel_source import VoxelSource
 from occjax.grid import VoxelGrid
 
 Array = Any
@@ -149,7 +149,7 @@ class TeacherFolder(TeacherLayout):
             raise TeacherFileError(
                 f"no teacher file {path}; convert the missing samples with converters/teacher_to_npz.py --skip-existing"
             ) from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise TeacherFileError(
                 f"teacher file {path} of sample {token} cannot be read ({error}); delete it and run "
                 "converters/teacher_to_npz.py --skip-existing"
@@ -179,15 +179,12 @@ def _pad(index, free, levels, capacity: int, fill: int) -> tuple[np.ndarray, np.
     return padded_index, padded_free, padded_levels
 
 
-def gather_teacher(
-    teacher: TeacherTargets, voxel_source: np.ndarray, column_source: np.ndarray, grid: VoxelGrid
-) -> TeacherTargets:
+def gather_teacher(teacher: TeacherTargets, source: VoxelSource, grid: VoxelGrid) -> TeacherTargets:
     """Targets moved to the model's grid: a crop, a BEV augmentation, or both.
 
     Args:
       teacher: unbatched targets on the files' grid.
-      voxel_source: int32 [X', Y', Z'] flat index into the files' grid of each model voxel; -1 = outside.
-      column_source: int32 [X', Y'] flat index of each model cell's column; -1 = outside.
+      source: map from the model's grid to the files'.
       grid: the files' grid.
 
     Returns:
@@ -199,34 +196,35 @@ def gather_teacher(
     """
     index, free, levels, valid = teacher.index, teacher.free, teacher.levels, None
     if index is not None:
-        source = voxel_source.reshape(-1)
-        inside = source >= 0
-        # Row of each voxel of the files' grid; the last entry serves -1, "outside".
-        row_of_voxel = np.full(grid.num_voxels + 1, -1, np.int32)
-        count = int(np.searchsorted(index, grid.num_voxels))
-        row_of_voxel[index[:count]] = np.arange(count, dtype=np.int32)
-        rows = row_of_voxel[source]
-        moved = np.flatnonzero(rows >= 0).astype(np.int32)
-        capacity = min(len(index), source.size)
+        active = index[: np.searchsorted(index, grid.num_voxels)]
+        is_active = np.zeros(grid.num_voxels, bool)
+        is_active[active] = True
+        row_of_voxel = np.empty(grid.num_voxels, np.int32)  # of active voxels, which alone are looked up
+        row_of_voxel[active] = np.arange(len(active), dtype=np.int32)
+        inside = source.inside
+        moved = np.flatnonzero(source.gather(is_active.reshape(grid.shape), False)).astype(np.int32)
+        capacity = min(len(index), inside.size)
         if len(moved) > capacity:
             raise TeacherFileError(
                 f"{len(moved)} teacher voxels are active after augmentation, but there is room for {capacity}; "
                 "raise the teacher's capacity_factor to the largest config.augment.bev_scale squared"
             )
-        rows = rows[moved]
-        index, free, levels = _pad(moved, free[rows], levels[rows], capacity, source.size)
+        column, layer = np.divmod(moved, np.int32(len(source.layers)))
+        voxel = source.columns.take(column) * np.int32(grid.shape[2]) + source.layers.take(layer)
+        rows = row_of_voxel.take(voxel)
+        index, free, levels = _pad(moved, free.take(rows), levels.take(rows, axis=0), capacity, inside.size)
         if teacher.valid is not None:
-            known = np.unpackbits(teacher.valid, count=grid.num_voxels).astype(bool)
-            inside = inside & known[source]
+            known = np.unpackbits(teacher.valid, count=grid.num_voxels).view(bool)
+            inside = source.gather(known.reshape(grid.shape), False)
         valid = np.packbits(inside)
     bev_free, bev_levels, bev_valid = teacher.bev_free, teacher.bev_levels, None
     if bev_free is not None:
-        inside = column_source >= 0
-        bev_free = bev_free.reshape(-1)[column_source]
-        bev_levels = bev_levels.reshape(-1, bev_levels.shape[-1])[column_source]
+        inside = source.columns >= 0
+        bev_free = bev_free.reshape(-1)[source.columns]
+        bev_levels = bev_levels.reshape(-1, bev_levels.shape[-1])[source.columns]
         if teacher.bev_valid is not None:
             known = np.unpackbits(teacher.bev_valid, count=grid.shape[0] * grid.shape[1]).astype(bool)
-            inside = inside & known[column_source]
+            inside = inside & known[source.columns]
         bev_valid = np.packbits(inside.reshape(-1))
     return TeacherTargets(index, free, levels, teacher.background, valid, bev_free, bev_levels, bev_valid)
 

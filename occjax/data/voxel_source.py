@@ -9,20 +9,30 @@ from occjax.grid import VoxelGrid
 
 
 class VoxelSource(NamedTuple):
-    """Nearest source voxel of each voxel of the model's grid.
+    """Nearest source of each voxel of the model's grid. Augmentation never mixes z with x and y: two small maps do.
 
     Attributes:
-      voxels: int32 [X, Y, Z] flat index into the file's grid, -1 outside.
       columns: int32 [X, Y] flat index into the file's BEV grid, -1 outside.
+      layers: int32 [Z] index along the file's z, -1 outside.
     """
 
-    voxels: np.ndarray
     columns: np.ndarray
+    layers: np.ndarray
+
+    @property
+    def inside(self) -> np.ndarray:
+        """bool [X, Y, Z] voxels that have a source."""
+        in_stack = self.layers >= 0
+        return np.stack([np.zeros_like(in_stack), in_stack]).take(self.columns >= 0, axis=0)
 
     def gather(self, values: np.ndarray, outside) -> np.ndarray:
         """`values` [X', Y', Z'] of the file's grid on the model's grid; `outside` where there is no source."""
-        # -1 picks the appended element.
-        return np.append(values.reshape(-1), values.dtype.type(outside))[self.voxels]
+        stacks = values.reshape(-1, values.shape[-1])
+        beyond = np.full_like(stacks[:1], outside)
+        # Whole columns first, as they lie in memory; -1 wraps to the one appended.
+        moved = np.take(np.concatenate([stacks, beyond]), self.columns, axis=0, mode="wrap")[..., self.layers]
+        moved[..., self.layers < 0] = outside
+        return moved
 
 
 def voxel_source(file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: Float[np.ndarray, "3 3"]) -> VoxelSource:
@@ -48,13 +58,11 @@ def voxel_source(file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: Flo
     source_x, inside_x = _index(a * x[:, None] + b * y, file_grid, axis=0)
     source_y, inside_y = _index(c * x[:, None] + d * y, file_grid, axis=1)
     source_z, inside_z = _index(grid_from_augmented[2, 2] * z, file_grid, axis=2)
-    inside = inside_x & inside_y
     columns = source_x * np.int32(file_grid.shape[1]) + source_y
-    voxels = columns[:, :, None] * np.int32(file_grid.shape[2]) + source_z
-    columns[~inside] = -1
-    voxels[~inside] = -1
-    voxels[:, :, ~inside_z] = -1
-    return VoxelSource(voxels, columns)
+    return VoxelSource(
+        columns=np.where(inside_x & inside_y, columns, np.int32(-1)),
+        layers=np.where(inside_z, source_z, np.int32(-1)),
+    )
 
 
 def _index(position_m: np.ndarray, grid: VoxelGrid, *, axis: int) -> tuple[np.ndarray, np.ndarray]:

@@ -103,7 +103,7 @@ def _check(predictions, teacher, adapter_output, wanted: list[str], grid: VoxelG
         raise ValueError("bev_feature needs the output of BevAdapter; pass it or set the weight to 0")
 
 
-def _shared_weights(
+def shared_weights(
     is_free: Bool[Array, "*r"], counts: Bool[Array, "*r"], others: Float[Array, ""], free_share: float
 ) -> tuple[Float[Array, "*r"], Float[Array, ""]]:
     """Weights that add up to at most 1, free space claiming at most `free_share`.
@@ -147,7 +147,7 @@ def _voxel_terms(logits: Float[Array, "n k"], rows: VoxelRows, config: DistillCo
     num_inactive = rows.inactive.sum().astype(jnp.float32)
 
     is_free = jnp.argmax(target, axis=-1) == FREE
-    row_weight, inactive_weight = _shared_weights(is_free, rows.counts, num_inactive, config.free_share)
+    row_weight, inactive_weight = shared_weights(is_free, rows.counts, num_inactive, config.free_share)
     row_kl = jnp.sum(jnp.exp(target) * (target - student), axis=-1)
     inactive_kl = jnp.sum(jnp.exp(background) * (num_inactive * background - inactive_sum))
     voxel_kl = jnp.sum(row_weight * row_kl) + inactive_weight * inactive_kl
@@ -169,7 +169,7 @@ def _bev_kl(
     columns = jax.checkpoint(lambda x: column_log_probs_from_voxels(jax.nn.log_softmax(x), valid, jnp))(logits)
     student, teacher = soften(columns, config.temperature), soften(target.log_probs, config.temperature)
     is_free = jnp.argmax(teacher, axis=-1) == FREE
-    weight, _ = _shared_weights(is_free, target.valid, jnp.zeros(()), config.free_share)
+    weight, _ = shared_weights(is_free, target.valid, jnp.zeros(()), config.free_share)
     return jnp.sum(weight * jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)) * config.temperature**2
 
 

@@ -26,10 +26,8 @@ QUARTER_TURN = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # x to y, y to -x
 def test_flips_and_quarter_turns_are_exact(matrix, expected):
     source = voxel_source(GRID, GRID, matrix)
     np.testing.assert_array_equal(source.gather(VALUES, 255), expected)
-    columns = np.arange(256).reshape(16, 16)
-    np.testing.assert_array_equal(
-        columns.reshape(-1)[source.columns], voxel_source(GRID, GRID, matrix).voxels[:, :, 0] // 6
-    )
+    # The same columns serve BEV maps.
+    np.testing.assert_array_equal(VALUES[:, :, 2].reshape(-1)[source.columns], expected[:, :, 2])
 
 
 def test_a_point_moves_as_its_voxel_does():
@@ -55,8 +53,8 @@ def test_crop_is_a_slice_and_combines_with_augmentation():
     np.testing.assert_array_equal(voxel_source(GRID, inner, flip).gather(VALUES, 255), cropped[::-1])
     # Turned by 45°, the corners of the crop still find voxels of the larger file grid.
     turn = np.array([[1, -1, 0], [1, 1, 0], [0, 0, np.sqrt(2)]]) / np.sqrt(2)
-    assert np.all(voxel_source(GRID, inner, turn).voxels >= 0)
-    assert np.any(voxel_source(GRID, GRID, turn).voxels < 0)
+    assert voxel_source(GRID, inner, turn).inside.all()
+    assert not voxel_source(GRID, GRID, turn).inside.all()
 
 
 def test_outside_is_marked():
@@ -64,8 +62,9 @@ def test_outside_is_marked():
     found = source.gather(VALUES, 255)
     inside = np.all(np.abs(GRID.centers_m()[..., :2]) < 2, axis=-1) & (GRID.centers_m()[..., 2] > -0.5)
     np.testing.assert_array_equal(found != 255, inside & (GRID.centers_m()[..., 2] < 1.0))
-    assert source.columns.dtype == source.voxels.dtype == np.int32
+    assert source.columns.dtype == source.layers.dtype == np.int32
     assert np.all((source.columns >= 0) == np.all(np.abs(GRID.centers_m()[:, :, 0, :2]) < 2, axis=-1))
+    np.testing.assert_array_equal(source.inside, found != 255)
     mask = source.gather(np.ones(GRID.shape, bool), False)
     assert mask.dtype == bool and np.array_equal(mask, found != 255)
 

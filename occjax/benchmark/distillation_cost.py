@@ -1,0 +1,84 @@
+"""What the distillation loss costs on the compact teacher and on a dense one: memory, time, and that they agree."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from occjax.benchmark.dense_distillation import dense_distillation_terms
+from occjax.benchmark.timing import Stages
+from occjax.config import Config, DistillConfig
+from occjax.data.teacher import TeacherTargets, dense_log_probs
+from occjax.grid import VoxelGrid
+from occjax.losses.distillation import distillation_terms
+from occjax.types import Predictions
+
+_RUNS = 5
+
+
+class DistillationCost(NamedTuple):
+    """One way to compute loss and gradient with respect to the student's logits, for one sample.
+
+    Attributes:
+      teacher_bytes: of the teacher on the device.
+      working_bytes: what the compiled program needs beside its inputs and outputs, at its peak.
+      wall_s, processor_s: of a run; the processor's is 0 where the device is none.
+      terms: their values.
+    """
+
+    teacher_bytes: int
+    working_bytes: int
+    wall_s: float
+    processor_s: float
+    terms: dict[str, float]
+
+
+def measure_distillation(config: Config, teacher: TeacherTargets) -> dict[str, DistillationCost]:
+    """ "compact" and "dense", on unbatched targets on the model's grid and random logits of the student.
+
+    Every voxel counts, and the BEV feature term is left out: its teacher is a BEV map either way.
+    """
+    teacher = teacher._replace(valid=None)
+    grid, terms = config.grid.build(), config.loss.distill
+    wanted = DistillConfig(terms.voxel_kl, terms.bev_kl, terms.channel_wise, 0.0, terms.temperature, terms.free_share)
+    key = jax.random.key(0)
+    logits = 2 * jax.random.normal(key, (*grid.shape, len(teacher.background)))
+    return {
+        "compact": _measure(lambda logits, teacher: _compact(logits, teacher, wanted, grid), logits, teacher),
+        "dense": _measure(
+            lambda logits, teacher: dense_distillation_terms(logits, teacher, wanted),
+            logits,
+            dense_log_probs(teacher, grid.shape),
+        ),
+    }
+
+
+def _compact(logits: jax.Array, teacher: TeacherTargets, config: DistillConfig, grid: VoxelGrid) -> dict:
+    predictions = Predictions(logits[None], None, None, None, None)
+    return distillation_terms(predictions, jax.tree.map(lambda x: x[None], teacher), None, config, grid)
+
+
+def _measure(terms_of: Callable, logits: jax.Array, teacher) -> DistillationCost:
+    teacher = jax.device_put(teacher)
+
+    def loss(logits, teacher):
+        terms = terms_of(logits, teacher)
+        return sum(terms.values()), terms
+
+    program = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(logits, teacher).compile()
+    (_, terms), _ = jax.block_until_ready(program(logits, teacher))
+    stages, walls = Stages(), []
+    for _ in range(_RUNS):
+        start = time.perf_counter()
+        stages.run("gradient", lambda: jax.block_until_ready(program(logits, teacher)))
+        walls.append(time.perf_counter() - start)
+    return DistillationCost(
+        teacher_bytes=sum(x.nbytes for x in jax.tree.leaves(teacher)),
+        working_bytes=program.memory_analysis().temp_size_in_bytes,
+        wall_s=float(np.median(walls)),
+        processor_s=stages.median_ms("gradient") / 1e3,
+        terms={name: float(jnp.asarray(value)) for name, value in terms.items()},
+    )

@@ -1,0 +1,147 @@
+"""The data path that the benchmark measures ours against: every step as pipelines in PyTorch commonly take it.
+
+OpenCV decodes the whole JPEG, Pillow resizes it, colours are distorted and normalised as float32 on the host, the
+teacher is a compressed file of dense float16 scores, and everything is packed into the float arrays that a step takes.
+It gives the same sample as ours without geometric augmentation: six images, depth, labels, teacher.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from occjax.benchmark.timing import Stages
+from occjax.config import Config
+from occjax.data.errors import DataError
+from occjax.data.file_source import FileSource
+from occjax.data.index import SplitIndex
+from occjax.data.labels import label_path, read_labels
+from occjax.data.lidar import MIN_DEPTH_M, STRIDE
+from occjax.data.teacher import dense_log_probs
+
+# Mirrors occjax.models.preprocess, which does this on the device and imports jax.
+IMAGE_MEAN = np.float32([123.675, 116.28, 103.53])
+IMAGE_STD = np.float32([58.395, 57.12, 57.375])
+BRIGHTNESS, CONTRAST, SATURATION, HUE_DEG = 32.0, (0.5, 1.5), (0.5, 1.5), 18.0
+
+
+class PlainPath:
+    """Reads samples of a split; `teacher_files` by row come from `write_dense_teacher`."""
+
+    def __init__(self, config: Config, split: SplitIndex, source: FileSource, teacher_files: dict[int, Path]):
+        self._split, self._source = split, source
+        self._size = (config.data.image_width, config.data.image_height)
+        self._max_depth_m = config.model.depth.max_m if config.loss.depth > 0 else 0.0
+        self._columns = [c for c in split.camera_columns(config.data.cameras) if c >= 0]
+        self._teacher_files = teacher_files
+
+    def __call__(self, row: int, rng: np.random.Generator, stages: Stages) -> list[np.ndarray]:
+        """Reads a sample, books its stages, and returns the resized images that it went through."""
+        resized = stages.run("resize", self._resize, stages.run("decode", self._decode, row))
+        images = stages.run("distort", self._distort, resized, rng)
+        parts = [stages.run("normalize", self._normalize, images)]
+        if self._max_depth_m:
+            parts.append(stages.run("depth", self._depth, row))
+        parts.append(stages.run("labels", self._labels, row))
+        if self._teacher_files:
+            parts.append(stages.run("teacher", self._teacher, row))
+        stages.run("pack", _pack, parts)
+        return resized
+
+    def _decode(self, row: int) -> list[np.ndarray]:
+        """uint8 RGB as recorded."""
+        images = []
+        for column in self._columns:
+            name = self._split.camera_file[row, column].decode()
+            if name:
+                image = cv2.imread(str(self._split.root / name), cv2.IMREAD_COLOR)
+                if image is None:
+                    token = self._split.tokens[row]
+                    raise DataError(f"cannot read {self._split.root / name} of sample {token}; copy the file again")
+                images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        return images
+
+    def _resize(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """uint8 at network-input size."""
+        return [np.asarray(Image.fromarray(i).resize(self._size, Image.Resampling.BILINEAR)) for i in images]
+
+    def _distort(self, images: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+        """float32, colours changed."""
+        return [_distort(image.astype(np.float32), rng) for image in images]
+
+    def _normalize(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """float32 around zero, channels first."""
+        return [((image - IMAGE_MEAN) / IMAGE_STD).transpose(2, 0, 1) for image in images]
+
+    def _depth(self, row: int) -> np.ndarray:
+        """float32 [N, H/16, W/16] nearest depth per block."""
+        points = np.fromfile(self._split.root / self._split.lidar_file[row].decode(), np.float32).reshape(-1, 5)
+        width, height = self._size
+        maps = np.zeros((len(self._columns), height // STRIDE, width // STRIDE), np.float32)
+        homogeneous = np.concatenate([points[:, :3], np.ones_like(points[:, :1])], axis=1)
+        for camera, column in enumerate(self._columns):
+            in_cam = homogeneous @ self._split.cam_from_lidar[row, column].T
+            depth = in_cam[:, 2]
+            in_image = in_cam[:, :3] @ self._split.pixel_from_cam[row, column].T
+            pixels = in_image[:, :2] / np.maximum(in_image[:, 2:], 1e-5)
+            pixels *= np.array(self._size) / self._split.camera_size[row, column]
+            inside = np.all((pixels >= 0) & (pixels < self._size), axis=1)
+            inside &= (depth >= MIN_DEPTH_M) & (depth < self._max_depth_m)
+            blocks, depth = (pixels[inside] // STRIDE).astype(np.int64), depth[inside]
+            order = np.argsort(-depth, kind="stable")  # the nearest is written last
+            maps[camera, blocks[order, 1], blocks[order, 0]] = depth[order]
+        return maps
+
+    def _labels(self, row: int) -> np.ndarray:
+        """int64 [X, Y, Z] classes, as cross-entropy in PyTorch takes them."""
+        path = label_path(
+            self._source.labels_name,
+            self._source.labels_folder,
+            lidar_file=self._split.lidar_file[row].decode(),
+            scene_name=self._split.scene_names[row],
+            token=self._split.tokens[row],
+        )
+        return read_labels(self._source.labels_name, path)[0].astype(np.int64)
+
+    def _teacher(self, row: int) -> np.ndarray:
+        """float32 [K, X, Y, Z] scores."""
+        with np.load(self._teacher_files[row]) as file:
+            return file["logits"].astype(np.float32)
+
+
+def _pack(parts: list) -> list[np.ndarray]:
+    """Contiguous arrays with a batch axis; a list of images becomes one array."""
+    return [np.ascontiguousarray(np.stack(p) if isinstance(p, list) else p)[None] for p in parts]
+
+
+def write_dense_teacher(source: FileSource, rows: list[int], folder: Path) -> dict[int, Path]:
+    """Teacher files as the teacher's dump script writes them: float16 [K, X, Y, Z], deflated; by row."""
+    files = {}
+    for row in rows:
+        token = source.split.tokens[row]
+        log_probs = dense_log_probs(source.teacher.read(token), source.teacher.grid.shape)
+        files[row] = folder / f"{token}.npz"
+        # Probabilities, as GaussianFormer-2 gives them.
+        np.savez_compressed(files[row], logits=np.moveaxis(np.exp(log_probs).astype(np.float16), -1, 0))
+    return files
+
+
+def _distort(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One float32 image; each change with probability one half (SSD, Liu et al. 2016)."""
+    contrast_first = rng.uniform() < 0.5
+    if rng.uniform() < 0.5:
+        image += np.float32(rng.uniform(-BRIGHTNESS, BRIGHTNESS))
+    if contrast_first and rng.uniform() < 0.5:
+        image *= np.float32(rng.uniform(*CONTRAST))
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)  # hue in degrees, saturation in 0..1
+    if rng.uniform() < 0.5:
+        hsv[..., 1] *= np.float32(rng.uniform(*SATURATION))
+    if rng.uniform() < 0.5:
+        hsv[..., 0] += np.float32(rng.uniform(-HUE_DEG, HUE_DEG))
+        hsv[..., 0][hsv[..., 0] > 360] -= 360
+        hsv[..., 0][hsv[..., 0] < 0] += 360
+    image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    if not contrast_first and rng.uniform() < 0.5:
+        image *= np.float32(rng.uniform(*CONTRAST))
+    return image[..., rng.permutation(3)] if rng.uniform() < 0.5 else image

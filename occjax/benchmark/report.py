@@ -1,0 +1,184 @@
+"""The table of `--mode=benchmark`: every measurement of a configuration, and what follows for the full dataset."""
+
+import logging
+import os
+import platform
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from occjax.benchmark.disk import bytes_on_disk, record_bytes
+from occjax.benchmark.distillation_cost import DistillationCost, measure_distillation
+from occjax.benchmark.loader_cost import TOTAL, LoaderCost, measure_loader_cost
+from occjax.benchmark.step_cost import StepCost, measure_step
+from occjax.benchmark.throughput import Throughput, bytes_per_sample, measure_throughput
+from occjax.benchmark.timing import peak_process_gib
+from occjax.config import Config
+from occjax.data.index import SplitIndex, load_index
+from occjax.data.samples import SampleReader
+from occjax.data.sources import open_source
+from occjax.workdir import versions
+
+FULL_TRAIN, FULL_VAL = 28_130, 6_019  # keyframes of nuScenes' trainval
+# Rows of the table of stages: what they are called, and the stages of either path that belong to them.
+_STAGES = (
+    ("images: decode, resize", ("decode", "resize"), ("images",)),
+    ("colours: distort, normalise", ("distort", "normalize"), ()),
+    ("LiDAR to depth map", ("depth",), ("depth",)),
+    ("labels", ("labels",), ("labels",)),
+    ("teacher", ("teacher",), ("teacher",)),
+)
+_log = logging.getLogger(__name__)
+
+
+def benchmark(config: Config) -> str:
+    """Measures with the configuration's own data; takes a few minutes, most of them for the training step.
+
+    Raises:
+      UserError: the data are not there, or damaged.
+    """
+    started = time.perf_counter()
+    index = load_index(config.data)
+    split = index.split(config.data.train_split)
+    with_teacher = config.loss.distill.is_on and bool(config.data.teacher_dir)
+    _log.info("a sample on one core: the plain path and ours in turn, half a minute")
+    loader = measure_loader_cost(config, split, with_teacher=with_teacher)
+    throughput = measure_throughput(config, index)
+    lines = [
+        f"configuration {config.name}: batch {config.data.batch_size}, grid {config.grid.build()}",
+        *_machine(),
+        "",
+        *_loader_lines(config, loader),
+        "",
+        *_throughput_lines(throughput),
+        f"bytes to the device {bytes_per_sample(throughput.batch) / 1e6:.2f} MB per sample",
+    ]
+    if with_teacher:
+        _log.info("distillation loss on the compact and on a dense teacher")
+        lines += ["", *_distillation_lines(config, split)]
+    step = measure_step(config, index, throughput.batch)
+    lines += ["", *_step_lines(config, step)]
+    _log.info("disk")
+    lines += ["", *_full_lines(config, split, throughput, step, with_teacher=with_teacher)]
+    return "\n".join([*lines, "", f"measured in {(time.perf_counter() - started) / 60:.1f} min"])
+
+
+def _loader_lines(config: Config, cost: LoaderCost) -> list[str]:
+    ours = cost.ours.median_ms(TOTAL)
+    lines = [
+        "one sample on one core, milliseconds of processor time (medians)",
+        f"  {'stage':30s} {'plain path':>12s} {'ours':>8s} {'share':>6s} {'augmented':>10s}",
+    ]
+
+    def row(name: str, plain: float | None, mine: float, augmented: float | None) -> str:
+        of_plain = "-" if plain is None else f"{plain:.1f}"
+        of_augmented = "-" if augmented is None else f"{augmented:.1f}"
+        return f"  {name:30s} {of_plain:>12s} {mine:8.1f} {100 * mine / ours:5.0f}% {of_augmented:>10s}"
+
+    listed = {"plain": 0.0, "ours": 0.0, "augmented": 0.0}
+    for name, of_plain, of_ours in _STAGES:
+        plain = None if cost.plain is None else sum(map(cost.plain.median_ms, of_plain))
+        mine = sum(map(cost.ours.median_ms, of_ours))
+        augmented = None if cost.augmented is None else sum(map(cost.augmented.median_ms, of_ours))
+        lines.append(row(name, plain, mine, augmented))
+        listed = {
+            "plain": listed["plain"] + (plain or 0),
+            "ours": listed["ours"] + mine,
+            "augmented": listed["augmented"] + (augmented or 0),
+        }
+    totals = [None if stages is None else stages.median_ms(TOTAL) for stages in (cost.plain, cost.ours, cost.augmented)]
+    rest = [None if t is None else max(t - sum_, 0.0) for t, sum_ in zip(totals, listed.values(), strict=True)]
+    lines += [row("matrices, arrays of the batch", *rest), row("total", *totals)]
+    if cost.plain is not None:
+        lines.append(f"  the plain path takes {cost.ratio:.1f} times ours, for the same sample")
+        if cost.augmented is not None:
+            lines.append(f"  and {cost.augmented_ratio:.1f} times ours with geometric augmentation, which it has not")
+        lowest, mean = cost.psnr_db
+        lines.append(f"  our images against the plain path's: PSNR {mean:.1f} dB, at least {lowest:.1f} dB")
+    return lines
+
+
+def _throughput_lines(throughput: Throughput) -> list[str]:
+    single = throughput.samples_per_s[min(throughput.samples_per_s)] / max(min(throughput.samples_per_s), 1)
+    lines = ["loader processes    samples/s    each    of linear"]
+    for workers, rate in throughput.samples_per_s.items():
+        each = rate / max(workers, 1)
+        lines.append(f"  {workers or 'none':>16} {rate:12.1f} {each:7.1f} {100 * each / single:11.0f}%")
+    return lines
+
+
+def _distillation_lines(config: Config, split: SplitIndex) -> list[str]:
+    source = open_source(config, split, with_teacher=True)
+    teacher = SampleReader(config, split, source, augment=None)(0, np.random.default_rng(0)).teacher
+    if teacher.index is None:
+        return ["distillation loss: the teacher holds BEV maps only, which are small as they are"]
+    costs = measure_distillation(config, teacher)
+    compact, dense = costs["compact"], costs["dense"]
+
+    def row(name: str, cost: DistillationCost) -> str:
+        return (
+            f"  {name:8s} {cost.teacher_bytes / 1e6:8.1f} MB {cost.working_bytes / 1e6:14.0f} MB "
+            f"{1e3 * cost.wall_s:10.0f} ms {1e3 * cost.processor_s:10.0f} ms"
+        )
+
+    apart = max(abs(compact.terms[name] / dense.terms[name] - 1) for name in dense.terms)
+    return [
+        "distillation loss and its gradient, one sample",
+        f"  {'teacher':8s} {'itself':>11s} {'working memory':>17s} {'wall':>13s} {'processor':>13s}",
+        row("compact", compact),
+        row("dense", dense),
+        f"  their terms {', '.join(dense.terms)} differ by at most {apart:.1e} of their value",
+    ]
+
+
+def _step_lines(config: Config, step: StepCost) -> list[str]:
+    size = config.data.batch_size
+    lines = [
+        f"host to device     {1e3 * step.transfer_s / size:10.2f} ms/sample",
+        f"forward pass       {1e3 * step.forward_s / size:10.1f} ms/sample",
+        f"training step      {1e3 * step.step_s:10.1f} ms for {size} samples, {size / step.step_s:.2f} samples/s",
+        f"compiling the step {step.compile_s:10.1f} s",
+        f"a step waits for its data {1e3 * step.wait_s:.1f} ms, {100 * step.wait_s / (step.wait_s + step.step_s):.1f}% "
+        f"of the time, with {config.data.workers} loader processes",
+        f"peak memory of this process {peak_process_gib():.2f} GiB",
+    ]
+    if step.peak_device_bytes is not None:
+        lines.append(f"peak memory of a device {step.peak_device_bytes / 2**30:.2f} GiB")
+    return lines
+
+
+def _full_lines(config, split: SplitIndex, throughput: Throughput, step: StepCost, *, with_teacher: bool) -> list[str]:
+    size, rate = config.data.batch_size, throughput.samples_per_s[config.data.workers]
+    epoch_h = FULL_TRAIN * max((step.step_s + step.wait_s) / size, 1 / rate) / 3600
+    validation_h = FULL_VAL * max(step.forward_s / size, 1 / rate) / 3600
+    lines = [
+        f"nuScenes in full, {FULL_TRAIN} + {FULL_VAL} keyframes, from these figures",
+        f"  one epoch of training {epoch_h:.1f} h, the loader alone {FULL_TRAIN / rate / 3600:.1f} h; "
+        f"forward passes of a validation {validation_h:.1f} h",
+    ]
+    total = FULL_TRAIN + FULL_VAL
+    files = bytes_on_disk(config, split, with_teacher=with_teacher)
+    if any(files.values()):
+        parts = ", ".join(f"{name} {each * total / 1e9:.1f}" for name, each in files.items())
+        lines.append(f"  disk, GB: {parts}, together {sum(files.values()) * total / 1e9:.1f}")
+    if not config.data.records_dir:
+        record = record_bytes(config, split, with_teacher=with_teacher)
+        lines.append(f"  as records (converters/pack.py): {record / 1e6:.2f} MB each, {record * total / 1e9:.1f} GB")
+    return lines
+
+
+def _machine() -> list[str]:
+    devices = jax.devices()
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    found = versions()
+    return [
+        f"machine: {len(os.sched_getaffinity(0))} cores of {model}, load {os.getloadavg()[0]:.1f}; "
+        f"{len(devices)} × {devices[0].device_kind}",
+        f"versions: Python {platform.python_version()}, " + ", ".join(f"{k} {v}" for k, v in found.items()),
+    ]

@@ -1,0 +1,89 @@
+"""What the device does: transfer, forward pass, training step, and how long a step waits for its data."""
+
+import logging
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from occjax.benchmark.timing import MIN_RUNS, median_wall_s
+from occjax.classes import OCC3D_CLASS_COUNTS
+from occjax.config import Config
+from occjax.data.index import Index
+from occjax.data.pipeline import make_train_loader
+from occjax.models.preprocess import normalize_images
+from occjax.models.student import apply_student
+from occjax.train.feed import DeviceFeed
+from occjax.train.mesh import make_mesh, put_batch, replicated
+from occjax.train.state import initial_state, make_program
+from occjax.train.step import make_train_step
+from occjax.types import Batch
+
+_SECONDS, _MAX_STEPS = 20.0, 500
+_log = logging.getLogger(__name__)
+
+
+class StepCost(NamedTuple):
+    """Seconds per batch.
+
+    Attributes:
+      transfer_s: host to device.
+      forward_s: forward pass for evaluation.
+      compile_s: of the training step.
+      step_s: training step, its data being there.
+      wait_s: that a step waits for its data while the loader runs beside it.
+      peak_device_bytes: None where the device does not say.
+    """
+
+    transfer_s: float
+    forward_s: float
+    compile_s: float
+    step_s: float
+    wait_s: float
+    peak_device_bytes: int | None
+
+
+def measure_step(config: Config, index: Index, host_batch: Batch) -> StepCost:
+    """Compiles and runs what training runs, fed as training is."""
+    mesh = make_mesh()
+    transfer_s = median_wall_s(lambda: put_batch(host_batch, mesh), seconds=1.0)
+    program, init = make_program(config, total_steps=1000)
+    state = initial_state(config, init, replicated(mesh))
+    batch = put_batch(host_batch, mesh)
+
+    @jax.jit
+    def forward(params, batch_stats, images, rig):
+        predictions, _ = apply_student(program.student, params, batch_stats, normalize_images(images), rig, train=False)
+        return predictions.voxel_logits.argmax(-1).astype(jnp.uint8)
+
+    _log.info("forward pass: compiling, then running")
+    inputs = (state.params["student"], state.batch_stats, batch.images, batch.rig)
+    forward_s = median_wall_s(lambda: forward(*inputs), seconds=_SECONDS / 4)
+    del inputs
+
+    _log.info("training step: compiling")
+    start = time.perf_counter()
+    step = make_train_step(config, program, mesh, OCC3D_CLASS_COUNTS).lower(state, batch).compile()
+    compile_s = time.perf_counter() - start
+
+    _log.info("training steps with %d loader processes beside them", config.data.workers)
+    loader = make_train_loader(config, index)
+    feed = DeviceFeed(loader, mesh)
+    waits, steps = [], []
+    try:
+        state, _ = jax.block_until_ready(step(state, next(feed).batch))  # warms up
+        while len(steps) < MIN_RUNS or (sum(waits) + sum(steps) < _SECONDS and len(steps) < _MAX_STEPS):
+            start = time.perf_counter()
+            fed = next(feed)
+            waits.append(time.perf_counter() - start)
+            state, _ = jax.block_until_ready(step(state, fed.batch))
+            steps.append(time.perf_counter() - start - waits[-1])
+    finally:
+        feed.close()
+        loader.close()
+    stats = jax.devices()[0].memory_stats() or {}
+    return StepCost(
+        transfer_s, forward_s, compile_s, float(np.median(steps)), float(np.mean(waits)), stats.get("peak_bytes_in_use")
+    )

@@ -1,0 +1,50 @@
+"""Time per stage, as medians over repeats, and peak memory."""
+
+import itertools
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+MIN_RUNS = 3
+
+
+class Stages:
+    """Processor time of named stages: what a core spends, whatever else the machine does.
+
+    Attributes:
+      seconds: by stage, one entry per run.
+    """
+
+    def __init__(self):
+        self.seconds: dict[str, list[float]] = {}
+
+    def run(self, name: str, function: Callable, *args) -> Any:
+        """Calls `function(*args)` as a run of stage `name`."""
+        start = time.process_time()
+        result = function(*args)
+        self.seconds.setdefault(name, []).append(time.process_time() - start)
+        return result
+
+    def median_ms(self, name: str) -> float:
+        """Of a stage; 0 if it never ran."""
+        return 1e3 * statistics.median(self.seconds.get(name, [0.0]))
+
+
+def median_wall_s(run: Callable[[], object], *, seconds: float) -> float:
+    """Median wall time of at least three runs over about `seconds`, after one that warms up; waits for the device."""
+    jax.block_until_ready(run())
+    times: list[float] = []
+    for _ in itertools.count():
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - start)
+        if len(times) >= MIN_RUNS and sum(times) > seconds:
+            return statistics.median(times)
+
+
+def peak_process_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
