@@ -1,4 +1,4 @@
-"""Freed memory is used again without a page fault, where glibc and no accelerator are there."""
+"""Freed memory is used again without a page fault, where the C library is glibc."""
 
 import subprocess
 import sys
@@ -29,6 +29,6 @@ def faults(how: str) -> str:
 def test_the_second_array_takes_the_memory_of_the_first():
     kept = faults("keep")
     if kept == "unsupported":
-        pytest.skip("needs glibc, and no accelerator plugin of jax")
+        pytest.skip("needs glibc")
     # 200 MB are 49 thousand pages of 4 kB, or 95 of 2 MB.
     assert int(kept) < 20 < int(faults("leave"))

@@ -2,18 +2,16 @@
 
 import gc
 import logging
-import sys
 
-import cv2
 import numpy as np
 
 from occjax.config import Config
-from occjax.data.allocator import keep_freed_memory
 from occjax.data.errors import DataError
 from occjax.data.index import Index
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
 from occjax.data.substitutes import Loaded, SkipLog, SubstitutingReader
+from occjax.data.worker import start_worker
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
@@ -117,7 +115,7 @@ class BatchLoader:
             options = grain.MultiprocessingOptions(
                 num_workers=min(self._workers, len(rest)), per_worker_buffer_size=self._prefetch
             )
-            batches = batches.mp_prefetch(options, worker_init_fn=_start_worker)
+            batches = batches.mp_prefetch(options, worker_init_fn=start_worker)
         return iter(batches)
 
 
@@ -254,11 +252,3 @@ def _own(element):
     if isinstance(element, tuple):
         return type(element)(*map(_own, element))
     return np.array(element)
-
-
-def _start_worker(worker_index: int, worker_count: int) -> None:
-    """Keeps a loader process to one core, and off the accelerator that grain's import of jax could claim."""
-    cv2.setNumThreads(1)
-    keep_freed_memory()
-    if "jax" in sys.modules:
-        sys.modules["jax"].config.update("jax_platforms", "cpu")
