@@ -12,9 +12,8 @@ import numpy as np
 
 from occjax.config import DataConfig
 from occjax.data.index import Index, load_index
-from occjax.geometry import invert_rigid
 from occjax.teacher_dump.arrays import DumpError
-from occjax.teacher_dump.audit_dump import AuditError, audit_dump, label_paths, label_set_of
+from occjax.teacher_dump.audit_dump import AuditError, audit_dump, frame_from_frame, label_paths, label_set_of
 from occjax.teacher_dump.info_pickle import tokens_in_order
 from occjax.teacher_dump.listing import MatchedFile, list_dump, match_files
 from occjax.teacher_dump.options import DumpOptions
@@ -147,17 +146,11 @@ def _jobs(
             continue
         dump_from_output = None
         if options.output_grid is not None:
-            dump_from_output = _dump_from_output(index, rows[token], options)
+            dump_from_output = frame_from_frame(index, rows[token], options.grid, options.output_grid)
         path = labels.get(token)
         label = (label_set_of(options), path) if path else None
         jobs.append(Job(token, file, output, options, dump_from_output, label, len(jobs) < _MEASURED_SAMPLES))
     return jobs, kept
-
-
-def _dump_from_output(index: Index, row: int, options: DumpOptions) -> np.ndarray:
-    """Points of the output grid's frame in the dump's frame, both at keyframe time."""
-    poses = {"lidar": index.everything.global_from_lidar[row], "ego": index.everything.global_from_ego[row]}
-    return invert_rigid(poses[options.grid.frame]) @ poses[options.output_grid.frame]
 
 
 def _run(jobs: list[Job], workers: int) -> Iterator[Outcome]:
