@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 _DIR = {"default": "", "metavar": "DIR"}
 
 
@@ -47,11 +49,11 @@ def _convert(arguments: argparse.Namespace) -> int:
         progress=lambda line: print(line, flush=True),
         print_every_s=arguments.print_freq_s,
     )
-    per_sample = result.bytes_written / max(result.written, 1) / 1e6
     print(
-        f"{result.written} samples written to {arguments.output} ({per_sample:.3f} MB each, mean KL(dump || file) "
-        f"{result.kl:.1e} nats per voxel), {result.skipped} kept, {len(result.failures)} failed"
+        f"{result.written} samples written to {arguments.output}, {result.skipped} kept, {len(result.failures)} failed"
     )
+    for line in result.report():
+        print(line)
     for path, reason in result.failures:
         print(f"  failed: {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)
     return 1 if result.failures else 0

@@ -150,8 +150,11 @@ def audit(
     if count > 1:
         rounds = [score(sum(pairs[i, (i + k) % count] for i in range(count))) for k in range(1, count)]
         shuffled = Score(*(float(np.mean(part)) for part in zip(*rounds, strict=True)))
-        fitting = score(sum(pairs[i, j] for i, j in enumerate(single.argmax(1))))
-        order["each sample with the truth that it fits best"] = fitting
+        fitting = single.argmax(1)
+        if (fitting != np.arange(count)).any():
+            order["each sample with the truth that it fits best"] = score(
+                sum(pairs[i, j] for i, j in enumerate(fitting))
+            )
     for offset, others in (neighbours or {}).items():
         both = [(t, p) for t, p in zip(others, predictions, strict=True) if t is not None]
         if both:

@@ -20,7 +20,11 @@ def touch(folder, names):
 
 
 def listed(source, splits=("train", "val"), **options):
-    return list_dump(source, splits, **{"dump_3d_dir": "", "dump_3d_type": "", "dump_bev_prob_dir": "", **options})
+    return list_dump(
+        source,
+        splits,
+        **{"dump_3d_dir": "", "dump_3d_type": "", "dump_bev_prob_dir": "", "holds_map": lambda _: False, **options},
+    )
 
 
 def tokens(source, match="auto", orders=ORDERS, **options):
@@ -52,7 +56,31 @@ def test_a_plain_folder_of_arrays_of_one_split(tmp_path):
     found, _, _ = tokens(tmp_path, splits=("train",))
     assert set(found) == {"ta", "tc"}
     with pytest.raises(DumpError, match="--splits"):
-        listed(tmp_path)
+        tokens(tmp_path)
+
+
+def test_a_plain_folder_of_tokens_may_mix_the_splits(tmp_path):
+    touch(tmp_path, ["va.npz", "tb.npy", "zz.npz"])
+    matched, kind, unmatched = match_files(listed(tmp_path), ORDERS, "auto")
+    assert kind == "token" and {(item.token, item.file.split) for item in matched} == {("tb", "train"), ("va", "val")}
+    assert [reason for _, reason in unmatched] == ["id zz is no token of splits train, val"]
+
+
+def test_hard_labels_serve_where_there_are_no_scores(tmp_path):
+    touch(tmp_path / "bev_sem/val", ["000000_0_bev_sem.npy"])
+    assert listed(tmp_path)[0].bev.name == "000000_0_bev_sem.npy"
+    touch(tmp_path / "occ3d_sem/val", ["000000_0_occ3d_sem.npy"])
+    assert listed(tmp_path)[0].voxels.name == "000000_0_occ3d_sem.npy" and listed(tmp_path)[0].bev is None
+    touch(tmp_path / "bev_prob/val", ["000000_0_bev_prob_fp16.npz"])
+    assert listed(tmp_path)[0].voxels is None
+
+
+def test_the_folder_of_one_kind_may_be_the_dump(tmp_path):
+    touch(tmp_path / "a/val", ["000000_0_bev_prob_fp16.npz"])
+    assert listed(tmp_path / "a")[0].voxels is None
+    touch(tmp_path / "b/val", ["va.npz"])
+    assert listed(tmp_path / "b")[0].bev is None
+    assert listed(tmp_path / "b", holds_map=lambda path: path.name == "va.npz")[0].voxels is None
 
 
 def test_counts_are_checked(tmp_path):
