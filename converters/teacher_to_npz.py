@@ -2,7 +2,7 @@
 
     python converters/teacher_to_npz.py --input=out/dump --output=data/teacher --data-root=data/nuscenes
 
-Options that the dump script has keep their names here.
+Options that the dump script has keep their names here, with dashes or underscores.
 """
 
 import argparse
@@ -18,7 +18,7 @@ _DIR = {"default": "", "metavar": "DIR"}
 def main(argv: list[str] | None = None) -> int:
     from occjax.errors import UserError
 
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args([_dashed(argument) for argument in (sys.argv[1:] if argv is None else argv)])
     try:
         return _convert(arguments)
     except UserError as error:
@@ -103,6 +103,12 @@ def _options(arguments: argparse.Namespace):
         skip_existing=arguments.skip_existing,
         maps=maps,
     )
+
+
+def _dashed(argument: str) -> str:
+    """--skip_existing=... as the dump script logs it becomes --skip-existing=..."""
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
 def _numbers(text: str, name: str) -> tuple[int, ...]:

@@ -99,7 +99,10 @@ def convert_dump(
                 f"the dump in {source} is refused, nothing was written. Likely cause: {result.audit.problem}. "
                 "Mend the dump or the options (--match, --infos, --splits); --no-audit converts it all the same"
             )
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DumpError(f"cannot write to {output}: {error.strerror}; choose another --output") from error
     result.skipped = len(kept)
     writes = {job.target for job in jobs}
     largest, kinds = kept_facts([path for path in sorted(output.glob("*.npz")) if path not in writes], previous)

@@ -119,10 +119,9 @@ def _convert(job: Job) -> tuple[str, int, int]:
             teacher = DenseTeacher(job.token, options.grid, None, logits, None)
         else:
             teacher = compact_teacher(job.token, options.grid, None, bev)
-        size = write_teacher(job.target, teacher, value_kind=kind)
         if options.maps.wants_any:
             _write_maps(job, None, bev.argmax(-1).astype(np.uint8), truth)
-        return kind, size, 0
+        return kind, write_teacher(job.target, teacher, value_kind=kind), 0
 
     planes = read_voxels(job.file.voxels, options)
     sparse, kind = voxel_scores(planes)
@@ -134,10 +133,10 @@ def _convert(job: Job) -> tuple[str, int, int]:
         teacher = _dense(job.token, grid, planes if moved is sparse else None, kind, moved, valid)
     else:
         teacher = compact_teacher(job.token, grid, moved, None, valid)
-    size = write_teacher(job.target, teacher, value_kind=kind)
     if options.maps.wants_any:
         _write_maps(job, hard_labels(sparse, options.grid), None, truth)
-    return kind, size, len(moved.index)
+    # Last, so that --skip-existing finds it only where all else is there too.
+    return kind, write_teacher(job.target, teacher, value_kind=kind), len(moved.index)
 
 
 def _read_truth(job: Job) -> tuple[np.ndarray, np.ndarray]:
