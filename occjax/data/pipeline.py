@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from pathlib import Path
 
 import numpy as np
 
@@ -188,8 +189,12 @@ def make_eval_loader(
     import grain
 
     keyframes = index.split(split)
-    source = open_source(config, keyframes, with_teacher=bool(config.data.teacher_dir))
-    if config.data.teacher_dir and (absent := source.without_teacher(keyframes.tokens)):
+    # Imported weights, and checkpoints that moved, come without the teacher that their configuration names.
+    has_teacher = bool(config.data.teacher_dir and (config.data.records_dir or Path(config.data.teacher_dir).is_dir()))
+    if config.data.teacher_dir and not has_teacher:
+        _log.info("split %s is evaluated without teacher: no folder %s", split, config.data.teacher_dir)
+    source = open_source(config, keyframes, with_teacher=has_teacher)
+    if has_teacher and (absent := source.without_teacher(keyframes.tokens)):
         _log.info("split %s is evaluated without teacher: %d of %d files absent", split, len(absent), len(keyframes))
         source = open_source(config, keyframes, with_teacher=False)
     reader = SampleReader(config, keyframes, source, augment=None)
