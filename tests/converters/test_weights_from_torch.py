@@ -12,6 +12,7 @@ from tiny_world import tiny_config
 from converters import weights_from_torch
 from occjax import workdir as run_folder
 from occjax.config import BackboneConfig, Config
+from occjax.data.index import load_index
 from occjax.dump import dump_workdir
 from occjax.evaluate import evaluate_workdir
 from occjax.evaluation import Options
@@ -19,7 +20,7 @@ from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_wei
 from occjax.models.student import split_student
 from occjax.torch_names import resnet_entries, student_entries
 from occjax.train.checkpoint import Checkpoints
-from occjax.train.loop import train
+from occjax.train.loop import _Run, train
 from occjax.train.mesh import make_mesh
 from occjax.train.state import make_program
 from tests.models.small import small_config
@@ -145,12 +146,35 @@ def student_file(path, config):
     return arrays
 
 
-def test_an_imported_run_is_evaluated_dumped_and_fine_tuned(world, tmp_path, monkeypatch):
+@pytest.fixture
+def imported(world, tmp_path, monkeypatch):
+    """Configuration and workdir of a tiny imported student, and its arrays by the original's names."""
     config = tiny_config(world)
     monkeypatch.setattr(weights_from_torch, "student_config", lambda: config)
     arrays = student_file(tmp_path / "latest.pth", config)
     workdir = tmp_path / "imported"
     assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={workdir}") == 0
+    return config, workdir, arrays
+
+
+def largest_move(config, state, arrays):
+    leaves = weights_from_torch.flatten(state.params["student"])
+    entries = [entry for entry in student_entries(config.model) if entry.ours in leaves]
+    return max(np.abs(entry.to_torch(np.asarray(leaves[entry.ours])) - arrays[entry.theirs]).max() for entry in entries)
+
+
+def test_training_starts_from_the_imported_weights(imported):
+    config, workdir, arrays = imported
+    started = _Run(config, workdir, make_mesh(), load_index(config.data))
+    try:
+        assert started.step == 0 and largest_move(config, started.state, arrays) == 0
+    finally:
+        started.close()
+
+
+@pytest.mark.slow
+def test_an_imported_run_is_evaluated_dumped_and_fine_tuned(imported, tmp_path):
+    config, workdir, arrays = imported
     # The teacher that the configuration names need not be there to look at the imported weights.
     apart = copy.deepcopy(config)
     apart.data.teacher_dir = str(tmp_path / "nowhere")
@@ -164,13 +188,8 @@ def test_an_imported_run_is_evaluated_dumped_and_fine_tuned(world, tmp_path, mon
     state, _ = checkpoints.restore(jax.eval_shape(make_program(config, 2)[1]), make_mesh())
     checkpoints.close()
     assert int(state.step) == 2
-    leaves = weights_from_torch.flatten(state.params["student"])
-    moved = [
-        np.abs(entry.to_torch(np.asarray(leaves[entry.ours])) - arrays[entry.theirs]).max()
-        for entry in student_entries(config.model)
-        if entry.ours in leaves
-    ]
-    assert 0 < max(moved) < 0.1  # two steps away from the imported weights, not from random ones
+    # Two steps away from the imported weights, not from random ones.
+    assert 0 < largest_move(config, state, arrays) < 0.1
 
 
 def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
