@@ -242,5 +242,5 @@ def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
             values = np.frombuffer(raw[start:end], "<u2" if dtype == "bfloat16" else dtype).reshape(entry["shape"])
             tensors[name] = _from_bfloat16(values) if dtype == "bfloat16" else values.copy()
         return tensors
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsFileError(f"{path}: not a complete .safetensors file ({error}); get it again") from error
