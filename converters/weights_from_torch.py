@@ -231,7 +231,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--verify",
         type=Path,
         help="student: .npz to run and compare with. Inputs: images [N,3,H,W] or [N,H,W,3] (normalised), K [N,3,3], "
-        "lidar2cam [N,4,4], img_aug [N,4,4], bda [3,3]; the original's outputs: voxel_index [n,3] with logits [n,K], or "
+        "lidar2cam [N,4,4], img_aug [N,4,4], bda [3,3]. The original's outputs: voxel_index [n,3] with logits [n,K], "
         "argmax [X,Y,Z], or both",
     )
     args = parser.parse_args(arguments)
