@@ -146,6 +146,7 @@ def audit(
     own = score(np.trace(pairs))
     single = np.array([[score(counts).mean for counts in row] for row in pairs])
     displaced = int((single.max(1) > CLEARLY * np.diag(single)).sum())
+    displaced = displaced if displaced > 1 else 0  # a swap takes two; one alone may be a poor sample
     shuffled, order = None, {}
     if count > 1:
         rounds = [score(sum(pairs[i, (i + k) % count] for i in range(count))) for k in range(1, count)]
@@ -159,6 +160,10 @@ def audit(
         both = [(t, p) for t, p in zip(others, predictions, strict=True) if t is not None]
         if both:
             order[f"order off by {offset:+d}"] = score(sum(confusion(t, p) for t, p in both))
+        displaced += sum(
+            t is not None and score(confusion(t, p)).mean > CLEARLY * float(at_home)
+            for t, p, at_home in zip(others, predictions, np.diag(single), strict=True)
+        )
     moves = {**symmetries(), **(_flat_shifts() if truths[0].shape[2] == 1 else {**shifts(), **_upside_down()})}
     if truths[0].shape[0] != truths[0].shape[1]:
         moves = {name: move for name, move in moves.items() if move(truths[0]).shape == truths[0].shape}
@@ -215,10 +220,10 @@ def _problem(
             f"order of the classes: the right voxels are occupied, by the wrong classes ({own}); the dump must number "
             "the classes as nuScenes' occupancy labels do, 0 others to 16 vegetation, besides free (--free-id)"
         )
-    if displaced > 1:
+    if displaced:
         return (
-            f"order of the samples: {displaced} of the {count} audited samples fit the truth of another one clearly "
-            f"better than their own ({own} over all of them)"
+            f"order of the samples: most of the {count} audited samples are right, but some fit the truth of another "
+            f"one clearly better than their own ({own} over all of them)"
         )
     others = ""
     if own.mean < CLEARLY * chance:

@@ -22,7 +22,7 @@ from occjax.teacher_dump.options import DumpOptions
 from occjax.teacher_dump.output import Conversion, kept_facts, previous_manifest, write_output_manifest
 from occjax.teacher_dump.sample import Job, Outcome, convert_sample, holds_bev_map
 
-_AUDIT_SAMPLES = 8
+_AUDIT_SAMPLES = 16
 _MEASURED_SAMPLES = 4
 # A process takes as long to start as so many samples to convert.
 _SAMPLES_PER_WORKER = 16

@@ -120,6 +120,16 @@ def test_two_swapped_samples_among_others_are_found():
     assert audit(predictions, truths).problem.startswith("order of the samples")
 
 
+def test_one_sample_that_fits_its_neighbour_is_found():
+    truths = [scene(seed) for seed in range(4)]
+    predictions = [teacher_of(labels, seed) for seed, labels in enumerate(truths)]
+    neighbours = {1: [*truths[1:], None]}
+    assert audit(predictions, truths, neighbours=neighbours).problem == ""
+    neighbours[1][3] = scene(9)
+    predictions[3] = teacher_of(scene(9), 9)
+    assert audit(predictions, truths, neighbours=neighbours).problem.startswith("order of the samples")
+
+
 def test_one_sample_of_another_place_has_no_axes_to_blame():
     for seed in range(10, 16):
         assert audit([teacher_of(scene(seed), seed)], TRUTHS[:1]).problem.startswith("order of the samples")
