@@ -8,6 +8,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
         result = Conversion(written=len(jobs), bytes_written=sum(outcome.bytes_written for outcome in outcomes))
         result.kl = float(np.mean([compact_kl(job) for job in jobs]))
         largest = max(outcome.active for outcome in outcomes)
-        write_output_manifest(output, dump, options, files, "position", {}, largest, result, {})
+        write_output_manifest(output, dump, options, files, "position", Counter(), largest, result, {})
         result.decode_ms = decode_ms(output, [job.token for job in jobs])
     read_mb = sum(file.voxels.stat().st_size for file in files) / len(files) / 1e6
     return [

@@ -190,6 +190,30 @@ def test_resuming_keeps_what_is_there(world, tmp_path):
         convert_dump(source, out, data_config=world.data, options=DumpOptions(grid=GRID, form="dense"))
 
 
+def test_splits_may_be_converted_one_after_the_other(world, tmp_path):
+    source, out = world.dump(tmp_path / "dump"), tmp_path / "out"
+    for split, samples in (("train", 4), ("val", 5), ("train", 5)):
+        options = DumpOptions(grid=GRID, splits=(split,))
+        convert_dump(source, out, data_config=world.data, options=options, audit=False)
+        manifest = TeacherFolder(out, GRID).manifest
+        assert manifest["samples"] == samples and manifest["value_kind"] == {"probabilities": samples}
+    largest = max(len(read_teacher(path).free) for path in out.glob("*.npz"))
+    assert manifest["max_active_voxels"] == largest
+
+
+def test_what_was_not_measured_is_not_stated(world, tmp_path):
+    source = world.dump(tmp_path / "dump")
+    result = convert_dump(source, tmp_path / "a", data_config=world.data, options=OPTIONS, audit=False)
+    assert result.decode_ms > 0 and "keyframes" in result.report()[0] and len(result.report()) == 3
+    options = DumpOptions(grid=GRID, form="dense")
+    result = convert_dump(source, tmp_path / "b", data_config=world.data, options=options, audit=False)
+    assert result.kl is None and json.loads((tmp_path / "b/manifest.json").read_text())["mean_kl_nats"] is None
+    result = convert_dump(
+        world.dump(tmp_path / "bev", bev=True), tmp_path / "c", data_config=world.data, options=OPTIONS, audit=False
+    )
+    assert 0 < result.kl < 1e-2
+
+
 def test_dense_form_holds_both_logits(world, tmp_path):
     options = DumpOptions(grid=GRID, form="dense")
     convert_dump(world.dump(tmp_path / "d"), tmp_path / "out", data_config=world.data, options=options, audit=False)
@@ -256,6 +280,25 @@ def test_maps_and_pictures(world, tmp_path):
     assert (truth == bev).mean() > 0.95
     for name in ("bev_vis", "gt_bev_vis", "gt_bev_mask_vis"):
         assert len(list((tmp_path / name / "val").glob("*.png"))) == 1
+
+
+def test_a_sample_without_truth_to_draw_gives_nothing(world, tmp_path):
+    maps = MapOptions(dump_gt_bev_dir=str(tmp_path / "gt"))
+    data = DataConfig(root=str(world.root), labels_dir=str(tmp_path))
+    options = DumpOptions(grid=GRID, maps=maps, splits=("val",))
+    result = convert_dump(world.dump(tmp_path / "d"), tmp_path / "out", data_config=data, options=options)
+    assert "need labels" in result.failures[0][1] and not list((tmp_path / "out").iterdir())
+
+
+def test_options_are_checked_before_a_run(tmp_path):
+    for wrong, named in (
+        (lambda: MapOptions(vis_scale=0), "--vis-scale"),
+        (lambda: MapOptions(bev_priority_ids=(4, 18)), "--bev-priority-ids"),
+        (lambda: DumpOptions(num_classes=17), "--num-classes"),
+        (lambda: DumpOptions(free_id=18), "--free-id"),
+    ):
+        with pytest.raises(DumpError, match=named):
+            wrong()
 
 
 def test_without_labels_the_user_is_told(world, tmp_path):
