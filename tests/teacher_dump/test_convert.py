@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from nuscenes_root import write_root
+from dump_world import GRID, OPTIONS, World
 
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.config import DataConfig
@@ -17,62 +17,7 @@ from occjax.grid import OCC3D_GRID, GridMismatchError, VoxelGrid
 from occjax.teacher_dump.arrays import DumpError
 from occjax.teacher_dump.audit_dump import AuditError
 from occjax.teacher_dump.convert import convert_dump
-from occjax.teacher_dump.options import DumpOptions, MapOptions
-
-# A crop of SurroundOcc's grid, so that its label files serve.
-GRID = VoxelGrid("lidar", (-10.0, -10.0, -3.0), 0.5, (40, 40, 8))
-OFFSET = np.array([80, 80, 4])
-OPTIONS = DumpOptions(grid=GRID)
-
-
-def scene(seed):
-    r = np.random.default_rng(seed)
-    labels = np.full(GRID.shape, FREE, np.uint8)
-    labels[:, :, 1] = np.where(r.random((40, 1)) < 0.5, 11, 13)
-    for _ in range(14):
-        x, y = r.integers(0, 32, 2)
-        labels[x : x + r.integers(2, 8), y : y + r.integers(2, 8), 2 : r.integers(3, 8)] = r.integers(1, 17)
-    return labels
-
-
-def probabilities_of(labels, seed):
-    """Class-first, right where it is sure, soft around."""
-    r = np.random.default_rng(seed)
-    probs = r.dirichlet(np.full(NUM_CLASSES, 0.2), labels.shape).astype(np.float32)
-    one_hot = np.eye(NUM_CLASSES, dtype=np.float32)[labels]
-    mixed = np.where((labels == FREE)[..., None], one_hot, 0.75 * one_hot + 0.25 * probs)
-    return np.moveaxis(mixed, -1, 0).astype(np.float16)
-
-
-class World:
-    def __init__(self, root):
-        self.root = write_root(root, scenes={"scene-0061": 2, "scene-0055": 2, "scene-0003": 1}, cameras=("CAM_FRONT",))
-        self.data = DataConfig(root=str(self.root))
-        index = load_index(self.data)
-        self.samples = [
-            (split, row, token, index.split(split).lidar_file[row].decode())
-            for split in ("train", "val")
-            for row, token in enumerate(index.split(split).tokens)
-        ]
-        self.labels, self.dumped = {}, {}
-        for seed, (_, _, token, lidar_file) in enumerate(self.samples):
-            labels = scene(seed)
-            occupied = np.argwhere(labels != FREE)
-            listed = np.concatenate([occupied + OFFSET, labels[tuple(occupied.T)][:, None]], 1)
-            np.save(self.root / "surroundocc/samples" / f"{lidar_file.split('/')[-1]}.npy", listed.astype(np.int32))
-            self.labels[token] = labels
-            self.dumped[token] = probabilities_of(labels, seed)
-
-    def dump(self, folder, change=lambda probs: probs, order=None, bev=False):
-        """Writes the dump as the script does; `order` permutes what is written under each position."""
-        for i, (split, row, _, _) in enumerate(self.samples):
-            token = self.samples[order[i] if order else i][2]
-            probs = change(self.dumped[token])
-            kind = "bev_prob" if bev else "occ3d_logits"
-            target = folder / kind / split / f"{row:06d}_0_{'bev_prob' if bev else '3d_logits'}_fp16.npz"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(target, **{"prob" if bev else "logits": probs.max(-1) if bev else probs})
-        return folder
+from occjax.teacher_dump.options import DumpOptions
 
 
 @pytest.fixture(scope="module")
@@ -264,41 +209,6 @@ def test_info_pickles_give_the_order(world, tmp_path):
     (tmp_path / "infos.pkl").write_bytes(pickle.dumps(infos))
     with pytest.raises(DumpError, match="1 samples that split train lacks, first stranger"):
         convert_dump(source, tmp_path / "out2", data_config=world.data, options=options)
-
-
-def test_maps_and_pictures(world, tmp_path):
-    names = ("occ3d", "bev", "bev_vis", "gt_bev", "gt_bev_vis", "gt_bev_mask_vis")
-    maps = MapOptions(**{f"dump_{name}_dir": str(tmp_path / name) for name in names})
-    options = DumpOptions(grid=GRID, maps=maps, splits=("val",))
-    convert_dump(world.dump(tmp_path / "d"), tmp_path / "out", data_config=world.data, options=options, audit=False)
-    token = world.samples[4][2]
-    semantics = np.load(tmp_path / "occ3d/val/000000_0_occ3d_sem.npy")
-    np.testing.assert_array_equal(semantics, world.dumped[token].argmax(0))
-    bev = np.load(tmp_path / "bev/val/000000_0_bev_sem.npy")
-    assert bev.shape == GRID.shape[:2] and bev.dtype == np.uint8
-    truth = np.load(tmp_path / "gt_bev/val/000000_0_gt_bev_sem.npy")
-    assert (truth == bev).mean() > 0.95
-    for name in ("bev_vis", "gt_bev_vis", "gt_bev_mask_vis"):
-        assert len(list((tmp_path / name / "val").glob("*.png"))) == 1
-
-
-def test_a_sample_without_truth_to_draw_gives_nothing(world, tmp_path):
-    maps = MapOptions(dump_gt_bev_dir=str(tmp_path / "gt"))
-    data = DataConfig(root=str(world.root), labels_dir=str(tmp_path))
-    options = DumpOptions(grid=GRID, maps=maps, splits=("val",))
-    result = convert_dump(world.dump(tmp_path / "d"), tmp_path / "out", data_config=data, options=options)
-    assert "need labels" in result.failures[0][1] and not list((tmp_path / "out").iterdir())
-
-
-def test_options_are_checked_before_a_run(tmp_path):
-    for wrong, named in (
-        (lambda: MapOptions(vis_scale=0), "--vis-scale"),
-        (lambda: MapOptions(bev_priority_ids=(4, 18)), "--bev-priority-ids"),
-        (lambda: DumpOptions(num_classes=17), "--num-classes"),
-        (lambda: DumpOptions(free_id=18), "--free-id"),
-    ):
-        with pytest.raises(DumpError, match=named):
-            wrong()
 
 
 def test_without_labels_the_user_is_told(world, tmp_path):
