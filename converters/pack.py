@@ -66,10 +66,10 @@ def _pack() -> int:
             workers=_WORKERS.value,
             progress=lambda line: print(line, flush=True),
         )
-        each = packed.bytes_written / max(packed.written, 1) / 1e6
+        each = f" ({packed.bytes_written / packed.written / 1e6:.2f} MB each)" if packed.written else ""
         print(
-            f"{split}: {packed.written} samples packed into {output} ({each:.2f} MB each), {packed.kept} kept, "
-            f"{len(packed.failures)} files failed"
+            f"{split}: {packed.written} samples packed into {output}{each}, {packed.kept} kept, "
+            f"{len(packed.failures)} shards failed"
         )
         for name, reason in packed.failures:
             print(f"  {name} is not written: {reason}", file=sys.stderr)

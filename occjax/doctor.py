@@ -6,6 +6,7 @@ from occjax.config import Config
 from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files
 from occjax.data.index import Index, SplitIndex, load_index
 from occjax.data.labels import LABEL_SETS
+from occjax.data.sources import open_source
 from occjax.data.teacher import TeacherFolder
 from occjax.errors import UserError
 
@@ -24,7 +25,7 @@ def report(config: Config) -> tuple[str, bool]:
         remedy = "; `python main.py --config=...` generates it" if config.data.synthetic.enabled else ""
         return _finish(lines, [*problems, f"{error}{remedy}"])
     lines += _index_lines(index)
-    teacher = _open_teacher(config, problems)
+    teacher = None if config.data.records_dir else _open_teacher(config, problems)
     for name in dict.fromkeys((config.data.train_split, config.data.val_split)):
         try:
             split = index.split(name)
@@ -63,6 +64,8 @@ def _open_teacher(config: Config, problems: list[str]) -> TeacherFolder | None:
 
 
 def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | None, problems: list[str]) -> list[str]:
+    if config.data.records_dir:
+        return [_records_line(config, split, problems)]
     lines = []
     for channel in config.data.cameras:
         if channel in split.cameras:
@@ -84,6 +87,18 @@ def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | Non
         # Evaluation does without a teacher.
         lines.append(_kind_line(files, split.name, problems, is_needed=split.name == config.data.train_split))
     return lines
+
+
+def _records_line(config: Config, split: SplitIndex, problems: list[str]) -> str:
+    with_teacher = config.loss.distill.is_on and split.name == config.data.train_split
+    try:
+        source = open_source(config, split, with_teacher=with_teacher)
+        source.require_complete()
+    except UserError as error:
+        problems.append(str(error))
+        return f"  {'records':22s} do not serve {len(split)} keyframes"
+    size = sum(shard.size_bytes for shard in source.shards)
+    return f"  {'records':22s} {len(split):6d} of {len(split):<6d} {_bytes(size):>9s}  in {len(source.shards)} shards"
 
 
 def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bool) -> str:

@@ -27,7 +27,7 @@ def augmented(config: Config) -> Config:
     return config
 
 
-def write_teacher_folder(folder, split, *, grid=SURROUNDOCC_GRID):
+def write_teacher_folder(folder, split, *, grid=SURROUNDOCC_GRID, max_active_voxels=5000):
     """A teacher that gives 0.9 to the class of every labelled voxel."""
     folder.mkdir()
     for row, name in enumerate(split.tokens):
@@ -44,7 +44,7 @@ def write_teacher_folder(folder, split, *, grid=SURROUNDOCC_GRID):
         grid=grid,
         form="compact",
         samples=len(split),
-        max_active_voxels=5000,
+        max_active_voxels=max_active_voxels,
         contents={"voxels": True, "bev": False, "validity": False},
         source="labels",
         matched_by="token",

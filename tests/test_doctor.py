@@ -6,6 +6,8 @@ import pytest
 from nuscenes_root import write_root
 
 from occjax.config import NUSCENES_CAMERAS, Config
+from occjax.data.index import load_index
+from occjax.data.pack import pack_split
 from occjax.doctor import report
 
 
@@ -85,3 +87,18 @@ def test_real_root(shared_dir, tmp_path):
     config.data.root, config.data.index_dir = str(shared_dir / "data/nuscenes_real"), str(tmp_path)
     text, is_complete = report(config)
     assert is_complete and "CAM_BACK_RIGHT images       1 of 1" in text
+
+
+def test_with_records_nothing_else_is_looked_for(config, tmp_path):
+    index = load_index(config.data)
+    for split in ("train", "val"):
+        pack_split(config, index, split, tmp_path / "records", samples_per_shard=4)
+    config.data.records_dir = str(tmp_path / "records")
+    for path in samples(config, "samples/*/*"):
+        path.unlink()
+    text, is_complete = report(config)
+    assert is_complete
+    assert "records                     7 of 7" in text and "in 2 shards" in text and "images" not in text
+    (tmp_path / "records/train-00001-of-00002.json").unlink()
+    text, is_complete = report(config)
+    assert not is_complete and "lack 3 of 7 samples of split train" in text and "converters/pack.py" in text

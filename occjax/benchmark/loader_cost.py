@@ -10,6 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from occjax.benchmark.plain_augmentation import PlainAugmentation, draw_augmentation
 from occjax.benchmark.plain_path import PlainPath, write_dense_teacher
 from occjax.benchmark.timing import Stages
 from occjax.config import AugmentConfig, Config
@@ -26,23 +27,27 @@ TOTAL = "total"
 _log = logging.getLogger(__name__)
 
 
-class LoaderCost(NamedTuple):
-    """Processor time per sample, milliseconds, of stage name or TOTAL.
+class PathCost(NamedTuple):
+    """Processor time per sample of both paths for the same output, by stage name or TOTAL.
 
     Attributes:
-      plain: of the plain path; None where the files that it reads are not there.
-      ours: without geometric augmentation, which gives the same sample as the plain path.
-      augmented: with the configuration's augmentation; None where that has no geometric one.
-      ratio, augmented_ratio: medians of plain over ours, run by run.
+      plain: None where the files that the plain path reads are not there.
+      ours: of ours.
+      ratio: median of plain over ours, run by run.
       psnr_db: of our images against the plain path's, the lowest and the mean over images.
     """
 
     plain: Stages | None
     ours: Stages
-    augmented: Stages | None
     ratio: float
-    augmented_ratio: float
     psnr_db: tuple[float, float]
+
+
+class LoaderCost(NamedTuple):
+    """Without geometric augmentation, and with the configuration's; None where it has none."""
+
+    unaugmented: PathCost
+    augmented: PathCost | None
 
 
 def measure_loader_cost(config: Config, split: SplitIndex, *, with_teacher: bool) -> LoaderCost:
@@ -55,16 +60,18 @@ def measure_loader_cost(config: Config, split: SplitIndex, *, with_teacher: bool
     """
     rows = np.unique(np.linspace(0, len(split) - 1, _SAMPLES).astype(int)).tolist()
     source = open_source(config, split, with_teacher=with_teacher)
-    ours = _TimedReader(config, split, source, augment=None)
-    is_augmented = dataclasses.replace(config.augment, photometric=True) != AugmentConfig()
-    augmented = _TimedReader(config, split, source, augment=config.augment) if is_augmented else None
     keep_freed_memory()
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         with tempfile.TemporaryDirectory(prefix="occjax-dense-teacher-") as folder:
             plain = _open_plain(config, split, rows, Path(folder), with_teacher=with_teacher)
-            return _alternate(rows, plain, ours, augmented)
+            unaugmented = _alternate(rows, plain, _TimedReader(config, split, source, augment=None), None)
+            # Colours are not the reader's business.
+            if dataclasses.replace(config.augment, photometric=True) == AugmentConfig():
+                return LoaderCost(unaugmented, None)
+            reader = _TimedReader(config, split, source, augment=config.augment)
+            return LoaderCost(unaugmented, _alternate(rows, plain, reader, config))
     finally:
         cv2.setNumThreads(threads)
 
@@ -108,9 +115,9 @@ def _open_plain(config: Config, split: SplitIndex, rows: list[int], folder: Path
         return None
 
 
-def _alternate(rows: list[int], plain: PlainPath | None, ours: SampleReader, augmented: SampleReader | None):
-    rng = np.random.default_rng(0)
-    plain_stages = Stages()
+def _alternate(rows: list[int], plain: PlainPath | None, ours: "_TimedReader", augmenting: Config | None) -> PathCost:
+    colours = np.random.default_rng(0)
+    stages = Stages()
     errors: list[float] = []
     start = time.perf_counter()
     for repeat in range(_MAX_REPEATS):
@@ -118,30 +125,36 @@ def _alternate(rows: list[int], plain: PlainPath | None, ours: SampleReader, aug
         # Twice each, and the first does not count: in training a path follows itself, not another one that has left
         # the caches full of its own arrays.
         if plain is not None:
-            plain(row, rng, Stages())
-            resized = plain_stages.run(TOTAL, plain, row, rng, plain_stages)
-        for reader in (ours, augmented):
-            if reader is not None:
-                reader.stages, counted = Stages(), reader.stages
-                batch = reader(row, rng)
-                reader.stages = counted
-                reader(row, rng)
-            if reader is ours and plain is not None and repeat < len(rows):
-                present = batch.images[batch.rig.is_present]
-                errors += [np.mean((a.astype(np.float32) - b) ** 2) for a, b in zip(present, resized, strict=True)]
+            augmentation = _draw(augmenting, repeat)
+            plain(row, colours, Stages(), augmentation)
+            resized = stages.run(TOTAL, plain, row, colours, stages, augmentation).resized
+        ours.stages, counted = Stages(), ours.stages
+        ours(row, np.random.default_rng(repeat))
+        ours.stages = counted
+        batch = ours(row, np.random.default_rng(repeat))
+        if plain is not None and repeat < len(rows):
+            present = batch.images[batch.rig.is_present]
+            errors += [np.mean((a.astype(np.float32) - b) ** 2) for a, b in zip(present, resized, strict=True)]
         if repeat + 1 >= max(_MIN_REPEATS, len(rows)) and time.perf_counter() - start > _SECONDS:
             break
     psnr = [10 * np.log10(255**2 / max(error, 1e-9)) for error in errors] or [np.nan]
-    return LoaderCost(
-        plain=None if plain is None else plain_stages,
+    ratios = np.divide(stages.seconds[TOTAL], ours.stages.seconds[TOTAL]) if plain is not None else np.nan
+    return PathCost(
+        plain=None if plain is None else stages,
         ours=ours.stages,
-        augmented=None if augmented is None else augmented.stages,
-        ratio=_ratio(plain_stages, ours.stages),
-        augmented_ratio=np.nan if augmented is None else _ratio(plain_stages, augmented.stages),
+        ratio=float(np.median(ratios)),
         psnr_db=(float(np.min(psnr)), float(np.mean(psnr))),
     )
 
 
-def _ratio(plain: Stages, ours: Stages) -> float:
-    totals = plain.seconds.get(TOTAL)
-    return float(np.median(np.divide(totals, ours.seconds[TOTAL]))) if totals else float("nan")
+def _draw(config: Config | None, seed: int) -> PlainAugmentation | None:
+    """What the reader draws from the same seed."""
+    if config is None:
+        return None
+    return draw_augmentation(
+        np.random.default_rng(seed),
+        config.augment,
+        cameras=len(config.data.cameras),
+        width=config.data.image_width,
+        height=config.data.image_height,
+    )

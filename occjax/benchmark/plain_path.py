@@ -2,28 +2,50 @@
 
 OpenCV decodes the whole JPEG, Pillow resizes it, colours are distorted and normalised as float32 on the host, the
 teacher is a compressed file of dense float16 scores, and everything is packed into the float arrays that a step takes.
-It gives the same sample as ours without geometric augmentation: six images, depth, labels, teacher.
+It gives the same sample as ours: six images, depth, labels, teacher; with geometric augmentation where asked to.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from occjax.benchmark.plain_augmentation import PlainAugmentation, PlainVoxelIndex, warp_image
 from occjax.benchmark.timing import Stages
+from occjax.classes import IGNORE
 from occjax.config import Config
 from occjax.data.errors import DataError
 from occjax.data.file_source import FileSource
 from occjax.data.index import SplitIndex
-from occjax.data.labels import label_path, read_labels
+from occjax.data.labels import label_path, label_set, read_labels
 from occjax.data.lidar import MIN_DEPTH_M, STRIDE
 from occjax.data.teacher import dense_log_probs
+from occjax.grid import VoxelGrid
 
 # Mirrors occjax.models.preprocess, which does this on the device and imports jax.
 IMAGE_MEAN = np.float32([123.675, 116.28, 103.53])
 IMAGE_STD = np.float32([58.395, 57.12, 57.375])
 BRIGHTNESS, CONTRAST, SATURATION, HUE_DEG = 32.0, (0.5, 1.5), (0.5, 1.5), 18.0
+
+
+class PlainSample(NamedTuple):
+    """One sample, with a batch axis of 1.
+
+    Attributes:
+      resized: by camera, uint8 [H, W, 3] RGB that `images` were made from.
+      images: float32 [1, N, 3, H, W] distorted and normalised.
+      depth_m: float32 [1, N, H/16, W/16] nearest LiDAR depth per block, or None.
+      labels: int64 [1, X, Y, Z] classes.
+      teacher: float32 [1, K, X, Y, Z] probabilities, or None.
+    """
+
+    resized: list[np.ndarray]
+    images: np.ndarray
+    depth_m: np.ndarray | None
+    labels: np.ndarray
+    teacher: np.ndarray | None
 
 
 class PlainPath:
@@ -32,39 +54,60 @@ class PlainPath:
     def __init__(self, config: Config, split: SplitIndex, source: FileSource, teacher_files: dict[int, Path]):
         self._split, self._source = split, source
         self._size = (config.data.image_width, config.data.image_height)
+        self._grid, self._label_grid = config.grid.build(), label_set(config.data.labels).grid
         self._max_depth_m = config.model.depth.max_m if config.loss.depth > 0 else 0.0
-        self._columns = [c for c in split.camera_columns(config.data.cameras) if c >= 0]
+        self._columns = split.camera_columns(config.data.cameras)
         self._teacher_files = teacher_files
 
-    def __call__(self, row: int, rng: np.random.Generator, stages: Stages) -> list[np.ndarray]:
-        """Reads a sample, books its stages, and returns the resized images that it went through."""
+    def __call__(
+        self,
+        row: int,
+        rng: np.random.Generator,
+        stages: Stages,
+        augmentation: PlainAugmentation | None = None,
+    ) -> PlainSample:
+        """Reads a sample and books its stages; `rng` changes the colours."""
         resized = stages.run("resize", self._resize, stages.run("decode", self._decode, row))
+        if augmentation is not None:
+            matrices = [augmentation.images[camera] for camera, _ in self._present(row)]
+            resized = stages.run("warp", self._warp, resized, matrices)
+        indices = None if augmentation is None else stages.run("index", self._indices, augmentation)
         images = stages.run("distort", self._distort, resized, rng)
-        parts = [stages.run("normalize", self._normalize, images)]
-        if self._max_depth_m:
-            parts.append(stages.run("depth", self._depth, row))
-        parts.append(stages.run("labels", self._labels, row))
-        if self._teacher_files:
-            parts.append(stages.run("teacher", self._teacher, row))
-        stages.run("pack", _pack, parts)
-        return resized
+        sample = PlainSample(
+            resized,
+            stages.run("normalize", self._normalize, images),
+            stages.run("depth", self._depth, row, augmentation) if self._max_depth_m else None,
+            stages.run("labels", self._labels, row, indices),
+            stages.run("teacher", self._teacher, row, indices) if self._teacher_files else None,
+        )
+        return stages.run("pack", _pack, sample)
+
+    def _present(self, row: int) -> list[tuple[int, int]]:
+        """Position and column of the cameras that the sample has."""
+        return [(n, c) for n, c in enumerate(self._columns) if c >= 0 and self._split.camera_file[row, c]]
 
     def _decode(self, row: int) -> list[np.ndarray]:
         """uint8 RGB as recorded."""
         images = []
-        for column in self._columns:
-            name = self._split.camera_file[row, column].decode()
-            if name:
-                image = cv2.imread(str(self._split.root / name), cv2.IMREAD_COLOR)
-                if image is None:
-                    token = self._split.tokens[row]
-                    raise DataError(f"cannot read {self._split.root / name} of sample {token}; copy the file again")
-                images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        for _, column in self._present(row):
+            path = self._split.root / self._split.camera_file[row, column].decode()
+            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if image is None:
+                raise DataError(f"cannot read {path} of sample {self._split.tokens[row]}; copy the file again")
+            images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         return images
 
     def _resize(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """uint8 at network-input size."""
         return [np.asarray(Image.fromarray(i).resize(self._size, Image.Resampling.BILINEAR)) for i in images]
+
+    def _warp(self, images: list[np.ndarray], matrices: list[np.ndarray]) -> list[np.ndarray]:
+        return [warp_image(image, matrix) for image, matrix in zip(images, matrices, strict=True)]
+
+    def _indices(self, augmentation: PlainAugmentation) -> dict[VoxelGrid, PlainVoxelIndex]:
+        """By grid of the files: labels and teacher mostly lie on the same."""
+        grids = {self._label_grid} | ({self._source.teacher.grid} if self._teacher_files else set())
+        return {grid: PlainVoxelIndex(grid, self._grid, augmentation.augmented_from_grid) for grid in grids}
 
     def _distort(self, images: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         """float32, colours changed."""
@@ -74,18 +117,21 @@ class PlainPath:
         """float32 around zero, channels first."""
         return [((image - IMAGE_MEAN) / IMAGE_STD).transpose(2, 0, 1) for image in images]
 
-    def _depth(self, row: int) -> np.ndarray:
+    def _depth(self, row: int, augmentation: PlainAugmentation | None) -> np.ndarray:
         """float32 [N, H/16, W/16] nearest depth per block."""
         points = np.fromfile(self._split.root / self._split.lidar_file[row].decode(), np.float32).reshape(-1, 5)
         width, height = self._size
         maps = np.zeros((len(self._columns), height // STRIDE, width // STRIDE), np.float32)
         homogeneous = np.concatenate([points[:, :3], np.ones_like(points[:, :1])], axis=1)
-        for camera, column in enumerate(self._columns):
+        for camera, column in self._present(row):
             in_cam = homogeneous @ self._split.cam_from_lidar[row, column].T
             depth = in_cam[:, 2]
             in_image = in_cam[:, :3] @ self._split.pixel_from_cam[row, column].T
             pixels = in_image[:, :2] / np.maximum(in_image[:, 2:], 1e-5)
             pixels *= np.array(self._size) / self._split.camera_size[row, column]
+            if augmentation is not None:
+                matrix = augmentation.images[camera].astype(np.float32)
+                pixels = pixels @ matrix[:2, :2].T + matrix[:2, 2]
             inside = np.all((pixels >= 0) & (pixels < self._size), axis=1)
             inside &= (depth >= MIN_DEPTH_M) & (depth < self._max_depth_m)
             blocks, depth = (pixels[inside] // STRIDE).astype(np.int64), depth[inside]
@@ -93,7 +139,7 @@ class PlainPath:
             maps[camera, blocks[order, 1], blocks[order, 0]] = depth[order]
         return maps
 
-    def _labels(self, row: int) -> np.ndarray:
+    def _labels(self, row: int, indices: dict[VoxelGrid, PlainVoxelIndex] | None) -> np.ndarray:
         """int64 [X, Y, Z] classes, as cross-entropy in PyTorch takes them."""
         path = label_path(
             self._source.labels_name,
@@ -102,17 +148,21 @@ class PlainPath:
             scene_name=self._split.scene_names[row],
             token=self._split.tokens[row],
         )
-        return read_labels(self._source.labels_name, path)[0].astype(np.int64)
+        labels = read_labels(self._source.labels_name, path)[0].astype(np.int64)
+        return labels if indices is None else indices[self._label_grid].move(labels, IGNORE)
 
-    def _teacher(self, row: int) -> np.ndarray:
+    def _teacher(self, row: int, indices: dict[VoxelGrid, PlainVoxelIndex] | None) -> np.ndarray:
         """float32 [K, X, Y, Z] scores."""
         with np.load(self._teacher_files[row]) as file:
-            return file["logits"].astype(np.float32)
+            teacher = file["logits"].astype(np.float32)
+        return teacher if indices is None else indices[self._source.teacher.grid].move(teacher, 0.0)
 
 
-def _pack(parts: list) -> list[np.ndarray]:
-    """Contiguous arrays with a batch axis; a list of images becomes one array."""
-    return [np.ascontiguousarray(np.stack(p) if isinstance(p, list) else p)[None] for p in parts]
+def _pack(sample: PlainSample) -> PlainSample:
+    """Contiguous arrays with a batch axis."""
+    images = np.ascontiguousarray(np.stack(sample.images))
+    rest = (None if x is None else np.ascontiguousarray(x)[None] for x in sample[2:])
+    return PlainSample(sample.resized, images[None], *rest)
 
 
 def write_dense_teacher(source: FileSource, rows: list[int], folder: Path) -> dict[int, Path]:

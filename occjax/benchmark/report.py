@@ -11,10 +11,10 @@ import numpy as np
 
 from occjax.benchmark.disk import bytes_on_disk, record_bytes
 from occjax.benchmark.distillation_cost import DistillationCost, measure_distillation
-from occjax.benchmark.loader_cost import TOTAL, LoaderCost, measure_loader_cost
+from occjax.benchmark.loader_cost import TOTAL, LoaderCost, PathCost, measure_loader_cost
 from occjax.benchmark.step_cost import StepCost, measure_step
 from occjax.benchmark.throughput import Throughput, bytes_per_sample, measure_throughput
-from occjax.benchmark.timing import peak_process_gib
+from occjax.benchmark.timing import Stages, peak_process_gib
 from occjax.config import Config
 from occjax.data.index import SplitIndex, load_index
 from occjax.data.samples import SampleReader
@@ -24,7 +24,7 @@ from occjax.workdir import versions
 FULL_TRAIN, FULL_VAL = 28_130, 6_019  # keyframes of nuScenes' trainval
 # Rows of the table of stages: what they are called, and the stages of either path that belong to them.
 _STAGES = (
-    ("images: decode, resize", ("decode", "resize"), ("images",)),
+    ("images: decode, resize or warp", ("decode", "resize", "warp"), ("images",)),
     ("colours: distort, normalise", ("distort", "normalize"), ()),
     ("LiDAR to depth map", ("depth",), ("depth",)),
     ("labels", ("labels",), ("labels",)),
@@ -43,14 +43,14 @@ def benchmark(config: Config) -> str:
     index = load_index(config.data)
     split = index.split(config.data.train_split)
     with_teacher = config.loss.distill.is_on and bool(config.data.teacher_dir)
-    _log.info("a sample on one core: the plain path and ours in turn, half a minute")
+    _log.info("a sample on one core: the plain path and ours in turn, a minute")
     loader = measure_loader_cost(config, split, with_teacher=with_teacher)
     throughput = measure_throughput(config, index)
     lines = [
         f"configuration {config.name}: batch {config.data.batch_size}, grid {config.grid.build()}",
         *_machine(),
         "",
-        *_loader_lines(config, loader),
+        *_loader_lines(loader),
         "",
         *_throughput_lines(throughput),
         f"bytes to the device {bytes_per_sample(throughput.batch) / 1e6:.2f} MB per sample",
@@ -65,47 +65,44 @@ def benchmark(config: Config) -> str:
     return "\n".join([*lines, "", f"measured in {(time.perf_counter() - started) / 60:.1f} min"])
 
 
-def _loader_lines(config: Config, cost: LoaderCost) -> list[str]:
-    ours = cost.ours.median_ms(TOTAL)
-    lines = [
-        "one sample on one core, milliseconds of processor time (medians)",
-        f"  {'stage':30s} {'plain path':>12s} {'ours':>8s} {'share':>6s} {'augmented':>10s}",
-    ]
+def _loader_lines(cost: LoaderCost) -> list[str]:
+    lines = ["one sample on one core, milliseconds of processor time (medians)"]
+    lines += _path_lines("without geometric augmentation", cost.unaugmented)
+    if cost.augmented is not None:
+        lines += _path_lines("augmented as configured", cost.augmented)
+    return lines
 
-    def row(name: str, plain: float | None, mine: float, augmented: float | None) -> str:
-        of_plain = "-" if plain is None else f"{plain:.1f}"
-        of_augmented = "-" if augmented is None else f"{augmented:.1f}"
-        return f"  {name:30s} {of_plain:>12s} {mine:8.1f} {100 * mine / ours:5.0f}% {of_augmented:>10s}"
 
-    listed = {"plain": 0.0, "ours": 0.0, "augmented": 0.0}
-    for name, of_plain, of_ours in _STAGES:
-        plain = None if cost.plain is None else sum(map(cost.plain.median_ms, of_plain))
-        mine = sum(map(cost.ours.median_ms, of_ours))
-        augmented = None if cost.augmented is None else sum(map(cost.augmented.median_ms, of_ours))
-        lines.append(row(name, plain, mine, augmented))
-        listed = {
-            "plain": listed["plain"] + (plain or 0),
-            "ours": listed["ours"] + mine,
-            "augmented": listed["augmented"] + (augmented or 0),
-        }
-    totals = [None if stages is None else stages.median_ms(TOTAL) for stages in (cost.plain, cost.ours, cost.augmented)]
-    rest = [None if t is None else max(t - sum_, 0.0) for t, sum_ in zip(totals, listed.values(), strict=True)]
-    lines += [row("matrices, arrays of the batch", *rest), row("total", *totals)]
+def _path_lines(title: str, cost: PathCost) -> list[str]:
+    total = cost.ours.median_ms(TOTAL)
+
+    def row(name: str, plain: float, ours: float) -> str:
+        of_plain = "-" if cost.plain is None else f"{plain:.1f}"
+        return f"  {name:33s} {of_plain:>12s} {ours:8.1f} {100 * ours / total:5.0f}%"
+
+    def sum_ms(stages: Stages | None, names: tuple[str, ...]) -> float:
+        return 0.0 if stages is None else float(sum(map(stages.median_ms, names)))
+
+    figures = [(name, sum_ms(cost.plain, plain), sum_ms(cost.ours, ours)) for name, plain, ours in _STAGES]
+    totals = (sum_ms(cost.plain, (TOTAL,)), total)
+    rest = [max(whole - sum(f[i] for f in figures), 0.0) for i, whole in ((1, totals[0]), (2, totals[1]))]
+    lines = [f"  {title:33s} {'plain path':>12s} {'ours':>8s}  share"]
+    lines += [row(*figure) for figure in figures]
+    lines += [row("rest: record, grid's map, arrays", *rest), row("total", *totals)]
     if cost.plain is not None:
-        lines.append(f"  the plain path takes {cost.ratio:.1f} times ours, for the same sample")
-        if cost.augmented is not None:
-            lines.append(f"  and {cost.augmented_ratio:.1f} times ours with geometric augmentation, which it has not")
         lowest, mean = cost.psnr_db
+        lines.append(f"  the plain path takes {cost.ratio:.1f} times as long for the same sample")
         lines.append(f"  our images against the plain path's: PSNR {mean:.1f} dB, at least {lowest:.1f} dB")
     return lines
 
 
 def _throughput_lines(throughput: Throughput) -> list[str]:
     single = throughput.samples_per_s[min(throughput.samples_per_s)] / max(min(throughput.samples_per_s), 1)
-    lines = ["loader processes    samples/s    each    of linear"]
+    lines = ["loader processes    samples/s    each    of linear    processor time per sample, all processes"]
     for workers, rate in throughput.samples_per_s.items():
-        each = rate / max(workers, 1)
-        lines.append(f"  {workers or 'none':>16} {rate:12.1f} {each:7.1f} {100 * each / single:11.0f}%")
+        each, processor_ms = rate / max(workers, 1), 1e3 * throughput.processor_s[workers]
+        share = f"{100 * each / single:.0f}%"
+        lines.append(f"  {workers or 'none':>14} {rate:12.1f} {each:7.1f} {share:>12s} {processor_ms:12.1f} ms")
     return lines
 
 

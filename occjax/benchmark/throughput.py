@@ -2,8 +2,10 @@
 
 import dataclasses
 import logging
+import multiprocessing
 import os
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -19,9 +21,16 @@ _log = logging.getLogger(__name__)
 
 
 class Throughput(NamedTuple):
-    """Samples per second by number of workers, and one batch that came out."""
+    """The loader on its own, by number of workers.
+
+    Attributes:
+      samples_per_s: by the clock, so it falls with whatever else the machine does.
+      processor_s: of all loader processes and this one, per sample; workers that hinder each other need more of it.
+      batch: one that came out.
+    """
 
     samples_per_s: dict[int, float]
+    processor_s: dict[int, float]
     batch: Batch
 
 
@@ -33,7 +42,7 @@ def measure_throughput(config: Config, index: Index) -> Throughput:
     """
     cores = len(os.sched_getaffinity(0))
     counts = {1 << n for n in range(cores.bit_length())} | {cores, config.data.workers}
-    measured = {}
+    samples_per_s, processor_s = {}, {}
     for workers in sorted(count for count in counts if count <= max(cores, config.data.workers)):
         _log.info("loader with %d worker processes", workers)
         data = dataclasses.replace(config.data, workers=workers)
@@ -42,16 +51,29 @@ def measure_throughput(config: Config, index: Index) -> Throughput:
             # What was read ahead while the processes started does not count.
             for _ in range(1 + workers * config.data.prefetch):
                 batch = next(loader)
-            batches, start = 0, time.perf_counter()
+            batches, start, processor_start = 0, time.perf_counter(), _processor_s()
             while batches < _MIN_BATCHES or time.perf_counter() - start < _SECONDS:
                 batch = next(loader)
                 batches += 1
-            measured[workers] = batches * config.data.batch_size / (time.perf_counter() - start)
+            samples = batches * config.data.batch_size
+            samples_per_s[workers] = samples / (time.perf_counter() - start)
+            processor_s[workers] = (_processor_s() - processor_start) / samples
         finally:
             loader.close()
-    return Throughput(measured, batch)
+    return Throughput(samples_per_s, processor_s, batch)
 
 
 def bytes_per_sample(batch: Batch) -> int:
     """What goes to the device for each sample of a batch."""
     return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(batch)) // len(batch.sample_index)
+
+
+def _processor_s() -> float:
+    """Processor time so far of this process and its children; of this one alone where /proc does not tell."""
+    total = time.process_time()
+    for child in multiprocessing.active_children():
+        stat = Path(f"/proc/{child.pid}/stat")
+        if stat.exists():
+            user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+            total += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return total

@@ -40,7 +40,7 @@ def test_two_jobs_pack_both_splits(tmp_path):
     damaged = next((root / "samples/LIDAR_TOP").glob("scene-0061*"))
     damaged.write_bytes(b"")
     failed = run(*common, f"--output={tmp_path / 'other'}", "--splits=train")
-    assert failed.returncode == 1 and "1 files failed" in failed.stdout
+    assert failed.returncode == 1 and "1 shards failed" in failed.stdout
     assert damaged.name in failed.stderr and "Traceback" not in failed.stderr
 
 

@@ -1,6 +1,8 @@
 """The order of batches: reproducible, resumable, shared among processes, nothing lost or doubled."""
 
+import multiprocessing
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -111,6 +113,18 @@ def test_a_worker_that_dies_is_reported():
     loader = BatchLoader(batches, workers=2, prefetch=1, identity={})
     with pytest.raises(DataError, match="worker|process died"):
         list(loader)
+
+
+def test_a_worker_that_is_killed_is_reported_and_not_waited_for(root):
+    config = make_config(root, workers=2)
+    loader = make_train_loader(config, load_index(config.data))
+    next(loader)
+    victim = multiprocessing.active_children()[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    with pytest.raises(DataError, match="a loader process died.*-9.*data.workers"):
+        for _ in range(20):
+            next(loader)
+    loader.close()
 
 
 def test_workers_stay_off_the_accelerator():

@@ -12,6 +12,7 @@ from occjax.data.index import load_index
 from occjax.data.pipeline import make_eval_loader, make_train_loader
 from occjax.data.teacher import TeacherFileError, dense_log_probs
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
+from occjax.overrides import load_config_file
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +183,16 @@ def test_real_keyframes_load_at_full_size(shared_dir, tmp_path):
     config.grid.frame, config.grid.voxel_size_m, config.grid.lower_m = "ego", 0.4, (-40.0, -40.0, -1.0)
     batch = next(make_eval_loader(config, index, "val", batch_size=1))
     assert 0 < batch.labels.camera_mask.mean() < 1
+
+
+def test_a_full_size_sample_takes_at_most_8_mb_to_the_device(tmp_path):
+    root = write_root(tmp_path / "root", scenes={"scene-0061": 1}, cameras=NUSCENES_CAMERAS)
+    config = load_config_file("configs/kd.py")
+    config.data.root, config.data.teacher_dir, config.data.workers = str(root), str(tmp_path / "teacher"), 0
+    index = load_index(config.data)
+    # 52,290 and 43,518 voxels of the two real keyframes' teacher have a row of their own.
+    write_teacher_folder(tmp_path / "teacher", index.split("train"), max_active_voxels=60_000)
+    batch = next(make_train_loader(config, index))
+    assert batch.images.shape == (1, 6, 480, 640, 3) and batch.labels.semantics.shape == (1, 200, 200, 16)
+    assert batch.teacher.index.shape[1] > 60_000 and batch.depth_m is not None
+    assert 6e6 < sum(leaf.nbytes for leaf in leaves(batch)) <= 8e6

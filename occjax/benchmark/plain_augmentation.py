@@ -1,0 +1,51 @@
+"""Geometric augmentation as the plain path does it: images by Pillow, dense voxel arrays by an index per voxel."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from occjax.config import AugmentConfig
+from occjax.data.augment import sample_bev_augmentation, sample_image_augmentation
+from occjax.grid import VoxelGrid
+
+
+class PlainAugmentation(NamedTuple):
+    """One sample's draw, the same as ours makes of the same random numbers.
+
+    Attributes:
+      images: by camera, float [3, 3] of network-input pixels.
+      augmented_from_grid: float [3, 3] of points in the grid's frame.
+    """
+
+    images: list[np.ndarray]
+    augmented_from_grid: np.ndarray
+
+
+def draw_augmentation(
+    rng: np.random.Generator, config: AugmentConfig, *, cameras: int, width: int, height: int
+) -> PlainAugmentation:
+    images = [sample_image_augmentation(rng, config, width=width, height=height) for _ in range(cameras)]
+    return PlainAugmentation(images, sample_bev_augmentation(rng, config))
+
+
+def warp_image(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] moved by a matrix, bilinearly; black outside."""
+    inverse = np.linalg.inv(matrix)[:2].reshape(-1)
+    size = (image.shape[1], image.shape[0])
+    moved = Image.fromarray(image).transform(size, Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)
+    return np.asarray(moved)
+
+
+class PlainVoxelIndex:
+    """Index of the nearest voxel of `file_grid` for every voxel of `grid` under a BEV augmentation."""
+
+    def __init__(self, file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: np.ndarray):
+        points = grid.centers_m() @ np.linalg.inv(augmented_from_grid).T.astype(np.float32)
+        index, self._inside = file_grid.indices_from_points(points)
+        self._index = np.moveaxis(np.clip(index, 0, np.array(file_grid.shape) - 1), -1, 0)
+
+    def move(self, values: np.ndarray, outside: int | float) -> np.ndarray:
+        """Values [..., X, Y, Z] of the file's grid on the model's grid."""
+        x, y, z = self._index
+        return np.where(self._inside, values[..., x, y, z], values.dtype.type(outside))

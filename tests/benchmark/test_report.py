@@ -1,0 +1,48 @@
+"""`--mode=benchmark` from end to end on the tiny world: every figure that it promises is in the table."""
+
+import os
+import re
+
+import pytest
+from tiny_world import tiny_config
+
+from occjax.benchmark import loader_cost, step_cost, throughput
+from occjax.benchmark.report import benchmark
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    for module in (loader_cost, step_cost, throughput):
+        monkeypatch.setattr(module, "_SECONDS", 0.0)
+    monkeypatch.setattr(throughput, "_MIN_BATCHES", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+
+
+def test_the_table_holds_every_figure(world, caplog):
+    config = tiny_config(world)
+    caplog.set_level("INFO")
+    text = benchmark(config)
+    for line in (
+        r"without geometric augmentation +plain path +ours +share",
+        r"augmented as configured +plain path +ours +share",
+        r"images: decode, resize or warp +\d+\.\d +\d+\.\d +\d+%",
+        r"teacher +\d+\.\d +\d+\.\d +\d+%",
+        r"total +\d+\.\d +\d+\.\d +100%",
+        r"the plain path takes \d+\.\d times as long for the same sample",
+        r"PSNR \d+\.\d dB",
+        r" none +\d+\.\d +\d+\.\d +\d+% +\d+\.\d ms",
+        r" 1 +\d+\.\d +\d+\.\d +\d+% +\d+\.\d ms",
+        r"bytes to the device \d+\.\d\d MB per sample",
+        r"compact +\d+\.\d MB +\d+ MB +\d+ ms +\d+ ms",
+        r"differ by at most \d\.\de-0[4-9]",
+        r"host to device +\d+\.\d\d ms/sample",
+        r"forward pass +\d+\.\d ms/sample",
+        r"training step +\d+\.\d ms for 4 samples",
+        r"a step waits for its data \d+\.\d ms, \d+\.\d% of the time",
+        r"28130 \+ 6019 keyframes",
+        r"one epoch of training \d+\.\d h",
+        r"disk, GB: images \d+\.\d, LiDAR \d+\.\d, labels \d+\.\d, teacher \d+\.\d, together \d+\.\d",
+        r"as records .* \d+\.\d\d MB each, \d+\.\d GB",
+    ):
+        assert re.search(line, text), f"{line}\n{text}"
+    assert "training step: compiling" in caplog.text
