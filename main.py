@@ -10,6 +10,7 @@ python main.py --mode=doctor --config=configs/kd.py
 import logging
 import os
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from absl import app, flags
@@ -23,6 +24,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # numpy's matrix products are small here: threads would spend more time on waiting for each other, in every loader
 # process anew.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# A loader that is stopped while it hands over a batch leaves it to Python's resource tracker, which frees it, and would
+# report it as leaked.
+os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
 _DEFAULT_CONFIG = "configs/kd.py"
 _MODES = {
@@ -75,7 +79,11 @@ def main(_) -> None:
     logging.getLogger("occjax").setLevel(logging.INFO)
     absl_logging.set_verbosity(absl_logging.ERROR)  # again: parsing the flags has set it
     from occjax.errors import UserError
+    from occjax.host_memory import keep_freed_memory
 
+    # Where jax has no plugin for an accelerator, steps run in the host's memory.
+    if not entry_points(group="jax_plugins"):
+        keep_freed_memory()
     try:
         sys.exit(_run())
     except UserError as error:

@@ -5,6 +5,8 @@ from occjax.config import Config
 
 
 def get_config(variant: str = "distilled") -> Config:
+    if variant not in ("distilled", "supervised"):
+        raise ValueError(f"variant must be distilled or supervised, not {variant!r}")
     config = base.get_config()
     config.name = "quickstart"
     # The middle of SurroundOcc's grid, at its resolution.

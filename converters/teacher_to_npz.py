@@ -2,7 +2,7 @@
 
     python converters/teacher_to_npz.py --input=out/dump --output=data/teacher --data-root=data/nuscenes
 
-Options that the dump script has keep their names here.
+Options that the dump script has keep their names here, with dashes or underscores.
 """
 
 import argparse
@@ -10,13 +10,15 @@ import os
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 _DIR = {"default": "", "metavar": "DIR"}
 
 
 def main(argv: list[str] | None = None) -> int:
     from occjax.errors import UserError
 
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args([_dashed(argument) for argument in (sys.argv[1:] if argv is None else argv)])
     try:
         return _convert(arguments)
     except UserError as error:
@@ -47,11 +49,11 @@ def _convert(arguments: argparse.Namespace) -> int:
         progress=lambda line: print(line, flush=True),
         print_every_s=arguments.print_freq_s,
     )
-    per_sample = result.bytes_written / max(result.written, 1) / 1e6
     print(
-        f"{result.written} samples written to {arguments.output} ({per_sample:.3f} MB each, mean KL(dump || file) "
-        f"{result.kl:.1e} nats per voxel), {result.skipped} kept, {len(result.failures)} failed"
+        f"{result.written} samples written to {arguments.output}, {result.skipped} kept, {len(result.failures)} failed"
     )
+    for line in result.report():
+        print(line)
     for path, reason in result.failures:
         print(f"  failed: {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)
     return 1 if result.failures else 0
@@ -101,6 +103,12 @@ def _options(arguments: argparse.Namespace):
         skip_existing=arguments.skip_existing,
         maps=maps,
     )
+
+
+def _dashed(argument: str) -> str:
+    """--skip_existing=... as the dump script logs it becomes --skip-existing=..."""
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
 def _numbers(text: str, name: str) -> tuple[int, ...]:

@@ -44,6 +44,8 @@ def read_state_dict(path: Path, which: str | None) -> dict[str, TensorRef | np.n
     ]
     if choices:
         chosen = choices[0] if which is None else which
+        if which is None and len(choices) > 1:
+            print(f"took {chosen}; the file holds {', '.join(choices)}: choose with --state")
         if not isinstance(content.get(chosen), dict):
             raise WeightsMismatchError(f"{path} has no {chosen}; it has {', '.join(choices)}: choose with --state")
         content = content[chosen]
@@ -226,7 +228,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="resnet: .npz to write")
     parser.add_argument("--depth", type=int, default=50, choices=(18, 34, 50), help="resnet: number of layers")
     parser.add_argument(
-        "--verify", type=Path, help="student: .npz with inputs and the original's outputs to compare with"
+        "--verify",
+        type=Path,
+        help="student: .npz to run and compare with. Inputs: images [N,3,H,W] or [N,H,W,3] (normalised), K [N,3,3], "
+        "lidar2cam [N,4,4], img_aug [N,4,4], bda [3,3]. The original's outputs: voxel_index [n,3] with logits [n,K], "
+        "argmax [X,Y,Z], or both",
     )
     args = parser.parse_args(arguments)
     needed = {"student": "workdir", "resnet": "output"}[args.kind]
@@ -252,6 +258,9 @@ def main(arguments: list[str] | None = None) -> int:
             written = write_student(config, params, stats, args.workdir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: cannot write {error.filename}: {error.strerror}; choose another place", file=sys.stderr)
         return 1
     counters = [key for key in extras if key.endswith("num_batches_tracked")]
     named = [key for key in extras if key not in counters]

@@ -26,7 +26,7 @@ from occjax.data.teacher_files import (
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.inference import full_batch, make_predict_fn, restore, without_depth
-from occjax.teacher_dump.output import largest_kept
+from occjax.teacher_dump.output import kept_facts
 from occjax.train.mesh import make_mesh
 from occjax.types import Batch
 from occjax.workdir import versions
@@ -108,8 +108,7 @@ def _open_output(dump: Dump) -> Dump:
             )
     elif files:
         raise UserError(f"{dump.output} holds .npz files but no {MANIFEST_NAME}; choose another --output")
-    # A manifest that counts other files was left by a run that was killed: the files are looked at.
-    largest = largest_kept(files, manifest if manifest.get("samples") == len(files) else {})
+    largest, _ = kept_facts(files, manifest)
     dump = dataclasses.replace(dump, kept=len(files), largest=largest)
     try:
         dump.output.mkdir(parents=True, exist_ok=True)

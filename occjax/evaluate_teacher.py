@@ -20,7 +20,8 @@ from occjax.types import Batch
 def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Path, options: Options) -> Evaluation:
     """Scores the teacher files of `config.data.teacher_dir` on a split.
 
-    Voxels that the teacher does not know (outside of a resampled grid) are left out. Runs in one process.
+    Voxels that the teacher does not know (outside of a resampled grid) are left out, and so are rays that meet one of
+    them before anything else. Runs in one process.
 
     Raises:
       UserError: no teacher is configured, files of the split are absent, or the folder holds BEV maps only.
@@ -35,7 +36,7 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
             _known_labels(loader, config),
             keyframes,
             config,
-            subject=Subject("teacher", "", -1),
+            subject=Subject("teacher", "", -1, scope="where the teacher knows"),
             output_dir=output_dir,
             options=options,
             num_samples=min(len(keyframes), config.eval.max_samples or len(keyframes)),

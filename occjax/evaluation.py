@@ -15,7 +15,7 @@ from occjax.classes import IGNORE, OTHERS
 from occjax.config import Config
 from occjax.data.index import SplitIndex
 from occjax.drawing.sheet import draw_sample
-from occjax.metrics.across_processes import merge_over_processes
+from occjax.metrics.across_processes import merge_over_processes, wait_for_all
 from occjax.metrics.combined import CombinedScores, ScoredSample
 from occjax.metrics.on_device import VoxelSummary
 from occjax.metrics.prediction_files import write_prediction
@@ -35,11 +35,13 @@ class Subject(NamedTuple):
       name: "student" or "teacher".
       weights: "ema", "raw", or "" where there are none.
       step: of the checkpoint, -1 where there is none.
+      scope: which voxels are scored, where it is not all that the protocol counts.
     """
 
     name: str
     weights: str
     step: int
+    scope: str = ""
 
 
 class Options(NamedTuple):
@@ -109,8 +111,8 @@ def evaluate(
       split: keyframes that `Batch.sample_index` points into.
       config: label set, grid, cameras.
       subject: what is evaluated.
-      output_dir: gets metrics.json, pictures and predictions; an old metrics.json is removed first, so that a pass
-        that breaks off leaves none.
+      output_dir: gets metrics.json, pictures and predictions; those of an earlier pass that this one writes anew are
+        removed first, so that a pass that breaks off leaves no metrics.json, and none mixes two passes.
       options: what is produced beside scores.
       num_samples: that the loader yields over all processes, without padding.
 
@@ -119,7 +121,9 @@ def evaluate(
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     metrics_path = output_dir / "metrics.json"
-    metrics_path.unlink(missing_ok=True)
+    if jax.process_index() == 0:
+        _remove_old(output_dir, options)
+    wait_for_all("old files of the evaluation are gone")
     grid = config.grid.build()
     state = CombinedScores.empty(config.data.labels, grid, rayiou=options.rayiou)
     drawn = set(np.linspace(0, num_samples - 1, min(options.pictures, num_samples)).astype(int).tolist())
@@ -142,6 +146,7 @@ def evaluate(
         "subject": subject.name,
         "weights": subject.weights,
         "step": subject.step,
+        "scope": subject.scope,
         "labels": config.data.labels,
         "split": split.name,
         "grid": dataclasses.asdict(grid),
@@ -151,9 +156,18 @@ def evaluate(
     if jax.process_index() == 0:
         write_json(metrics_path, results)
     weights = f", {subject.weights} weights of step {subject.step}" if subject.weights else ""
-    table = full_table(state, subject=subject.name, about=f"split {split.name}{weights}")
+    scope = f", {subject.scope}" if subject.scope else ""
+    table = full_table(state, subject=subject.name, about=f"split {split.name}{weights}{scope}")
     folders = [output_dir / "predictions"] if options.save_predictions else []
     return Evaluation(results, table, (metrics_path, *folders, *pictures))
+
+
+def _remove_old(output_dir: Path, options: Options) -> None:
+    stale = [output_dir / "metrics.json"]
+    stale += (output_dir / "pictures").glob("*.png") if options.pictures else []
+    stale += (output_dir / "predictions").glob("*.npz") if options.save_predictions else []
+    for path in stale:
+        path.unlink(missing_ok=True)
 
 
 def scored_sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:

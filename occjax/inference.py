@@ -13,7 +13,7 @@ from occjax.config import Config
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import apply_student
 from occjax.train.checkpoint import CheckpointError, Checkpoints
-from occjax.train.mesh import put_batch, replicated
+from occjax.train.mesh import batch_sharding, put_batch, replicated
 from occjax.train.state import Program, TrainState, make_program
 from occjax.types import Batch
 
@@ -58,18 +58,28 @@ def make_predict_fn(
     if config.eval.weights == "ema":
         weights = (state.ema["params"], state.ema["batch_stats"])
 
-    @jax.jit
-    def predict(params: dict, batch_stats: dict, batch: Batch) -> Any:
+    def predict(batch: Batch, params: dict, batch_stats: dict) -> Any:
         images = normalize_images(batch.images)
         predictions, _ = apply_student(program.student, params, batch_stats, images, batch.rig, train=False)
         return output(predictions.voxel_logits, batch)
 
     params, batch_stats = jax.device_put(weights, replicated(mesh))
+    rows_fn = make_rows_fn(predict, mesh)
+    return lambda batch: rows_fn(batch, params, batch_stats)
 
-    def predict_fn(batch: Batch) -> Any:
-        return jax.tree.map(_local_rows, predict(params, batch_stats, put_batch(batch, mesh)))
 
-    return predict_fn
+def make_rows_fn(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """Compiles `function(batch, *rest)`, whose every output is [B, ...]: a numpy batch in, this process's rows out.
+
+    The outputs are split over the devices like the batch. Left to the compiler, some would be whole on every device,
+    and a process would take the first rows of all for its own.
+
+    Args:
+      function: of a global batch and arrays that every process has whole.
+      mesh: devices; the batch must divide among them.
+    """
+    compiled = jax.jit(function, out_shardings=batch_sharding(mesh))
+    return lambda batch, *rest: jax.tree.map(_local_rows, compiled(put_batch(batch, mesh), *rest))
 
 
 def full_batch(size: int, mesh: Mesh) -> int:

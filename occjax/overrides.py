@@ -28,7 +28,7 @@ def load_config_file(path: str) -> Config:
     """The configuration that `path` builds; `path:variant` passes `variant` to its get_config.
 
     Raises:
-      UserError: no such file, or it builds no configuration.
+      UserError: no such file, no such variant, or it builds no configuration.
     """
     file, _, variant = path.partition(":")
     if not Path(file).is_file():
@@ -37,7 +37,10 @@ def load_config_file(path: str) -> Config:
     get_config = runpy.run_path(file).get("get_config")
     if get_config is None:
         raise UserError(f"--config={path}: a configuration file defines get_config(), and this one does not")
-    config = get_config(variant) if variant else get_config()
+    try:
+        config = get_config(variant) if variant else get_config()
+    except (TypeError, ValueError) as error:  # TypeError: it takes no variant
+        raise UserError(f"--config={path}: {error}") from error
     if not isinstance(config, Config):
         raise UserError(f"--config={path}: get_config() must return an occjax.config.Config, not {type(config)}")
     return config

@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,9 +49,17 @@ class WeightsFileError(UserError):
 class TensorRef:
     """A tensor inside a checkpoint, read when `array()` is called: optimizer moments cost nothing unless asked for."""
 
-    def __init__(self, archive: "_Archive", storage: tuple[str, str], offset: int, shape: tuple, strides: tuple):
-        self._archive, self._storage, self._offset, self._strides = archive, storage, offset, strides
+    def __init__(self, archive: "_Archive", storage: "_StorageRecord", offset: int, shape: tuple, strides: tuple):
+        numbers = (offset, *shape, *strides)
+        if not isinstance(storage, _StorageRecord) or not all(isinstance(n, int) for n in numbers):
+            raise WeightsFileError(
+                f"{archive.path}: no tensor has storage {storage!r} and numbers {numbers}; get the file again"
+            )
+        self._archive, self._storage, self._offset, self._strides = archive, storage, offset, tuple(strides)
         self.shape = tuple(shape)
+
+    def __setstate__(self, state):
+        raise WeightsFileError(f"{self._archive.path}: it changes a tensor after it was built; get the file again")
 
     def array(self) -> np.ndarray:
         """The values as a numpy array of their own; bfloat16 becomes float32.
@@ -63,7 +72,8 @@ class TensorRef:
         size = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
         values = np.frombuffer(raw, "<u2" if dtype == "bfloat16" else dtype, count=len(raw) // size)
         last = self._offset + sum((n - 1) * s for n, s in zip(self.shape, self._strides, strict=True))
-        if min(self._strides, default=0) < 0 or self._offset < 0 or (math.prod(self.shape) and last >= len(values)):
+        is_negative = min((self._offset, *self.shape, *self._strides)) < 0
+        if is_negative or (math.prod(self.shape) and last >= len(values)):
             raise WeightsFileError(
                 f"{self._archive.path}: a tensor of shape {self.shape} reaches outside its storage of {len(values)} "
                 "values; the file is damaged, get it again"
@@ -122,6 +132,13 @@ class _Storage:
         self.dtype = dtype
 
 
+class _StorageRecord(NamedTuple):
+    """Where a tensor's values lie: the archive member's name and their type."""
+
+    key: str
+    dtype: str
+
+
 class _Unpickler(pickle.Unpickler):
     """Builds tensors (as TensorRef) and plain containers; refuses every other global by name before it is touched."""
 
@@ -154,10 +171,10 @@ class _Unpickler(pickle.Unpickler):
             raise WeightsFileError(
                 f"{self._archive.path}: unknown storage record {pid!r}; get the file again"
             ) from error
-        return key, storage.dtype
+        return _StorageRecord(key, storage.dtype)
 
     def _rebuild_tensor(self, storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None):
-        return TensorRef(self._archive, storage, int(offset), tuple(shape), tuple(strides))
+        return TensorRef(self._archive, storage, offset, shape, strides)
 
 
 def _rebuild_parameter(tensor, requires_grad, hooks):
@@ -225,5 +242,5 @@ def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
             values = np.frombuffer(raw[start:end], "<u2" if dtype == "bfloat16" else dtype).reshape(entry["shape"])
             tensors[name] = _from_bfloat16(values) if dtype == "bfloat16" else values.copy()
         return tensors
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsFileError(f"{path}: not a complete .safetensors file ({error}); get it again") from error

@@ -59,6 +59,8 @@ def write_json(path: Path, content: object) -> None:
 def claim(workdir: Path, config: Config) -> list[str]:
     """Makes `workdir` the home of a run with this configuration, or checks that it already is.
 
+    A start that failed before its first checkpoint (a path mistyped, say) claims nothing.
+
     Returns:
       remarks about fields that changed and may change (training schedule, paths, workers).
 
@@ -68,7 +70,7 @@ def claim(workdir: Path, config: Config) -> list[str]:
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "config.json"
     remarks = []
-    if path.exists():
+    if path.exists() and any((workdir / "checkpoints").glob("[0-9]*")):
         before, now = _flatten(load_config(workdir).to_dict()), _flatten(config.to_dict())
         changed = [key for key in now if before.get(key) != now[key]]
         fixed = [key for key in changed if key.split(".")[0] in _FIXED_SECTIONS and not key.startswith(_FREE_FIELDS)]

@@ -150,6 +150,13 @@ def test_a_pass_that_breaks_off_leaves_no_metrics(tmp_path):
     assert not (tmp_path / "eval/metrics.json").exists()
 
 
+def test_two_passes_do_not_mix_their_files(tmp_path):
+    run(tmp_path, count=5, options=Options(pictures=2, save_predictions=True))
+    run(tmp_path, count=2, options=Options(pictures=1, save_predictions=True))
+    assert sorted(p.name for p in (tmp_path / "eval/predictions").iterdir()) == ["token0.npz", "token1.npz"]
+    assert len(list((tmp_path / "eval/pictures").iterdir())) == 1
+
+
 @pytest.mark.parametrize("labels", ["surroundocc", "occ3d"])
 def test_real_labels_score_100_through_the_loader(shared_dir, tmp_path, labels):
     config = Config()

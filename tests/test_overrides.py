@@ -51,6 +51,15 @@ def test_variant_reaches_get_config(tmp_path):
     assert load_config_file(f"{path}:special").name == "special"
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("configs/quickstart.py:foo", "distilled or supervised, not 'foo'"), ("configs/kd.py:foo", "takes 0 positional")],
+)
+def test_an_unknown_variant_is_refused(path, message):
+    with pytest.raises(UserError, match=message):
+        load_config_file(path)
+
+
 def test_overrides_apply_by_path():
     config = Config()
     apply_overrides(config, {"data.root": "elsewhere", "model.depth.bins": 3})

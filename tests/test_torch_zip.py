@@ -70,6 +70,18 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
         load_checkpoint(write(tmp_path / "a.pth", {"x": tensor("9", (1,), (1,))}))["x"].array()
 
 
+def test_tensors_of_no_storage_and_of_no_numbers_are_refused(tmp_path):
+    record = ("storage", "FloatStorage", "0", "cpu", 4)
+    for args in (
+        ("0", 0, (1,), (1,)),
+        (("0", "|O8"), 0, (1,), (1,)),
+        (record, 0, ("1",), (1,)),
+    ):
+        content = {"x": Global("torch._utils", "_rebuild_tensor_v2", *args, False, OrderedDict())}
+        with pytest.raises(WeightsFileError, match="no tensor has storage"):
+            load_checkpoint(write(tmp_path / "a.pth", content, {"0": np.zeros(4, np.float32)}))
+
+
 def test_wrong_files_are_named_with_a_remedy(tmp_path):
     with pytest.raises(WeightsFileError, match="no weight file"):
         load_checkpoint(tmp_path / "none.pth")

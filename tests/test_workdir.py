@@ -18,8 +18,21 @@ def test_configuration_round_trips(tmp_path):
     assert {"jax", "flax", "occjax"} <= set(written["versions"])
 
 
-def test_another_model_is_refused_and_named(tmp_path):
+def start_run(workdir):
+    claim(workdir, Config())
+    (workdir / "checkpoints" / "10").mkdir(parents=True)
+
+
+def test_a_start_without_a_checkpoint_claims_nothing(tmp_path):
     claim(tmp_path, Config())
+    other = Config()
+    other.model.depth.bins = 7
+    assert claim(tmp_path, other) == []
+    assert load_config(tmp_path) == other
+
+
+def test_another_model_is_refused_and_named(tmp_path):
+    start_run(tmp_path)
     other = Config()
     other.model.depth.bins = 7
     other.grid.shape = (100, 100, 16)
@@ -29,7 +42,7 @@ def test_another_model_is_refused_and_named(tmp_path):
 
 
 def test_schedule_and_paths_may_change_with_a_remark(tmp_path):
-    claim(tmp_path, Config())
+    start_run(tmp_path)
     other = Config()
     other.data.root = "/elsewhere"
     other.train.epochs = 48

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from occjax.config import Config
-from occjax.data.allocator import keep_freed_memory
 from occjax.data.augment import plain_resize
 from occjax.data.errors import DataError
 from occjax.data.file_source import FileSource
@@ -23,6 +22,7 @@ from occjax.data.index import Index, SplitIndex
 from occjax.data.record_folder import make_facts, read_shard, shard_name, write_shard
 from occjax.data.records import Record, encode_record, filter_image
 from occjax.data.sources import open_source
+from occjax.host_memory import keep_freed_memory
 
 _log = logging.getLogger(__name__)
 

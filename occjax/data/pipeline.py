@@ -2,19 +2,18 @@
 
 import gc
 import logging
-import sys
+from pathlib import Path
 
-import cv2
 import numpy as np
 
 from occjax.config import Config
-from occjax.data.allocator import keep_freed_memory
 from occjax.data.errors import DataError
 from occjax.data.index import Index
 from occjax.data.parcel import pack, unpack
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
 from occjax.data.substitutes import Loaded, SkipLog, SubstitutingReader
+from occjax.data.worker import start_worker
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ class BatchLoader:
             options = grain.MultiprocessingOptions(
                 num_workers=min(self._workers, len(rest)), per_worker_buffer_size=self._prefetch
             )
-            batches = batches.mp_prefetch(options, worker_init_fn=_start_worker)
+            batches = batches.mp_prefetch(options, worker_init_fn=start_worker)
         return iter(batches)
 
 
@@ -194,8 +193,12 @@ def make_eval_loader(
     import grain
 
     keyframes = index.split(split)
-    source = open_source(config, keyframes, with_teacher=bool(config.data.teacher_dir))
-    if config.data.teacher_dir and (absent := source.without_teacher(keyframes.tokens)):
+    # Imported weights, and checkpoints that moved, come without the teacher that their configuration names.
+    has_teacher = bool(config.data.teacher_dir and (config.data.records_dir or Path(config.data.teacher_dir).is_dir()))
+    if config.data.teacher_dir and not has_teacher:
+        _log.info("split %s is evaluated without teacher: no folder %s", split, config.data.teacher_dir)
+    source = open_source(config, keyframes, with_teacher=has_teacher)
+    if has_teacher and (absent := source.without_teacher(keyframes.tokens)):
         _log.info("split %s is evaluated without teacher: %d of %d files absent", split, len(absent), len(keyframes))
         source = open_source(config, keyframes, with_teacher=False)
     reader = SampleReader(config, keyframes, source, augment=None)
@@ -249,11 +252,3 @@ def _stack(elements: list):
     if isinstance(first, tuple):
         return type(first)(*(_stack(list(parts)) for parts in zip(*elements, strict=True)))
     return np.asarray(first)[None] if len(elements) == 1 else np.stack(elements)
-
-
-def _start_worker(worker_index: int, worker_count: int) -> None:
-    """Keeps a loader process to one core, and off the accelerator that grain's import of jax could claim."""
-    cv2.setNumThreads(1)
-    keep_freed_memory()
-    if "jax" in sys.modules:
-        sys.modules["jax"].config.update("jax_platforms", "cpu")

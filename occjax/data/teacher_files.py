@@ -156,14 +156,21 @@ def compact_from_dense(dense: DenseTeacher) -> CompactTeacher:
     return compact_teacher(dense.token, dense.grid, sparse_from_probabilities(probabilities), None, valid)
 
 
-def write_teacher(path: Path, teacher: DenseTeacher | CompactTeacher) -> int:
-    """Writes one sample through a temporary name; returns the bytes written."""
+def write_teacher(path: Path, teacher: DenseTeacher | CompactTeacher, *, value_kind: str = "") -> int:
+    """Writes one sample through a temporary name; returns the bytes written.
+
+    Args:
+      path: the file.
+      teacher: its content.
+      value_kind: what the numbers were that it was made from; kept beside token and grid.
+    """
     arrays = {name: value for name, value in teacher._asdict().items() if isinstance(value, np.ndarray)}
     if "levels" in arrays:  # one plane per byte: deflates better than rows
         arrays["levels"] = np.ascontiguousarray(arrays["levels"].T)
     if "bev_levels" in arrays:
         arrays["bev_levels"] = np.ascontiguousarray(np.moveaxis(arrays["bev_levels"], -1, 0))
-    arrays["meta"] = np.array(json.dumps({"token": teacher.token, "grid": grid_to_dict(teacher.grid)}))
+    meta = {"token": teacher.token, "grid": grid_to_dict(teacher.grid), "value_kind": value_kind}
+    arrays["meta"] = np.array(json.dumps(meta))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
@@ -196,6 +203,12 @@ def read_teacher(path: Path) -> DenseTeacher | CompactTeacher:
     kind = DenseTeacher if "voxel_logits" in arrays or "bev_logits" in arrays else CompactTeacher
     fields = {name: arrays.get(name) for name in kind._fields if name not in ("token", "grid")}
     return kind(token=meta["token"], grid=grid_from_dict(meta["grid"]), **fields)
+
+
+def read_value_kind(path: Path) -> str:
+    """What the numbers were that a teacher file was made from; raises as `read_teacher` does."""
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
+        return json.loads(str(archive["meta"])).get("value_kind", "")
 
 
 def write_manifest(

@@ -4,16 +4,16 @@ import cv2
 import numpy as np
 
 from occjax.classes import FREE, IGNORE
-from occjax.drawing.style import COLOR_TABLE, car_box_m, grid_from_car
+from occjax.drawing.style import CAR_COLOR, COLOR_TABLE, car_box_m, grid_from_car
 from occjax.grid import VoxelGrid
 
 _CAR = 254  # marks the recording car among the classes
-_CAR_COLOR = (255, 255, 255)
 # Brightness of faces by axis as (forward, left, up), first the one that looks to the negative side.
 _LIGHT = ((0.74, 0.60), (0.66, 0.84), (0.50, 1.0))
 _SKY = (222, 232, 243)
 _GROUND = ((168, 170, 174), (205, 208, 212))  # near, at the horizon: where nothing is known to be
 _SUPERSAMPLE = 2
+_EYE_M, _TARGET_M = (-27.0, 0.0, 24.0), (9.0, 0.0, 0.0)
 
 
 def render_voxels(
@@ -22,8 +22,8 @@ def render_voxels(
     *,
     width: int = 960,
     height: int = 540,
-    eye_m: tuple = (-27.0, 0.0, 24.0),
-    target_m: tuple = (9.0, 0.0, 0.0),
+    eye_m: tuple | None = None,
+    target_m: tuple | None = None,
     field_of_view_rad: float = 1.05,
 ) -> np.ndarray:
     """A perspective picture of occupied voxels; free and unknown ones are not drawn, the car is a white box.
@@ -32,8 +32,9 @@ def render_voxels(
       semantics: uint8 [X, Y, Z] classes on `grid`.
       grid: its frame tells where forward is.
       width, height: pixels.
-      eye_m: camera position as (forward, left, up) from the point on the ground under the frame's origin.
-      target_m: point looked at, likewise.
+      eye_m: camera position as (forward, left, up) from the point on the ground under the frame's origin; None = behind
+        and above the car, the nearer the smaller the grid.
+      target_m: point looked at, likewise; None = ahead of the car.
       field_of_view_rad: horizontal.
 
     Returns:
@@ -42,8 +43,13 @@ def render_voxels(
     voxels = _with_car(semantics, grid)
     car_floor = car_box_m(grid.frame)[0][2]
     axes = grid_from_car(grid.frame)
-    eye = axes @ (np.array(eye_m) + (0, 0, car_floor))
-    target = axes @ (np.array(target_m) + (0, 0, car_floor))
+    # The whole published grids are looked at from afar, a crop of them from so near that it fills the picture.
+    ahead_m = (axes.T @ grid.upper_m)[0]
+    nearness = min(max(ahead_m / 40, 0.5), 1.0)
+    eye, target = (
+        axes @ (np.array(given if given is not None else np.multiply(default, nearness)) + (0, 0, car_floor))
+        for given, default in ((eye_m, _EYE_M), (target_m, _TARGET_M))
+    )
     size = (width * _SUPERSAMPLE, height * _SUPERSAMPLE)
     focal_px = size[0] / 2 / np.tan(field_of_view_rad / 2)
     corners, colors = _visible_faces(voxels, grid, eye)
@@ -89,7 +95,7 @@ def _visible_faces(voxels: np.ndarray, grid: VoxelGrid, eye: np.ndarray) -> tupl
     eye_index = (eye - grid.lower_m) / grid.voxel_size_m
     light = np.abs(grid_from_car(grid.frame)).argmax(1)  # grid axis to car axis
     palette = COLOR_TABLE.astype(np.float64)
-    palette[_CAR] = _CAR_COLOR
+    palette[_CAR] = CAR_COLOR
     indices, corners, colors = [], [], []
     for axis in range(3):
         position = np.arange(voxels.shape[axis]).reshape([-1 if a == axis else 1 for a in range(3)])

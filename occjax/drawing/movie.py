@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from occjax.drawing.cubes import render_voxels
 from occjax.drawing.sheet import camera_order
-from occjax.drawing.style import page, write
+from occjax.drawing.style import CAR_COLOR, CLASS_LEGEND, FREE_COLOR, page, write, write_legend
 from occjax.drawing.top_view import top_view
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
@@ -17,7 +17,8 @@ from occjax.grid import VoxelGrid
 FRAME_SIZE = (1280, 720)
 _GAP = 8
 _STRIP = 124
-_MAP = 284
+_MAP = 260
+_LEGEND, _LEGEND_TEXT = 48, 12
 SUFFIXES = (".mp4", ".gif")
 
 
@@ -30,7 +31,7 @@ def draw_frame(
     *,
     title: str,
 ) -> np.ndarray:
-    """One frame: cameras in a strip, the prediction as cubes, top views of prediction and truth at its side.
+    """One frame: cameras in a strip, the prediction as cubes, top views of prediction and truth at its side, a legend.
 
     Args:
       images: uint8 RGB [N, H, W, 3].
@@ -43,9 +44,11 @@ def draw_frame(
     Returns:
       uint8 RGB [720, 1280, 3].
     """
-    width, height = FRAME_SIZE
-    frame = page(width, height)
+    frame = page(*FRAME_SIZE)
     draw = ImageDraw.Draw(frame)
+    width, height = FRAME_SIZE[0], FRAME_SIZE[1] - _LEGEND
+    entries = [*CLASS_LEGEND, ("free", FREE_COLOR), ("recording car", CAR_COLOR)]
+    write_legend(draw, entries, left=_GAP, top=height + 2, right=width - _GAP, size=_LEGEND_TEXT)
     order = camera_order(camera_names)
     cell = min((width - _GAP * (len(order) + 1)) // max(len(order), 1), _STRIP * 16 // 9)
     for place, i in enumerate(order):

@@ -4,15 +4,16 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from occjax.classes import CLASS_COLORS, CLASS_NAMES, FREE, IGNORE
+from occjax.classes import IGNORE
 from occjax.drawing.cubes import render_voxels
-from occjax.drawing.style import FREE_COLOR, UNKNOWN_COLOR, page, write
+from occjax.drawing.style import CAR_COLOR, CLASS_LEGEND, FREE_COLOR, UNKNOWN_COLOR, page, write, write_legend
 from occjax.drawing.top_view import ERROR_COLORS, error_view, top_view
 from occjax.grid import VoxelGrid
 
 _GAP = 16
 _WIDTH = 1864  # three maps of 200 cells at three pixels a cell, or four at two
-_CAPTION = 24
+_CAPTION = 28
+_LEGEND, _LEGEND_TEXT = 96, 16
 # Where people expect the six nuScenes cameras: front row, rear row.
 _CAMERA_ORDER = (
     "CAM_FRONT_LEFT",
@@ -68,18 +69,21 @@ def draw_sample(
         [(name, render_voxels(voxels, grid, width=view_width, height=view_height)) for name, voxels in views],
     ]
     heights = [max(picture.shape[0] for _, picture in row) + _CAPTION + _GAP // 2 for row in rows]
-    sheet = page(_WIDTH, 52 + sum(heights) + 84)
+    sheet = page(_WIDTH, 60 + sum(heights) + _LEGEND)
     draw = ImageDraw.Draw(sheet)
-    write(draw, (_GAP, 8), title or "sample", size=20)
-    write(draw, (_GAP, 32), f"grid: {grid}".replace("×", "x"), size=13)
-    top = 56
+    write(draw, (_GAP, 8), title or "sample", size=22)
+    write(draw, (_GAP, 34), f"grid: {grid}".replace("×", "x"), size=16)
+    top = 64
     for row, height in zip(rows, heights, strict=True):
         for i, (caption, picture) in enumerate(row):
             left = _GAP + i * (_WIDTH - _GAP) // len(row)
-            write(draw, (left, top), caption, size=15)
+            write(draw, (left, top), caption, size=18)
             sheet.paste(Image.fromarray(picture), (left, top + _CAPTION - 2))
         top += height
-    _legend(draw, top, with_errors=truth is not None)
+    entries = [*CLASS_LEGEND, ("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR), ("recording car", CAR_COLOR)]
+    if truth is not None:
+        entries += [(f"error map: {name}", color) for name, color in ERROR_COLORS.items()]
+    write_legend(draw, entries, left=_GAP, top=top, right=_WIDTH - _GAP, size=_LEGEND_TEXT)
     return np.asarray(sheet)
 
 
@@ -108,19 +112,3 @@ def _fit(view: np.ndarray, room: int) -> np.ndarray:
     """The map shrunk to at most `room` pixels."""
     factor = room / max(view.shape[:2])
     return view if factor >= 1 else cv2.resize(view, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
-def _legend(draw: ImageDraw.ImageDraw, top: int, *, with_errors: bool) -> None:
-    entries = [(CLASS_NAMES[c], tuple(CLASS_COLORS[c].tolist())) for c in range(FREE)]
-    entries += [("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR)]
-    if with_errors:
-        entries += [(f"error map: {name}", color) for name, color in ERROR_COLORS.items()]
-    left, row = _GAP, 0
-    for name, color in entries:
-        width = 26 + int(draw.textlength(name, font_size=14)) + 18
-        if left + width > _WIDTH - _GAP:
-            left, row = _GAP, row + 1
-        box = (left, top + 26 * row, left + 18, top + 26 * row + 18)
-        draw.rectangle(box, fill=color, outline=(90, 90, 90))
-        write(draw, (left + 24, top + 26 * row), name, size=14)
-        left += width

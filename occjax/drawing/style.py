@@ -3,12 +3,13 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from occjax.classes import CLASS_COLORS, FREE, IGNORE
+from occjax.classes import CLASS_COLORS, CLASS_NAMES, FREE, IGNORE
 from occjax.grid import VoxelGrid
 
 # Free space is drawn dark: the usual white hides man-made surfaces, which are nearly white themselves.
 FREE_COLOR = (38, 40, 46)
 UNKNOWN_COLOR = (70, 72, 80)
+CAR_COLOR = (255, 255, 255)
 PAGE_COLOR = (250, 250, 248)
 TEXT_COLOR = (30, 32, 38)
 
@@ -16,6 +17,8 @@ TEXT_COLOR = (30, 32, 38)
 COLOR_TABLE = np.tile(np.array(UNKNOWN_COLOR, np.uint8), (IGNORE + 1, 1))
 COLOR_TABLE[:FREE] = CLASS_COLORS[:FREE]
 COLOR_TABLE[FREE] = FREE_COLOR
+
+CLASS_LEGEND = [(CLASS_NAMES[c], tuple(CLASS_COLORS[c].tolist())) for c in range(FREE)]
 
 # Length, width and height of the recording car, and its rear, right side and floor relative to the frame's origin.
 _CAR_SIZE_M = (4.1, 1.7, 1.6)
@@ -58,6 +61,20 @@ def write(
     """Text with its upper left corner at `position`; outlined in black where the ground may be of any colour."""
     font = ImageFont.load_default(size)
     draw.text(position, text, fill=tuple(color), font=font, stroke_width=int(outline), stroke_fill=(0, 0, 0))
+
+
+def write_legend(
+    draw: ImageDraw.ImageDraw, entries: list[tuple[str, tuple]], *, left: int, top: int, right: int, size: int
+) -> None:
+    """Names beside patches of their colours, between left and right, in as many rows (1.9 times `size`) as it takes."""
+    x, patch, font = left, round(1.2 * size), ImageFont.load_default(size)
+    for name, color in entries:
+        width = round(1.7 * size) + int(draw.textlength(name, font=font)) + round(1.2 * size)
+        if x + width > right:
+            x, top = left, top + round(1.9 * size)
+        draw.rectangle((x, top, x + patch, top + patch), fill=color, outline=(90, 90, 90))
+        write(draw, (x + round(1.7 * size), top), name, size=size)
+        x += width
 
 
 def page(width: int, height: int) -> Image.Image:

@@ -2,9 +2,15 @@
 
     python -m occjax.metrics --predictions DIR --labels ROOT --protocol occ3d,surroundocc,rayiou
 
-DIR holds one `<sample token>.npz` (classes uint8 [X, Y, Z] as `semantics` or as its only array) or `.npy` per sample.
-ROOT is the nuScenes root with `gts/` (Occ3D, RayIoU) or `surroundocc/`. Both label sets have 200×200×16 voxels but lie
-in different frames: a prediction belongs to one of them, which its file says in an optional entry `grid`.
+DIR holds one `<sample token>.npz` (`semantics` or an only array) or `.npy` per sample: integer classes [X, Y, Z], or
+scores [X, Y, Z, 18]. ROOT is the nuScenes root with `gts/` (Occ3D, RayIoU) or `surroundocc/`; its tables say where the
+labels lie and where rays start. Both label sets have 200×200×16 voxels but lie in different frames: a prediction
+belongs to one of them, which its file says in an optional entry `grid`, as `--mode=eval --save_predictions` writes it.
+On arrays, from Python:
+
+    state = Occ3dMiou.empty()  # of occjax.metrics.occ3d; likewise SurroundOccMiou and RayIou
+    state = state.update(prediction, semantics, camera_mask)  # once per sample
+    masked, unmasked = state.compute()
 """
 
 import argparse
@@ -13,8 +19,10 @@ import sys
 from pathlib import Path
 
 from occjax.errors import UserError
+from occjax.metrics.confusion import ScoringError
 from occjax.metrics.folder import PROTOCOLS, score_folder
-from occjax.metrics.report import format_table, published_lines
+from occjax.metrics.report import format_table, remarks_of
+from occjax.metrics.scores import Scores
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,21 +49,28 @@ def main(arguments: list[str] | None = None) -> int:
         results = score_folder(
             options.predictions, options.labels, protocols=protocols, version=options.version, split=options.split
         )
+        if options.json is not None:
+            _write_scores(options.json, results, predictions=options.predictions, split=options.split)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     about = f"predictions {options.predictions}" + (f", split {options.split}" if options.split else "")
     for name, scores in results.items():
         columns = [(name, s) for s in scores]
-        sys.stdout.write(format_table(columns, about=about, remarks=published_lines(scores[0])) + "\n\n")
-    if options.json is not None:
-        from occjax.workdir import versions, write_json
-
-        content = {"predictions": str(options.predictions), "split": options.split}
-        content |= {"protocols": [s.to_dict() for scores in results.values() for s in scores], "versions": versions()}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.json, content)
+        sys.stdout.write(format_table(columns, about=about, remarks=remarks_of(scores[0])) + "\n\n")
     return 0
+
+
+def _write_scores(path: Path, results: dict[str, list[Scores]], *, predictions: Path, split: str) -> None:
+    from occjax.workdir import versions, write_json
+
+    content = {"predictions": str(predictions), "split": split}
+    content |= {"protocols": [s.to_dict() for scores in results.values() for s in scores], "versions": versions()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+    except OSError as error:
+        raise ScoringError(f"--json {path} cannot be written ({error.strerror}); name a file elsewhere") from error
 
 
 if __name__ == "__main__":

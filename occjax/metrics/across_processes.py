@@ -22,6 +22,16 @@ def merge_over_processes(state: Any) -> Any:
     return functools.reduce(lambda a, b: a.merge(b), (unpack(state, row) for row in gathered))
 
 
+def wait_for_all(name: str) -> None:
+    """Returns once every process of a distributed run is here; at once where there is one process."""
+    import jax
+
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
 def pack(state: Any) -> np.ndarray:
     """The numbers of a state as int32 words: jax would cut 64-bit numbers to 32 bits."""
     return np.concatenate([leaf.reshape(-1).view(np.int32) for leaf in _leaves(state)])

@@ -33,7 +33,12 @@ class Agreement:
     def merge(self, other: "Agreement") -> "Agreement":
         return Agreement(self.confusion.merge(other.confusion), self.kl_sum + other.kl_sum)
 
-    def to_dict(self) -> dict:
+    def share_per_class(self) -> dict[str, float]:
+        """Share in 0..1 of the voxels of each teacher class, by name, to which the student gives the same class."""
+        counts = self.confusion.counts
+        return by_class_name(ratio(self.confusion.hits, counts.sum(1)), range(len(counts)))
+
+    def compute(self) -> dict:
         """Shares in per cent, KL in nats per voxel; None where undefined.
 
         `same_class` is the share of voxels with one answer, `same_class_occupied` that among voxels which the teacher
@@ -44,14 +49,13 @@ class Agreement:
         occupied = np.arange(len(counts)) != FREE
         voxels = np.array([by_teacher[occupied].sum(), by_teacher[FREE]])
         kl_occupied, kl_free = ratio(self.kl_sum, voxels)
-        shares = by_class_name(ratio(self.confusion.hits, by_teacher), range(len(counts)))
         return {
             "same_class": percent(float(ratio(self.confusion.hits.sum(), counts.sum()))),
             "same_class_occupied": percent(float(ratio(self.confusion.hits[occupied].sum(), voxels[0]))),
             "kl_nats": _or_none(float(ratio(self.kl_sum.sum(), voxels.sum()))),
             "kl_nats_occupied": _or_none(float(kl_occupied)),
             "kl_nats_free": _or_none(float(kl_free)),
-            "per_class": {name: percent(share) for name, share in shares.items()},
+            "per_class": {name: percent(share) for name, share in self.share_per_class().items()},
         }
 
 

@@ -40,8 +40,11 @@ class Calibration:
         voxels = total.sum(-1)
         return ratio((total * centres).sum(-1), voxels), ratio(occupied.sum(-1), voxels), voxels
 
-    def expected_error(self) -> float:
-        """Mean over voxels of |mean probability - share occupied| of the voxel's bin; NaN without voxels."""
+    def compute(self) -> float:
+        """Expected calibration error; NaN without voxels.
+
+        The mean over voxels of |mean probability - share occupied| of the voxel's bin.
+        """
         probability, share, voxels = self.reliability()
         gap = np.where(voxels > 0, np.abs(probability - share), 0.0)
         return float(ratio((gap * voxels).sum(), voxels.sum()))

@@ -10,7 +10,7 @@ from occjax.grid import OCC3D_GRID, VoxelGrid
 from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
 from occjax.metrics.occ3d import Occ3dMiou
-from occjax.metrics.ray_casting_jax import fastest_caster
+from occjax.metrics.ray_casting_jax import cast_rays_jax
 from occjax.metrics.rayiou import RayIou
 from occjax.metrics.scores import Scores
 from occjax.metrics.surroundocc import SurroundOccMiou
@@ -83,7 +83,7 @@ class CombinedScores:
                 sample.teacher, sample.prediction, sample.teacher_known, sample.kl_sum
             )
         if self.rayiou is not None:
-            changed["rayiou"] = self.rayiou.update(sample.prediction, sample.truth, origins_m, caster=fastest_caster())
+            changed["rayiou"] = self.rayiou.update(sample.prediction, sample.truth, origins_m, caster=cast_rays_jax)
         return dataclasses.replace(self, **changed)
 
     def merge(self, other: "CombinedScores") -> "CombinedScores":

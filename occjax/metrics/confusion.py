@@ -39,6 +39,7 @@ class ConfusionMatrix:
         Raises:
           ScoringError: shapes differ or a prediction is no class.
         """
+        require_classes(truth=truth, prediction=prediction)
         num_classes = len(self.counts)
         if not truth.shape == prediction.shape == kept.shape:
             raise ScoringError(
@@ -79,6 +80,13 @@ class ConfusionMatrix:
         both = self.counts[np.ix_(occupied, occupied)].sum()
         either = self.counts.sum() - self.counts[FREE, FREE]
         return float(ratio(both, either))
+
+
+def require_classes(**arrays: np.ndarray) -> None:
+    """Raises ScoringError, naming every array that holds no integers."""
+    wrong = [f"{name} of {array.dtype}" for name, array in arrays.items() if array.dtype.kind not in "iu"]
+    if wrong:
+        raise ScoringError(f"classes must be integers, found {', '.join(wrong)}; score the argmax over the classes")
 
 
 def ratio(part: np.ndarray | np.number, whole: np.ndarray | np.number) -> np.ndarray:

@@ -8,13 +8,14 @@ import numpy as np
 
 from occjax.config import DataConfig
 from occjax.data.errors import DataError
-from occjax.data.index import SplitIndex, load_index
+from occjax.data.index import Index, SplitIndex, load_index
 from occjax.data.labels import label_path, label_set, read_labels
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
+from occjax.errors import UserError
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
 from occjax.metrics.confusion import ScoringError
 from occjax.metrics.occ3d import Occ3dMiou
 from occjax.metrics.prediction_files import read_prediction
-from occjax.metrics.ray_casting_jax import fastest_caster
+from occjax.metrics.ray_casting_jax import cast_rays_jax
 from occjax.metrics.rayiou import RayIou, ray_origins_m
 from occjax.metrics.scores import Scores
 from occjax.metrics.surroundocc import SurroundOccMiou
@@ -22,7 +23,6 @@ from occjax.metrics.surroundocc import SurroundOccMiou
 PROTOCOLS = ("occ3d", "surroundocc", "rayiou")
 _LABELS = {"occ3d": "occ3d", "rayiou": "occ3d", "surroundocc": "surroundocc"}
 _GRIDS = {"occ3d": OCC3D_GRID, "surroundocc": SURROUNDOCC_GRID}
-_EMPTY = {"occ3d": Occ3dMiou.empty, "surroundocc": SurroundOccMiou.empty, "rayiou": RayIou.empty}
 _SECONDS_BETWEEN_LINES = 15
 _log = logging.getLogger(__name__)
 
@@ -44,6 +44,9 @@ def score_folder(
       version: of the tables; empty = the only one in `root`.
       split: if given, every sample of it must have a file, and others are left out; else every file is scored.
 
+    Predictions that name no grid lie on the whole grid of the label set; those that do may lie on an aligned crop of
+    it, all on the same one.
+
     Returns:
       scores of each protocol; two entries for Occ3D, with the camera mask and without.
 
@@ -52,6 +55,7 @@ def score_folder(
         or labels that cannot be read.
       GridMismatchError: a prediction says that it lies on another grid than the labels.
     """
+    protocols = tuple(dict.fromkeys(protocols))
     unknown = [name for name in protocols if name not in PROTOCOLS]
     if unknown or not protocols:
         raise ScoringError(f"protocols must be among {', '.join(PROTOCOLS)}, not {', '.join(unknown) or 'none'}")
@@ -64,28 +68,61 @@ def score_folder(
     except DataError as error:
         raise ScoringError(f"the index of {root} is needed to find labels and ray origins: {error}") from error
     rows = _rows_to_score(files, keyframes, predictions, split)
-    states = {name: _EMPTY[name]() for name in protocols}
-    caster = fastest_caster() if "rayiou" in protocols else None
+    if not split:
+        _warn_of_parts(files, index)
+    states: dict[str, Occ3dMiou | SurroundOccMiou | RayIou] = {}
     started = last = time.monotonic()
     for done, row in enumerate(rows):
         path = files[keyframes.tokens[row]]
-        prediction, grid = read_prediction(path)
+        prediction, named_grid = read_prediction(path)
         for labels in dict.fromkeys(_LABELS[name] for name in protocols):
-            _require_grid(_GRIDS[labels], grid, path)
+            grid = named_grid or _GRIDS[labels]
             semantics, mask = _read_labels(labels, root, keyframes, row)
-            if labels == "surroundocc":
-                states["surroundocc"] = states["surroundocc"].update(prediction, semantics)
-            if "occ3d" in states and labels == "occ3d":
-                states["occ3d"] = states["occ3d"].update(prediction, semantics, mask)
-            if "rayiou" in states and labels == "occ3d":
-                origins_m = ray_origins_m(keyframes, row)
-                states["rayiou"] = states["rayiou"].update(prediction, semantics, origins_m, caster=caster)
+            for name in (name for name in protocols if _LABELS[name] == labels):
+                try:
+                    states[name] = _updated(name, states.get(name), prediction, semantics, mask, grid, keyframes, row)
+                except GridMismatchError as error:
+                    fitting = ",".join(p for p in PROTOCOLS if _GRIDS[_LABELS[p]].frame == grid.frame)
+                    raise GridMismatchError(
+                        f"prediction {path} by {name}: {error}; in its own frame: --protocol {fitting}"
+                    ) from error
+                except UserError as error:
+                    raise ScoringError(f"prediction {path}: {error}") from error
         if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
             speed = (done + 1) / (last - started)
             _log.info("scored %d of %d samples, %.0f s left", done + 1, len(rows), (len(rows) - done - 1) / speed)
-    computed = {name: state.compute() for name, state in states.items()}
+    computed = {name: states[name].compute() for name in protocols}
     return {name: list(scores) if name == "occ3d" else [scores] for name, scores in computed.items()}
+
+
+def _updated(protocol: str, state, prediction, semantics, mask, grid: VoxelGrid, keyframes: SplitIndex, row: int):
+    """The protocol's state, or a new one, with one more sample; labels are cut to the grid of the prediction."""
+    if protocol == "rayiou":
+        origins_m = ray_origins_m(keyframes, row)
+        return (state or RayIou.empty()).update(prediction, semantics, origins_m, grid=grid, caster=cast_rays_jax)
+    crop = _GRIDS[_LABELS[protocol]].crop_slices(grid)
+    state = state or (Occ3dMiou if protocol == "occ3d" else SurroundOccMiou).empty(grid)
+    state.grid.require_same(grid, "files of one folder", "score the files of each grid by themselves")
+    if protocol == "occ3d":
+        return state.update(prediction, semantics[crop], mask[crop])
+    return state.update(prediction, semantics[crop])
+
+
+def _warn_of_parts(files: dict[str, Path], index: Index) -> None:
+    """Says which splits the files cover in part only: such scores compare with nothing published."""
+    scenes_with_files = {
+        scene
+        for token, scene in zip(index.everything.tokens, index.everything.scene_names, strict=True)
+        if token in files
+    }
+    for name, scenes in index.splits.items():
+        if scenes_with_files.isdisjoint(scenes):
+            continue
+        tokens = index.split(name).tokens
+        found = sum(token in files for token in tokens)
+        if found < len(tokens):
+            _log.warning("%d of the %d samples of split %s have a prediction here", found, len(tokens), name)
 
 
 def _only_version(root: Path) -> str:
@@ -125,13 +162,6 @@ def _rows_to_score(files: dict[str, Path], keyframes: SplitIndex, folder: Path, 
             f"first {', '.join(strangers[:5])}; rename them, or give the version and root they belong to"
         )
     return rows
-
-
-def _require_grid(expected: VoxelGrid, found: VoxelGrid | None, path: Path) -> None:
-    if found is not None:
-        expected.require_same(
-            found, f"prediction {path}", "score it by the protocol of its own grid, or resample it first"
-        )
 
 
 def _read_labels(labels: str, root: Path, keyframes: SplitIndex, row: int) -> tuple[np.ndarray, np.ndarray | None]:

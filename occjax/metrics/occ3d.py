@@ -103,4 +103,6 @@ def require_shape(grid: VoxelGrid, **arrays: np.ndarray) -> None:
     """Raises ScoringError, naming every array that has not the shape of the grid."""
     wrong = [f"{name} {array.shape}" for name, array in arrays.items() if array.shape != grid.shape]
     if wrong:
-        raise ScoringError(f"expected shape {grid.shape} ({grid}), found {', '.join(wrong)}")
+        raise ScoringError(
+            f"expected shape {grid.shape} ({grid}), found {', '.join(wrong)}; store [X, Y, Z] classes on that grid"
+        )

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from occjax.classes import NUM_CLASSES
 from occjax.grid import VoxelGrid
 from occjax.metrics.confusion import ScoringError
 
-_ARRAY_NAMES = ("semantics", "prediction", "pred", "arr_0")
+# The first of these that a file holds is read.
+_ARRAY_NAMES = ("semantics", "prediction", "pred", "logits", "arr_0")
 
 
 def write_prediction(folder: Path, token: str, semantics: np.ndarray, grid: VoxelGrid) -> Path:
@@ -27,7 +29,8 @@ def write_prediction(folder: Path, token: str, semantics: np.ndarray, grid: Voxe
 def read_prediction(path: Path) -> tuple[np.ndarray, VoxelGrid | None]:
     """Classes [X, Y, Z] and the grid, None where the file names none.
 
-    A `.npy` holds the classes; an `.npz` holds them as `semantics`, `prediction`, `pred` or its only array.
+    A `.npy` holds the classes or their scores; an `.npz` holds them as `semantics`, `prediction`, `pred`, `logits` or
+    its only array beside `grid`. Scores (logits or probabilities, [X, Y, Z, 18] or [18, X, Y, Z]) become their argmax.
 
     Raises:
       ScoringError: the file is absent, damaged, or holds no class grid.
@@ -37,7 +40,7 @@ def read_prediction(path: Path) -> tuple[np.ndarray, VoxelGrid | None]:
         if isinstance(loaded, np.ndarray):
             return _classes(loaded, path), None
         with loaded as file:
-            names = [name for name in _ARRAY_NAMES if name in file] or file.files
+            names = [n for n in _ARRAY_NAMES if n in file][:1] or [n for n in file.files if n != "grid"]
             if len(names) != 1:
                 raise ScoringError(f"{path} holds {file.files}; name the class grid `semantics`")
             grid = json.loads(str(file["grid"])) if "grid" in file else None
@@ -51,8 +54,14 @@ def read_prediction(path: Path) -> tuple[np.ndarray, VoxelGrid | None]:
 
 
 def _classes(array: np.ndarray, path: Path) -> np.ndarray:
-    if array.ndim != 3 or array.dtype.kind not in "iu":
+    if array.ndim == 3 and array.dtype.kind in "iu":
+        return array
+    class_axes = [axis for axis in (0, -1) if array.ndim == 4 and array.shape[axis] == NUM_CLASSES]
+    if len(class_axes) != 1 or array.dtype.kind not in "iuf":
         raise ScoringError(
-            f"{path} must hold integer classes [X, Y, Z], found {array.dtype} {array.shape}; store the argmax"
+            f"{path} must hold integer classes [X, Y, Z] or scores [X, Y, Z, {NUM_CLASSES}], found {array.dtype} "
+            f"{array.shape}; store the argmax"
         )
-    return array
+    if np.isnan(array).any():
+        raise ScoringError(f"{path} holds scores that are no number (NaN); mend the model that wrote it")
+    return array.argmax(class_axes[0]).astype(np.uint8)

@@ -33,16 +33,19 @@ def main() -> None:
     origins_m = np.stack([np.linspace(-35, 35, MAX_ORIGINS), np.zeros(MAX_ORIGINS), np.full(MAX_ORIGINS, 1.84)], axis=1)
     free = np.full(OCC3D_GRID.shape, FREE, np.uint8)
     scenes = {"street": (street(0), np.roll(street(0), 2, axis=0)), "empty (worst case)": (free, free)}
-    device = jax.devices()[0].device_kind
-    sys.stdout.write(f"RayIoU of one sample: {MAX_ORIGINS} origins, prediction and truth; best of {_REPEATS}\n")
-    for name, caster in ((f"numpy, {os.cpu_count()} cores", cast_rays), (f"jax on {device}", cast_rays_jax)):
+    device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
+    out = sys.stdout.write
+    out(f"RayIoU of one sample: {MAX_ORIGINS} origins, prediction and truth; seconds, best of {_REPEATS}\n")
+    out(f"{'':44}{'wall clock':>12}{'processor':>12}{'first call':>12}\n")
+    for name, caster in (("numpy", cast_rays), (f"jax on {device}", cast_rays_jax)):
         for scene, (truth, prediction) in scenes.items():
-            seconds = []
+            wall, processor = [], []
             for _ in range(_REPEATS + 1):
-                start = time.perf_counter()
+                start = time.perf_counter(), time.process_time()
                 RayIou.empty().update(prediction, truth, origins_m, caster=caster)
-                seconds.append(time.perf_counter() - start)
-            sys.stdout.write(f"{name:24}{scene:20}{min(seconds[1:]):8.3f} s\n")
+                wall.append(time.perf_counter() - start[0])
+                processor.append(time.process_time() - start[1])
+            out(f"{name:24}{scene:20}{min(wall[1:]):12.3f}{min(processor[1:]):12.3f}{wall[0]:12.3f}\n")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from occjax.classes import FREE, NUM_CLASSES
+from occjax.classes import FREE, IGNORE, NUM_CLASSES
 from occjax.data.index import SplitIndex
 from occjax.geometry import invert_rigid
 from occjax.grid import OCC3D_GRID, VoxelGrid
-from occjax.metrics.confusion import ScoringError, ratio
+from occjax.metrics.confusion import ScoringError, ratio, require_classes
 from occjax.metrics.occ3d import require_shape
 from occjax.metrics.ray_casting import cast_rays
 from occjax.metrics.scores import Scores, by_class_name
@@ -56,10 +56,11 @@ class RayIou:
 
         Args:
           prediction: uint8 [X, Y, Z] classes 0..17.
-          semantics: uint8 [X, Y, Z] truth, 0..17.
+          semantics: uint8 [X, Y, Z] truth, 0..17; rays that meet an unknown voxel (255) first do not count. Occ3D's
+            own labels have none: a teacher that knows a part of the grid is scored by it.
           origins_m: float [O, 3] in the sample's ego frame, from `ray_origins_m`.
           grid: that both lie on; anything but Occ3D's is another metric.
-          caster: `cast_rays`, or what `ray_casting_jax.fastest_caster` chooses.
+          caster: `cast_rays`, or for many samples `ray_casting_jax.cast_rays_jax`: compiled, with the same result.
 
         Raises:
           GridMismatchError: another grid.
@@ -67,11 +68,18 @@ class RayIou:
         """
         OCC3D_GRID.require_same(grid, "RayIoU is defined on Occ3D's grid", "predict on it or resample the prediction")
         require_shape(grid, prediction=prediction, semantics=semantics)
-        for name, voxels in (("prediction", prediction), ("semantics", semantics)):
-            if voxels.min() < 0 or voxels.max() > FREE:
-                raise ScoringError(f"{name} must hold classes 0 to {FREE}, found {voxels.min()} to {voxels.max()}")
+        require_classes(prediction=prediction, semantics=semantics)
+        origins_m = np.asarray(origins_m, np.float64)
+        if origins_m.ndim != 2 or origins_m.shape[1] != 3:
+            raise ScoringError(f"ray origins must be [O, 3] metres in the ego frame, found {origins_m.shape}")
+        for name, voxels in (("prediction", prediction), ("semantics", semantics[semantics != IGNORE])):
+            if voxels.size and not 0 <= voxels.min() <= voxels.max() <= FREE:
+                raise ScoringError(
+                    f"{name} must hold classes 0 to {FREE}, found {voxels.min()} to {voxels.max()}; store the class "
+                    "numbers of occjax/classes.py"
+                )
         labels, depth_m = caster([v.astype(np.uint8) for v in (semantics, prediction)], origins_m, grid)
-        counts = labels[0] != FREE
+        counts = labels[0] < FREE
         truth, predicted = labels[:, counts]
         error_m = np.abs(depth_m[1] - depth_m[0])[counts]
         hits = [_by_class(truth[(truth == predicted) & (error_m < limit)]) for limit in THRESHOLDS_M]

@@ -2,13 +2,9 @@
 
 import math
 
-import numpy as np
-
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.metrics.combined import CombinedScores, protocol_scores
 from occjax.metrics.scores import Scores, percent
-from occjax.metrics.surroundocc import CLASSES as SURROUNDOCC_CLASSES
-from occjax.metrics.surroundocc import SurroundOccMiou
 
 _SUMMARY_NAMES = {
     "miou": "mIoU",
@@ -32,7 +28,7 @@ _PUBLISHED = {
     ),
     ("Occ3D-nuScenes mIoU", "camera mask"): (
         "FlashOCC-M1 R50 mIoU 32.08 (from a detection checkpoint; 29.7 to 30.1 from ImageNet only)",
-        "FlashOCC-M1 R50 mIoU 18.3 when trained without the camera mask",
+        "FlashOCC-M1 R50 mIoU 18.3 without the camera mask",
     ),
     ("RayIoU", "no mask"): ("Panoptic-FlashOcc 1f RayIoU 34.9",),
 }
@@ -51,24 +47,30 @@ def published_lines(scores: Scores) -> list[str]:
     return [f"  published: {line}" for line in _PUBLISHED.get((scores.protocol, scores.mask), ())]
 
 
+def remarks_of(scores: Scores) -> list[str]:
+    """Lines to print below the table of `scores`: published results, and what a reader has to know."""
+    return [*published_lines(scores), *([f"  {scores.remark}"] if scores.remark else [])]
+
+
 def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list[str]) -> str:
-    """One table of scores that share a protocol and a grid.
+    """One table of scores that share a protocol and a grid; a dash stands where a score is undefined.
 
     Args:
-      columns: heading and scores of each column; the mask is added to the heading.
+      columns: heading and scores of each column; the mask is added to the heading. The first names the rows.
       about: what was evaluated, e.g. "split val, ema weights of step 300".
       remarks: lines below the table.
     """
     first = columns[0][1]
     headings = [f"{name}, {scores.mask}" for name, scores in columns]
     widths = [max(len(heading), 8) + 3 for heading in headings]
-    lines = [f"{first.protocol} | {first.grid}", f"{about}, {first.samples} samples; per cent", ""]
+    samples = f"{first.samples} sample{'' if first.samples == 1 else 's'}"
+    lines = [f"{first.protocol} | {first.grid}", f"{about}, {samples}; per cent", ""]
     lines.append(f"{'':24}" + "".join(f"{h:>{w}}" for h, w in zip(headings, widths, strict=True)))
     for name in first.per_class:
         lines.append(_row(name, [s.per_class[name] for _, s in columns], widths))
     lines.append("")
     for name in first.summary:
-        lines.append(_row(_SUMMARY_NAMES[name], [s.summary[name] for _, s in columns], widths))
+        lines.append(_row(_SUMMARY_NAMES[name], [s.summary.get(name, math.nan) for _, s in columns], widths))
     return "\n".join([*lines, *remarks])
 
 
@@ -78,12 +80,14 @@ def full_table(state: CombinedScores, *, subject: str, about: str) -> str:
     columns = [(subject, s) for s in scores]
     if state.teacher.samples:
         columns.append(("teacher", protocol_scores(state.teacher)[0]))
-    remarks = [*published_lines(scores[0]), *_absent_classes(state.subject)]
+        shares = state.agreement.share_per_class()
+        columns.append(("agreement", scores[0]._replace(mask="teacher's voxels", summary={}, per_class=shares)))
+    remarks = remarks_of(scores[0])
     if state.calibration.counts.any():
-        error = percent(state.calibration.expected_error())
+        error = percent(state.calibration.compute())
         remarks.append(f"  expected calibration error of occupancy: {_text(error)} %")
     if state.teacher.samples:
-        agreement = state.agreement.to_dict()
+        agreement = state.agreement.compute()
         remarks.append(
             f"  agreement with the teacher: {_text(agreement['same_class_occupied'])} % of the voxels that it calls "
             f"occupied; KL to it {_text(agreement['kl_nats'], 4)} nats per voxel"
@@ -91,7 +95,7 @@ def full_table(state: CombinedScores, *, subject: str, about: str) -> str:
     tables = [format_table(columns, about=about, remarks=remarks)]
     if state.rayiou is not None:
         rays = state.rayiou.compute()
-        tables.append(format_table([(subject, rays)], about=about, remarks=published_lines(rays)))
+        tables.append(format_table([(subject, rays)], about=about, remarks=remarks_of(rays)))
     return "\n\n".join(tables)
 
 
@@ -104,16 +108,9 @@ def results_dict(state: CombinedScores) -> dict:
         "samples": state.subject.samples,
         "protocols": [s.to_dict() for s in [*protocol_scores(state.subject), *rays]],
         "teacher_protocols": [s.to_dict() for s in protocol_scores(state.teacher)] if has_teacher else [],
-        "occupancy_calibration_error": percent(state.calibration.expected_error()) if has_calibration else None,
-        "teacher_agreement": state.agreement.to_dict() if has_teacher else None,
+        "occupancy_calibration_error": percent(state.calibration.compute()) if has_calibration else None,
+        "teacher_agreement": state.agreement.compute() if has_teacher else None,
     }
-
-
-def _absent_classes(protocol) -> list[str]:
-    if not isinstance(protocol, SurroundOccMiou):
-        return []
-    absent = int(np.sum(protocol.confusion.counts.sum(1)[list(SURROUNDOCC_CLASSES)] == 0))
-    return [f"  {absent} of 16 classes have no voxel of truth here; the protocol counts them as 100"] if absent else []
 
 
 def _row(name: str, shares: list[float], widths: list[int]) -> str:

@@ -16,6 +16,7 @@ class Scores(NamedTuple):
       samples: how many were counted.
       summary: shares in 0..1 by name ("miou", "iou", ...); NaN where undefined.
       per_class: share in 0..1 of each class by name; NaN where the protocol skips it.
+      remark: what a reader of the numbers has to know, or "".
     """
 
     protocol: str
@@ -24,6 +25,7 @@ class Scores(NamedTuple):
     samples: int
     summary: dict[str, float]
     per_class: dict[str, float]
+    remark: str = ""
 
     def to_dict(self) -> dict:
         """For JSON: shares in per cent, None where undefined."""
@@ -35,6 +37,7 @@ class Scores(NamedTuple):
             "unit": "per cent",
             **{name: percent(value) for name, value in self.summary.items()},
             "per_class": {name: percent(value) for name, value in self.per_class.items()},
+            **({"remark": self.remark} if self.remark else {}),
         }
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from occjax.models.strided_conv import strided_conv
+
 # Share of the old value that a running statistic keeps (PyTorch calls 1 - this its momentum).
 RUNNING_DECAY = 0.9
 EPSILON = 1e-5
@@ -29,11 +31,12 @@ def draw_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[
 def column_sums(x: Float[Array, "*axes c"], weight: Float[Array, "b"] | None = None) -> Float[Array, "c"]:
     """Sum over all axes but the last, float32; rows of the first axis count `weight` times.
 
-    A product with a vector of ones, because XLA's reduction over leading axes is ten times slower on a CPU.
+    A product with ones, because XLA's reduction over leading axes is ten times slower on a CPU; with two equal rows of
+    them, because a product with a short vector is merged with what computes `x`, into loops that are slower still.
     """
     rows = jnp.ones(x.shape[0]) if weight is None else weight
-    rows = jnp.repeat(rows, math.prod(x.shape[1:-1]))
-    return jnp.dot(rows, x.reshape(-1, x.shape[-1]).astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
+    rows = jnp.tile(jnp.repeat(rows, math.prod(x.shape[1:-1])), (2, 1))
+    return jnp.dot(rows, x.reshape(-1, x.shape[-1]).astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)[0]
 
 
 @jax.custom_vjp
@@ -103,6 +106,8 @@ class Conv(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
+        if stride not in (1, 2) or (stride == 2 and dilation > 1):
+            raise ValueError(f"a convolution strides by 1 or 2, dilated at stride 1 only; found {stride}, {dilation}")
         he_std = math.sqrt(2.0 / (size * size * c_out))
         self.kernel = nnx.Param(draw_normal(rngs.params(), (size, size, c_in, c_out), he_std))
         self.bias = nnx.Param(jnp.zeros(c_out)) if use_bias else None
@@ -115,12 +120,14 @@ class Conv(nnx.Module):
         if kernel.shape[0] == 1:
             # A strided 1x1 convolution reads every other pixel; dropping them first spares the gradient the zeros.
             y = pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])
+        elif self.stride == 2:
+            y = strided_conv(x, kernel)
         else:
             pad = self.dilation * (kernel.shape[0] // 2)
             y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
-                window_strides=(self.stride, self.stride),
+                window_strides=(1, 1),
                 padding=[(pad, pad), (pad, pad)],
                 rhs_dilation=(self.dilation, self.dilation),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),

@@ -4,6 +4,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,23 +44,33 @@ def read_dump_array(path: Path, key: str = "") -> np.ndarray:
         raise
     # A foreign file can break its reader in any way; the run goes on with the next one.
     except Exception as error:
-        raise DumpError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        raise DumpError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
     raise DumpError(f"{path}: a dump file ends in one of {', '.join(SUFFIXES)}")
 
 
 def _read_npz(path: Path, key: str) -> np.ndarray:
     with zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-        name = members[_choose(path, list(members), key)]
+        ranks = {name: lambda member=member: _rank(archive, member) for name, member in members.items()}
+        name = members[_choose(path, ranks, key)]
         data = _inflated(path, archive, archive.getinfo(name))
     stream = io.BytesIO(data[:_LONGEST_HEADER])
-    version = np.lib.format.read_magic(stream)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, is_fortran, dtype = read_header[version](stream)
+    shape, is_fortran, dtype = _header(stream)
     if dtype.hasobject:
         raise DumpError(f"{path}: {name} holds Python objects, which are never loaded; save plain numbers")
     values = np.frombuffer(data, dtype, count=int(np.prod(shape)), offset=stream.tell())
     return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
+
+
+def _header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    return read[version](stream)
+
+
+def _rank(archive: zipfile.ZipFile, member: str) -> int:
+    with archive.open(member) as stream:
+        return len(_header(stream)[0])
 
 
 def _inflated(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -81,19 +92,23 @@ def _read_torch(path: Path, key: str) -> np.ndarray:
     if isinstance(loaded, TensorRef):
         return loaded.array()
     if not isinstance(loaded, dict):
-        raise DumpError(f"{path} holds a {type(loaded).__name__}; a tensor or a dict of tensors is needed")
+        raise DumpError(f"{path}: holds a {type(loaded).__name__}; a tensor or a dict of tensors is needed")
     tensors = {str(name): value for name, value in loaded.items() if isinstance(value, TensorRef)}
-    return tensors[_choose(path, list(tensors), key)].array()
+    ranks = {name: lambda tensor=tensor: len(tensor.shape) for name, tensor in tensors.items()}
+    return tensors[_choose(path, ranks, key)].array()
 
 
-def _choose(path: Path, names: list[str], key: str) -> str:
-    if key and key in names:
+def _choose(path: Path, ranks: dict[str, Callable[[], int]], key: str) -> str:
+    """The array meant: the named one, one with a usual name, or the only one that is no list or single number."""
+    if key and key in ranks:
         return key
-    usual = [name for name in USUAL_KEYS if name in names]
+    usual = [name for name in USUAL_KEYS if name in ranks]
     # The dump script's option says which output of the model was saved; the file calls it by its own name.
     if usual and (not key or key in USUAL_KEYS):
         return usual[0]
-    if len(names) == 1 and not key:
-        return names[0]
-    held = ", ".join(names) or "nothing"
-    raise DumpError(f"{path} holds {held}; name the array with --dump-3d-key or --bev-prob-key")
+    if not key:
+        large = list(ranks) if len(ranks) == 1 else [name for name, rank in ranks.items() if rank() >= 2]
+        if len(large) == 1:
+            return large[0]
+    held = ", ".join(ranks) or "nothing"
+    raise DumpError(f"{path}: holds {held}; name the array with --dump-3d-key or --bev-prob-key")

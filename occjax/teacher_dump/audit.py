@@ -7,24 +7,36 @@ import numpy as np
 
 from occjax.classes import FREE, NUM_CLASSES, OTHERS
 
-# The true pairing must beat shuffled pairings by this factor.
+# The true pairing must beat shuffled ones by this factor, and be beaten by another order by as much before that is
+# blamed: keyframes half a second apart look alike.
 MARGIN = 1.1
-# mIoU and IoU below which a dump is no better than noise, whatever it is compared with.
+# It must beat what the dump scores turned and flipped by this factor, and a sample is out of place if the truth of
+# another one fits it better by as much.
+CLEARLY = 1.3
+# A change is named as the cause only if it lifts the dump above what turned and flipped ones score by this factor.
+NAMED = 1.5
+# A score below which a dump is no better than noise, whatever it is compared with.
 FLOOR = 0.02
 
 
 class Score(NamedTuple):
-    """SurroundOcc protocol: mean over classes 1..16 and IoU of occupied voxels, each 0 to 1."""
+    """SurroundOcc protocol: mean over classes 1..16 and IoU of occupied voxels, each 0 to 1.
+
+    The protocol counts a class without truth as 1, which hides much on few samples: `present_miou` leaves it out.
+    """
 
     miou: float
     iou: float
+    present_miou: float
 
     @property
     def mean(self) -> float:
-        return (self.miou + self.iou) / 2
+        return (self.present_miou + self.iou) / 2
 
     def __str__(self) -> str:
-        return f"mIoU {100 * self.miou:.2f}, IoU {100 * self.iou:.2f}"
+        return (
+            f"mIoU {100 * self.miou:.2f} ({100 * self.present_miou:.2f} over classes present), IoU {100 * self.iou:.2f}"
+        )
 
 
 class Audit(NamedTuple):
@@ -102,10 +114,15 @@ def score(counts: np.ndarray) -> Score:
     """SurroundOcc mIoU and IoU of counts: a class without truth has IoU 1."""
     hits, seen, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
     union = seen + predicted - hits
-    iou = np.where(seen > 0, hits / np.maximum(union, 1), 1.0)[1:FREE]
+    is_present = (seen > 0)[1:FREE]
+    iou = (hits / np.maximum(union, 1))[1:FREE]
     occupied = counts[:FREE, :FREE].sum()
     either = counts.sum() - counts[FREE, FREE]
-    return Score(float(iou.mean()), float(occupied / max(either, 1)))
+    return Score(
+        float(np.where(is_present, iou, 1.0).mean()),
+        float(occupied / max(either, 1)),
+        float(iou[is_present].mean()) if is_present.any() else 0.0,
+    )
 
 
 def audit(
@@ -124,27 +141,30 @@ def audit(
         ends.
       other_grid: truths of the same samples from the other label set, on its own grid.
     """
-    own = score(sum(confusion(t, p) for t, p in zip(truths, predictions, strict=True)))
-    pairs = {
-        (i, j): confusion(truths[j], predictions[i])
-        for i in range(len(predictions))
-        for j in range(len(truths))
-        if i != j
-    }
-    shuffled = None
-    order: dict[str, Score] = {}
-    if pairs:
-        rounds = [
-            score(sum(pairs[i, (i + k) % len(truths)] for i in range(len(truths)))) for k in range(1, len(truths))
-        ]
-        shuffled = Score(float(np.mean([r.miou for r in rounds])), float(np.mean([r.iou for r in rounds])))
-        best = max(range(len(rounds)), key=lambda k: rounds[k].mean)
-        order[f"another order of the samples (each {best + 1} on in the audited ones)"] = rounds[best]
+    count = len(truths)
+    pairs = np.array([[confusion(truth, prediction) for truth in truths] for prediction in predictions])
+    own = score(np.trace(pairs))
+    single = np.array([[score(counts).mean for counts in row] for row in pairs])
+    displaced = int((single.max(1) > CLEARLY * np.diag(single)).sum())
+    displaced = displaced if displaced > 1 else 0  # a swap takes two; one alone may be a poor sample
+    shuffled, order = None, {}
+    if count > 1:
+        rounds = [score(sum(pairs[i, (i + k) % count] for i in range(count))) for k in range(1, count)]
+        shuffled = Score(*(float(np.mean(part)) for part in zip(*rounds, strict=True)))
+        fitting = single.argmax(1)
+        if (fitting != np.arange(count)).any():
+            order["each sample with the truth that it fits best"] = score(
+                sum(pairs[i, j] for i, j in enumerate(fitting))
+            )
     for offset, others in (neighbours or {}).items():
         both = [(t, p) for t, p in zip(others, predictions, strict=True) if t is not None]
         if both:
             order[f"order off by {offset:+d}"] = score(sum(confusion(t, p) for t, p in both))
-    moves = {**symmetries(), **(shifts() if truths[0].shape[2] > 1 else _flat_shifts())}
+        displaced += sum(
+            t is not None and score(confusion(t, p)).mean > CLEARLY * float(at_home)
+            for t, p, at_home in zip(others, predictions, np.diag(single), strict=True)
+        )
+    moves = {**symmetries(), **(_flat_shifts() if truths[0].shape[2] == 1 else {**shifts(), **_upside_down()})}
     if truths[0].shape[0] != truths[0].shape[1]:
         moves = {name: move for name, move in moves.items() if move(truths[0]).shape == truths[0].shape}
     axes = {
@@ -156,17 +176,34 @@ def audit(
         grids["the other label set's grid"] = score(
             sum(confusion(t, p) for t, p in zip(other_grid, predictions, strict=True))
         )
-    return Audit(len(truths), own, shuffled, {**order, **axes, **grids}, _problem(own, shuffled, order, axes, grids))
+    problem = _problem(own, shuffled, displaced, count, order, axes, grids)
+    return Audit(count, own, shuffled, {**order, **axes, **grids}, problem)
 
 
 def _flat_shifts() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     return {name: move for name, move in shifts().items() if not name.endswith("z")}
 
 
+def _upside_down() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    return {"z flipped": lambda v: v[..., ::-1]}
+
+
 def _problem(
-    own: Score, shuffled: Score | None, order: dict[str, Score], axes: dict[str, Score], grids: dict[str, Score]
+    own: Score,
+    shuffled: Score | None,
+    displaced: int,
+    count: int,
+    order: dict[str, Score],
+    axes: dict[str, Score],
+    grids: dict[str, Score],
 ) -> str:
-    better = {name: found for name, found in {**order, **axes, **grids}.items() if found.mean > own.mean}
+    # What a dump scores that has nothing to do with its truth.
+    chance = sorted(axes[name].mean for name in symmetries() if name in axes)
+    chance = chance[len(chance) // 2] if chance else 0.0
+    better = {name: found for name, found in {**axes, **grids}.items() if found.mean > own.mean}
+    # Keyframes half a second apart may look alike: another order has to win clearly.
+    better |= {name: found for name, found in order.items() if found.mean > MARGIN * own.mean}
+    better = {name: found for name, found in better.items() if found.mean > max(NAMED * chance, FLOOR)}
     if better:
         name = max(better, key=lambda n: better[n].mean)
         cause = "order of the samples" if name in order else "axes flipped or swapped" if name in axes else "wrong grid"
@@ -174,10 +211,28 @@ def _problem(
             cause = "voxels shifted"
         return f"{cause}: {name} fits better ({better[name]}) than the dump as it is ({own})"
     if own.mean < FLOOR:
-        return f"the dump hardly overlaps the truth ({own}), and no symmetry, shift or other order explains it"
-    if shuffled is not None and own.mean < MARGIN * shuffled.mean:
         return (
-            f"order of the samples: the true pairing ({own}) does not clearly win over shuffled pairings ({shuffled}); "
-            "the ids belong to another data set order, or the teacher has learnt nothing"
+            f"the dump hardly overlaps the truth ({own}), and no symmetry, shift or other order explains it; check the "
+            "class that means free (--free-id) and what the files hold"
+        )
+    if own.present_miou < FLOOR:
+        return (
+            f"order of the classes: the right voxels are occupied, by the wrong classes ({own}); the dump must number "
+            "the classes as nuScenes' occupancy labels do, 0 others to 16 vegetation, besides free (--free-id)"
+        )
+    if displaced:
+        return (
+            f"order of the samples: most of the {count} audited samples are right, but some fit the truth of another "
+            f"one clearly better than their own ({own} over all of them)"
+        )
+    others = ""
+    if own.mean < CLEARLY * chance:
+        others = "turned and flipped ones"
+    elif shuffled is not None and own.mean < MARGIN * shuffled.mean:
+        others = f"shuffled pairings ({shuffled})"
+    if others:
+        return (
+            f"order of the samples: the true pairing ({own}) does not clearly win over {others}; the ids belong to "
+            "other samples or another data set order, or the teacher has learnt nothing"
         )
     return ""

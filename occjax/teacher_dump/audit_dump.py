@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from occjax.classes import FREE
 from occjax.config import DataConfig
 from occjax.data.files import absent_files, label_files
 from occjax.data.index import Index
 from occjax.data.labels import LABEL_SETS, read_labels
 from occjax.errors import UserError
-from occjax.grid import OCC3D_GRID
+from occjax.geometry import invert_rigid
+from occjax.grid import OCC3D_GRID, VoxelGrid, resample_labels
 from occjax.teacher_dump.arrays import DumpError
 from occjax.teacher_dump.audit import Audit, audit
 from occjax.teacher_dump.bev_maps import bev_semantics
@@ -45,14 +47,15 @@ def label_set_of(options: DumpOptions) -> str:
 def audit_dump(
     matched: list[MatchedFile], index: Index, data: DataConfig, options: DumpOptions, *, samples: int
 ) -> Audit | None:
-    """Audits up to `samples` files spread over a dump; None where no sample has labels.
+    """Audits up to `samples` files spread over a dump; None where none of them can be read or has labels.
 
-    Files that cannot be read are left for the conversion to name.
+    Files that cannot be read are left for the conversion to name. Truth on the other label set's grid comes from its
+    own files, or else from these labels, resampled.
     """
     name = label_set_of(options)
     paths = label_paths(index, options.splits, name, data)
-    other_name = next(other for other in LABEL_SETS if other != name)
-    other_paths = label_paths(index, options.splits, other_name, data)
+    other_paths = label_paths(index, options.splits, _other(name), data)
+    other_grid = LABEL_SETS[_other(name)].grid
     place = {token: (split, i) for split in options.splits for i, token in enumerate(index.split(split).tokens)}
     candidates = [item for item in matched if item.token in paths]
     if not candidates:
@@ -74,13 +77,31 @@ def audit_dump(
         for offset, found in neighbours.items():
             token = order[row + offset] if 0 <= row + offset < len(order) else ""
             found.append(_truth(name, paths[token], options, is_flat) if token in paths else None)
-        if item.token in other_paths:
-            semantics = read_labels(other_name, other_paths[item.token])[0]
+        if options.grid.shape == other_grid.shape:
+            semantics = _on_other_grid(item.token, paths[item.token], other_paths.get(item.token), index, name)
             others.append(bev_semantics(semantics)[..., None] if is_flat else semantics)
     if not predictions:
         return None
-    comparable = len(others) == len(predictions) and others[0].shape == truths[0].shape
-    return audit(predictions, truths, neighbours=neighbours, other_grid=others if comparable else None)
+    return audit(predictions, truths, neighbours=neighbours, other_grid=others)
+
+
+def frame_from_frame(index: Index, row: int, dst: VoxelGrid, src: VoxelGrid) -> np.ndarray:
+    """float64 [4, 4] transform of points from the frame of `src` to that of `dst`, both at a sample's keyframe time."""
+    poses = {"lidar": index.everything.global_from_lidar[row], "ego": index.everything.global_from_ego[row]}
+    return invert_rigid(poses[dst.frame]) @ poses[src.frame]
+
+
+def _on_other_grid(token: str, path: Path, other_path: Path | None, index: Index, name: str) -> np.ndarray:
+    other_name = _other(name)
+    if other_path is not None:
+        return read_labels(other_name, other_path)[0]
+    own, other = LABEL_SETS[name].grid, LABEL_SETS[other_name].grid
+    own_from_other = frame_from_frame(index, index.everything.tokens.index(token), own, other)
+    return resample_labels(read_labels(name, path)[0], own, other, own_from_other, outside=FREE)
+
+
+def _other(name: str) -> str:
+    return next(other for other in LABEL_SETS if other != name)
 
 
 def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[np.ndarray, bool]:

@@ -6,23 +6,26 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from occjax.config import DataConfig
 from occjax.data.index import Index, load_index
-from occjax.geometry import invert_rigid
 from occjax.teacher_dump.arrays import DumpError
-from occjax.teacher_dump.audit_dump import AuditError, audit_dump, label_paths, label_set_of
+from occjax.teacher_dump.audit_dump import AuditError, audit_dump, frame_from_frame, label_paths, label_set_of
 from occjax.teacher_dump.info_pickle import tokens_in_order
 from occjax.teacher_dump.listing import MatchedFile, list_dump, match_files
+from occjax.teacher_dump.measure import compact_kl, decode_ms
 from occjax.teacher_dump.options import DumpOptions
-from occjax.teacher_dump.output import Conversion, largest_kept, previous_manifest, write_output_manifest
-from occjax.teacher_dump.sample import Job, Outcome, convert_sample
+from occjax.teacher_dump.output import Conversion, kept_facts, previous_manifest, write_output_manifest
+from occjax.teacher_dump.sample import Job, Outcome, convert_sample, holds_bev_map
 
-_AUDIT_SAMPLES = 8
+_AUDIT_SAMPLES = 16
 _MEASURED_SAMPLES = 4
+# A process takes as long to start as so many samples to convert.
+_SAMPLES_PER_WORKER = 16
 
 
 def convert_dump(
@@ -63,12 +66,15 @@ def convert_dump(
         dump_3d_dir=options.dump_3d_dir,
         dump_3d_type=options.dump_3d_type,
         dump_bev_prob_dir=options.dump_bev_prob_dir,
+        holds_map=partial(holds_bev_map, options=options),
     )
     index = load_index(data_config)
     orders = _orders(index, options)
     matched, matched_by, unmatched = match_files(files, orders, options.match)
     result = Conversion(failures=unmatched)
-    progress(f"{len(matched)} of {len(files)} dump files matched to samples by {matched_by.replace('_', ' ')}")
+    per_split = Counter(item.file.split for item in matched)
+    counts = ", ".join(f"{split} {per_split[split]} of {len(orders[split])} samples" for split in options.splits)
+    progress(f"{len(matched)} of {len(files)} dump files matched by {matched_by.replace('_', ' ')}: {counts}")
     if options.max_samples >= 0:
         matched = [
             item
@@ -83,18 +89,26 @@ def convert_dump(
         return result
     if audit:
         result.audit = audit_dump(matched, index, data_config, options, samples=_AUDIT_SAMPLES)
-        progress(result.audit.report() if result.audit else "no labels found: the dump is not audited")
+        progress(
+            result.audit.report()
+            if result.audit
+            else "the dump is not audited: none of its samples has both labels and a readable file"
+        )
         if result.audit and result.audit.problem:
             raise AuditError(
                 f"the dump in {source} is refused, nothing was written. Likely cause: {result.audit.problem}. "
                 "Mend the dump or the options (--match, --infos, --splits); --no-audit converts it all the same"
             )
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DumpError(f"cannot write to {output}: {error.strerror}; choose another --output") from error
     result.skipped = len(kept)
-    kinds: Counter[str] = Counter(previous.get("value_kind", {}) if kept else {})
-    largest = largest_kept(kept, previous)
-    kl = []
-    for outcome in _reported(_run(jobs, workers), len(jobs), options, progress, print_every_s):
+    writes = {job.target for job in jobs}
+    largest, kinds = kept_facts([path for path in sorted(output.glob("*.npz")) if path not in writes], previous)
+    measured: list[Job] = []
+    outcomes = _reported(_run(jobs, workers), len(jobs), options, progress, print_every_s)
+    for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome.problem:
             result.failures.append((outcome.path, outcome.problem))
             continue
@@ -102,11 +116,14 @@ def convert_dump(
         result.bytes_written += outcome.bytes_written
         kinds[outcome.kind] += 1
         largest = max(largest, outcome.active)
-        kl.append(outcome.kl)
-    measured = [value for value in kl if np.isfinite(value)]
-    result.kl = float(np.mean(measured)) if measured else 0.0
+        measured += [job] if len(measured) < _MEASURED_SAMPLES else []
+    is_measurable = options.form == "compact" and options.output_grid is None and measured
+    if is_measurable:
+        result.kl = float(np.mean([compact_kl(job) for job in measured]))
     if result.written + result.skipped:
-        write_output_manifest(output, source, options, files, matched_by, kinds, largest, result)
+        write_output_manifest(output, source, options, files, matched_by, kinds, largest, result, previous)
+    if is_measurable:
+        result.decode_ms = decode_ms(output, [job.token for job in measured])
     return result
 
 
@@ -147,27 +164,22 @@ def _jobs(
             continue
         dump_from_output = None
         if options.output_grid is not None:
-            dump_from_output = _dump_from_output(index, rows[token], options)
+            dump_from_output = frame_from_frame(index, rows[token], options.grid, options.output_grid)
         path = labels.get(token)
         label = (label_set_of(options), path) if path else None
-        jobs.append(Job(token, file, output, options, dump_from_output, label, len(jobs) < _MEASURED_SAMPLES))
+        jobs.append(Job(token, file, output, options, dump_from_output, label))
     return jobs, kept
 
 
-def _dump_from_output(index: Index, row: int, options: DumpOptions) -> np.ndarray:
-    """Points of the output grid's frame in the dump's frame, both at keyframe time."""
-    poses = {"lidar": index.everything.global_from_lidar[row], "ego": index.everything.global_from_ego[row]}
-    return invert_rigid(poses[options.grid.frame]) @ poses[options.output_grid.frame]
-
-
 def _run(jobs: list[Job], workers: int) -> Iterator[Outcome]:
-    if workers <= 1 or len(jobs) < 2:
+    workers = min(workers, len(jobs) // _SAMPLES_PER_WORKER)
+    if workers <= 1:
         yield from map(convert_sample, jobs)
         return
     # Spawned: a fork of a process that has threads (jax, OpenCV) can hang.
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
             yield from pool.map(convert_sample, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
     except BrokenProcessPool as error:
         raise DumpError(

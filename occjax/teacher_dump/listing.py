@@ -1,14 +1,17 @@
 """Files of a dump and the samples that they belong to: by position, by sample index or by token."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from occjax.teacher_dump.arrays import SUFFIXES, DumpError
 
-# Folder of each kind that the dump script writes; the first one that exists is taken.
+# Folder of each kind that the dump script writes; the first one that exists is taken. Hard labels serve where there are
+# no scores at all.
 VOXEL_FOLDERS = ("occ3d_logits", "occ3d_prob", "3d_logits", "3d")
 BEV_FOLDERS = ("bev_prob", "bev_logits")
+HARD_VOXEL_FOLDERS, HARD_BEV_FOLDERS = ("occ3d_sem",), ("bev_sem",)
 _ENDING = re.compile(
     r"(_3d_logits_fp16|_3d_prob_fp16|_3d_prob_hard_onehot|_3d_logits|_3d_prob|_occ3d_logits|_occ3d_sem|_bev_prob_fp16"
     r"|_bev_prob|_bev_logits_fp16|_bev_logits|_bev_sem)$"
@@ -20,7 +23,7 @@ class DumpFile(NamedTuple):
     """One sample of a dump.
 
     Attributes:
-      split: its split.
+      split: its split; empty until matched where a folder mixes the splits.
       id: what the file name says before its ending.
       voxels: file of voxel scores, or None.
       bev: file of a BEV map, or None.
@@ -54,16 +57,24 @@ def find_folder(source: Path, named: str, usual: tuple[str, ...]) -> Path | None
 
 
 def list_dump(
-    source: Path, splits: tuple[str, ...], *, dump_3d_dir: str, dump_3d_type: str, dump_bev_prob_dir: str
+    source: Path,
+    splits: tuple[str, ...],
+    *,
+    dump_3d_dir: str,
+    dump_3d_type: str,
+    dump_bev_prob_dir: str,
+    holds_map: Callable[[Path], bool],
 ) -> list[DumpFile]:
     """All samples of a dump, in order of split and id.
 
     Args:
-      source: the dump's folder: it holds one folder per kind, or the voxel files themselves.
-      splits: splits to take; each is a folder inside the kind's folder, or there is one split and no such folder.
+      source: the dump's folder: it holds one folder per kind, or the files of one kind.
+      splits: splits to take; each is a folder inside the kind's folder. Without such folders the files are of the one
+        split, or of several if their names are tokens.
       dump_3d_dir: folder of the voxel files; empty = the usual name.
       dump_3d_type: "logits" or "prob" takes only the files named so, where a folder has both; empty = all.
       dump_bev_prob_dir: folder of the BEV maps; empty = the usual name.
+      holds_map: tells whether a file of the source itself, whose name does not say it, holds a BEV map.
 
     Raises:
       DumpError: nothing found, an id twice, or some samples have voxels and others only a BEV map.
@@ -73,9 +84,13 @@ def list_dump(
     voxels = find_folder(source, dump_3d_dir, VOXEL_FOLDERS)
     bev = find_folder(source, dump_bev_prob_dir, BEV_FOLDERS)
     if voxels is None and bev is None:
-        voxels = source
+        voxels = find_folder(source, "", HARD_VOXEL_FOLDERS)
+        bev = find_folder(source, "", HARD_BEV_FOLDERS) if voxels is None else None
+    if voxels is None and bev is None:
+        paths = [path for split in (*splits, "") for path in _files(source, split, splits)]
+        voxels, bev = (None, source) if paths and _is_map(paths[0], holds_map) else (source, None)
     found: list[DumpFile] = []
-    for split in splits:
+    for split in (*splits, ""):
         by_id: dict[str, list[Path | None]] = {}
         for kind, folder in enumerate((voxels, bev)):
             for path in _files(folder, split, splits):
@@ -101,19 +116,19 @@ def list_dump(
     return found
 
 
+def _is_map(path: Path, holds_map: Callable[[Path], bool]) -> bool:
+    ending = _ENDING.search(path.stem)
+    return "_bev" in ending[1] if ending else holds_map(path)
+
+
 def _files(folder: Path | None, split: str, splits: tuple[str, ...]) -> list[Path]:
     if folder is None:
         return []
-    has_split_folders = any((folder / name).is_dir() for name in splits)
-    if not has_split_folders and len(splits) > 1:
-        loose = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES)
-        if loose:
-            raise DumpError(
-                f"{folder} has no folder per split but files, first {loose[0]}; say which split they are with --splits"
-            )
-        return []
-    inside = folder / split if has_split_folders else folder
-    if not inside.is_dir():
+    if any((folder / name).is_dir() for name in splits):
+        inside = folder / split if split else None
+    else:
+        inside = folder if split == (splits[0] if len(splits) == 1 else "") else None
+    if inside is None or not inside.is_dir():
         return []
     return sorted(path for path in inside.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
 
@@ -137,29 +152,41 @@ def match_files(
     tokens = {split: set(order) for split, order in orders.items()}
     known = set().union(*tokens.values())
     kind = match if match != "auto" else _kind_of_ids(files, known)
-    matched, unmatched = [], []
     pattern = {POSITION: re.compile(r"(\d{6,})_0"), SAMPLE_INDEX: re.compile(r"(\d{6,})(?:_0)?")}.get(kind)
-    for split in dict.fromkeys(file.split for file in files):
-        count, order = sum(file.split == split for file in files), orders.get(split, [])
-        if count > len(order):
-            raise DumpError(
-                f"split {split} has {len(order)} samples but the dump has {count} files: it was made from other "
-                "tables, another split or several ranks; give the info pickle that it was made with (--infos)"
-            )
+    if kind != TOKEN:
+        _check_counts(files, orders)
+    matched, unmatched = [], []
     for file in files:
-        order = orders[file.split]
-        path = file.voxels or file.bev
+        path, split, token = file.voxels or file.bev, file.split, None
         if kind == TOKEN:
-            token = file.id if file.id in tokens[file.split] else None
-        else:
-            found = pattern.fullmatch(file.id)
-            row = int(found[1]) if found else -1
-            token = order[row] if 0 <= row < len(order) else None
+            split = next((name for name in tokens if file.id in tokens[name] and split in ("", name)), "")
+            token = file.id if split else None
+        elif found := pattern.fullmatch(file.id):
+            row = int(found[1])
+            token = orders[split][row] if row < len(orders[split]) else None
         if token is None:
-            unmatched.append((path, f"id {file.id} is no {kind.replace('_', ' ')} of split {file.split}"))
+            where = f"split {file.split}" if file.split else f"splits {', '.join(orders)}"
+            unmatched.append((path, f"id {file.id} is no {kind.replace('_', ' ')} of {where}"))
         else:
-            matched.append(MatchedFile(token, file))
+            matched.append(MatchedFile(token, file._replace(split=split)))
     return matched, kind, unmatched
+
+
+def _check_counts(files: list[DumpFile], orders: dict[str, list[str]]) -> None:
+    for split in dict.fromkeys(file.split for file in files):
+        of_split = [file for file in files if file.split == split]
+        if not split:
+            first = of_split[0].voxels or of_split[0].bev
+            raise DumpError(
+                f"{first.parent} has no folder per split but files numbered like {first.name}; say which split they "
+                "are with --splits"
+            )
+        if len(of_split) > len(orders[split]):
+            raise DumpError(
+                f"split {split} has {len(orders[split])} samples but the dump has {len(of_split)} files: it was made "
+                "from other tables, another split or several ranks; give the info pickle that it was made with "
+                "(--infos)"
+            )
 
 
 def _kind_of_ids(files: list[DumpFile], known: set[str]) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.grid import SURROUNDOCC_GRID, VoxelGrid
+from occjax.teacher_dump.arrays import DumpError
 from occjax.teacher_dump.bev_maps import DEFAULT_PRIORITY_IDS, LOW_TO_HIGH, OVERWRITE
 
 
@@ -32,6 +33,12 @@ class MapOptions:
     bev_priority_ids: tuple[int, ...] = DEFAULT_PRIORITY_IDS
     vis_scale: int = 4
 
+    def __post_init__(self):
+        if self.vis_scale < 1:
+            raise DumpError(f"--vis-scale must be 1 or more pixels per cell, not {self.vis_scale}")
+        if not all(0 <= class_id < NUM_CLASSES for class_id in self.bev_priority_ids):
+            raise DumpError(f"--bev-priority-ids must be classes 0 to {NUM_CLASSES - 1}, not {self.bev_priority_ids}")
+
     @property
     def wants_truth(self) -> bool:
         return bool(self.dump_gt_bev_dir or self.dump_gt_bev_vis_dir or self.dump_gt_bev_mask_vis_dir)
@@ -48,7 +55,7 @@ class DumpOptions:
     Attributes:
       splits: splits to convert.
       grid: grid that the dump lies on.
-      num_classes, free_id: of the dump's class axis.
+      num_classes, free_id: of the dump's class axis; teacher files hold these classes, free last.
       dump_3d_dir, dump_3d_type, dump_3d_key: folder, kind in the file name and array of the voxel scores.
       dump_bev_prob_dir, bev_prob_key: folder and array of the BEV maps; used where there are no voxels.
       bev_rotate_k, bev_flip_x, bev_flip_y: how the dump script turned its BEV maps: undone on reading, done on
@@ -81,3 +88,12 @@ class DumpOptions:
     max_samples: int = -1
     skip_existing: bool = False
     maps: MapOptions = dataclasses.field(default_factory=MapOptions)
+
+    def __post_init__(self):
+        if self.num_classes != NUM_CLASSES:
+            raise DumpError(
+                f"--num-classes must be {NUM_CLASSES}, the classes of both label sets, not {self.num_classes}; map "
+                "other classes to these before"
+            )
+        if not 0 <= self.free_id < self.num_classes:
+            raise DumpError(f"--free-id must be a class 0 to {self.num_classes - 1}, not {self.free_id}")

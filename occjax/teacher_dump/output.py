@@ -14,12 +14,15 @@ from occjax.data.teacher_files import (
     compact_from_dense,
     grid_to_dict,
     read_teacher,
+    read_value_kind,
     write_manifest,
 )
 from occjax.teacher_dump.arrays import DumpError
 from occjax.teacher_dump.audit import Audit
 from occjax.teacher_dump.listing import DumpFile
 from occjax.teacher_dump.options import DumpOptions
+
+KEYFRAMES = 34_149  # in nuScenes' train and val splits
 
 
 @dataclasses.dataclass
@@ -30,7 +33,9 @@ class Conversion:
       written, skipped: samples converted now, and kept from before.
       failures: (file, reason) of every input that gave nothing.
       bytes_written: size of the files written now.
-      kl: mean KL(dump || file) in nats per voxel over the first of them.
+      kl: mean KL(dump || file) in nats per voxel (of BEV maps: per cell) over the first of them; None where it was not
+        measured: nothing written, or files that are dense or on another grid.
+      decode_ms: processor time from file to training targets, median over the first of them; None as for `kl`.
       audit: what the audit found, or None where it was off or no labels are there.
     """
 
@@ -38,8 +43,23 @@ class Conversion:
     skipped: int = 0
     failures: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
     bytes_written: int = 0
-    kl: float = 0.0
+    kl: float | None = None
+    decode_ms: float | None = None
     audit: Audit | None = None
+
+    def report(self) -> list[str]:
+        """Lines on what the files written cost and lose; none where nothing was written."""
+        if not self.written:
+            return []
+        size = self.bytes_written / self.written
+        lines = [
+            f"  {size / 1e6:.3f} MB per sample: {size * KEYFRAMES / 1e9:.1f} GB for nuScenes' {KEYFRAMES:,} keyframes"
+        ]
+        if self.kl is not None:
+            lines.append(f"  mean KL(dump || file) {self.kl:.1e} nats")
+        if self.decode_ms is not None:
+            lines.append(f"  {self.decode_ms:.1f} ms on one core from a file to training targets")
+        return lines
 
 
 def _contents(options: DumpOptions, files: list[DumpFile]) -> dict[str, bool]:
@@ -66,18 +86,21 @@ def previous_manifest(output: Path, options: DumpOptions, files: list[DumpFile])
     return manifest
 
 
-def largest_kept(kept: list[Path], previous: dict) -> int:
-    """Largest count of active voxels in the files kept, from the manifest or, without one, from the files."""
-    if not kept:
-        return 0
-    if previous:
-        return int(previous["max_active_voxels"])
-    largest = 0  # an earlier run was cut off before its manifest
+def kept_facts(kept: list[Path], previous: dict) -> tuple[int, Counter[str]]:
+    """Largest count of active voxels in the files kept, and how many there are of each value kind.
+
+    From the manifest if it counts just these files, else from the files: an earlier run was cut off before its
+    manifest, or some of its files are being written anew.
+    """
+    if previous.get("samples") == len(kept):
+        return int(previous["max_active_voxels"]), Counter(previous["value_kind"])
+    largest, kinds = 0, Counter()
     for path in kept:
         found = read_teacher(path)
         compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
         largest = max(largest, 0 if compact.free is None else len(compact.free))
-    return largest
+        kinds[read_value_kind(path)] += 1
+    return largest, kinds
 
 
 def write_output_manifest(
@@ -89,13 +112,15 @@ def write_output_manifest(
     kinds: Counter,
     largest: int,
     result: Conversion,
+    previous: dict,
 ) -> None:
     """Writes the manifest of a conversion; `largest` is the largest count of active voxels in one file."""
     audit = result.audit
+    size = result.bytes_written // result.written if result.written else previous.get("bytes_per_sample")
     details = {
         "bev": "column rule over the voxels" if files[0].voxels is not None else "maps of the dump",
-        "mean_kl_nats": result.kl,
-        "bytes_per_sample": result.bytes_written // max(result.written, 1),
+        "mean_kl_nats": result.kl if result.written else previous.get("mean_kl_nats"),
+        "bytes_per_sample": size,
         "failed": len(result.failures),
         "infos": dict(options.infos),
         "versions": {"occjax": occjax.__version__, "numpy": np.__version__},

@@ -1,16 +1,15 @@
 """One sample of a dump: read, decided on, written as a teacher file, drawn."""
 
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from occjax.classes import FREE, IGNORE, NUM_CLASSES, OTHERS
+from occjax.classes import FREE, IGNORE, OTHERS
 from occjax.column_rule import column_log_probs_from_voxels
 from occjax.data.labels import LABEL_SETS, read_labels
-from occjax.data.teacher_codec import decode_rows, floored_log_probs, kl_divergence
-from occjax.data.teacher_files import CompactTeacher, DenseTeacher, SparseTeacher, compact_teacher, write_teacher
+from occjax.data.teacher_codec import floored_log_probs
+from occjax.data.teacher_files import DenseTeacher, SparseTeacher, compact_teacher, write_teacher
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.teacher_dump import bev_maps
@@ -31,7 +30,6 @@ class Job(NamedTuple):
       options: of the run.
       dump_from_output: float64 [4, 4] transform of points from the output grid's frame to the dump's, or None.
       labels: name of the label set and file of this sample's truth, or None.
-      measures_kl: compare what was written with the dump, voxel by voxel; takes longer than converting.
     """
 
     token: str
@@ -40,7 +38,11 @@ class Job(NamedTuple):
     options: DumpOptions
     dump_from_output: np.ndarray | None
     labels: tuple[str, Path] | None
-    measures_kl: bool
+
+    @property
+    def target(self) -> Path:
+        """The teacher file that it writes."""
+        return self.output / f"{self.token}.npz"
 
 
 class Outcome(NamedTuple):
@@ -52,8 +54,6 @@ class Outcome(NamedTuple):
       kind: value kind of the input.
       bytes_written: size of the teacher file.
       active: active voxels.
-      kl: mean KL(dump || file) in nats over all voxels; nan where not measured.
-      seconds: of this job.
     """
 
     path: Path
@@ -61,8 +61,6 @@ class Outcome(NamedTuple):
     kind: str
     bytes_written: int
     active: int
-    kl: float
-    seconds: float
 
 
 def read_voxels(path: Path, options: DumpOptions) -> np.ndarray:
@@ -82,6 +80,16 @@ def read_bev(path: Path, options: DumpOptions) -> tuple[np.ndarray, str]:
     return np.ascontiguousarray(back), kind
 
 
+def holds_bev_map(path: Path, options: DumpOptions) -> bool:
+    """True if the array in a dump file has the size of a BEV map, scores or hard labels; False if it cannot be read."""
+    try:
+        size = read_dump_array(path, options.bev_prob_key or options.dump_3d_key).size
+    except DumpError:
+        return False
+    cells = options.grid.shape[0] * options.grid.shape[1]
+    return size in (cells, cells * options.num_classes)
+
+
 def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
     """uint8 [X, Y, Z] most likely class."""
     labels = np.full(grid.num_voxels, FREE, np.uint8)
@@ -91,17 +99,17 @@ def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
 
 def convert_sample(job: Job) -> Outcome:
     """Writes one teacher file and the maps asked for; a bad input becomes an Outcome with a problem."""
-    started = time.perf_counter()
     path = job.file.voxels or job.file.bev
     try:
-        kind, size, active, kl = _convert(job)
-        return Outcome(path, "", kind, size, active, kl, time.perf_counter() - started)
+        return Outcome(path, "", *_convert(job))
     except (UserError, OSError) as error:
-        return Outcome(path, str(error), "", 0, 0, float("nan"), time.perf_counter() - started)
+        return Outcome(path, str(error), "", 0, 0)
 
 
-def _convert(job: Job) -> tuple[str, int, int, float]:
-    options, target = job.options, job.output / f"{job.token}.npz"
+def _convert(job: Job) -> tuple[str, int, int]:
+    options = job.options
+    # Before anything is written: a sample whose truth cannot be read gives nothing at all.
+    truth = _read_truth(job) if options.maps.wants_truth else None
     if job.file.voxels is None:
         bev, kind = read_bev(job.file.bev, options)
         if options.output_grid not in (None, options.grid):
@@ -111,14 +119,12 @@ def _convert(job: Job) -> tuple[str, int, int, float]:
             teacher = DenseTeacher(job.token, options.grid, None, logits, None)
         else:
             teacher = compact_teacher(job.token, options.grid, None, bev)
-        size = write_teacher(target, teacher)
         if options.maps.wants_any:
-            _write_maps(job, None, bev.argmax(-1).astype(np.uint8))
-        return kind, size, 0, float("nan")
+            _write_maps(job, None, bev.argmax(-1).astype(np.uint8), truth)
+        return kind, write_teacher(job.target, teacher, value_kind=kind), 0
 
     planes = read_voxels(job.file.voxels, options)
     sparse, kind = voxel_scores(planes)
-    labels = hard_labels(sparse, options.grid) if options.maps.wants_any else None
     moved, valid, grid = sparse, None, options.grid
     if options.output_grid is not None and job.dump_from_output is not None:
         grid = options.output_grid
@@ -127,12 +133,20 @@ def _convert(job: Job) -> tuple[str, int, int, float]:
         teacher = _dense(job.token, grid, planes if moved is sparse else None, kind, moved, valid)
     else:
         teacher = compact_teacher(job.token, grid, moved, None, valid)
-    size = write_teacher(target, teacher)
-    if labels is not None:
-        _write_maps(job, labels, None)
-    is_comparable = job.measures_kl and moved is sparse and isinstance(teacher, CompactTeacher)
-    kl = _compact_kl(planes, kind, teacher) if is_comparable else float("nan")
-    return kind, size, len(moved.index), kl
+    if options.maps.wants_any:
+        _write_maps(job, hard_labels(sparse, options.grid), None, truth)
+    # Last, so that --skip-existing finds it only where all else is there too.
+    return kind, write_teacher(job.target, teacher, value_kind=kind), len(moved.index)
+
+
+def _read_truth(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """Classes uint8 [X, Y, Z] of a sample's truth on the dump's grid, and where they count, bool [X, Y, Z]."""
+    if job.labels is None:
+        raise DumpError(f"ground-truth maps need labels, and sample {job.token} has none; see --data-root")
+    truth, camera_mask = read_labels(*job.labels)
+    crop = LABEL_SETS[job.labels[0]].grid.crop_slices(job.options.grid)
+    counts = (truth != OTHERS) & (truth != IGNORE) if camera_mask is None else camera_mask
+    return truth[crop], counts[crop]
 
 
 def _dense(token, grid: VoxelGrid, planes, kind: str, sparse: SparseTeacher, valid) -> DenseTeacher:
@@ -151,16 +165,9 @@ def _dense(token, grid: VoxelGrid, planes, kind: str, sparse: SparseTeacher, val
     return DenseTeacher(token, grid, logits, bev.astype(np.float16), valid)
 
 
-def _compact_kl(planes: np.ndarray, kind: str, compact: CompactTeacher) -> float:
-    """Mean KL(dump || codes) in nats over all voxels."""
-    dense = floored_log_probs(np.exp(dense_log_probs(planes, kind).astype(np.float32)))
-    decoded = np.tile(compact.background, (len(dense), 1))
-    active = np.unpackbits(compact.active, count=len(dense)).astype(bool)
-    decoded[active] = decode_rows(compact.free, compact.levels, NUM_CLASSES)
-    return float(kl_divergence(dense, decoded).mean())
-
-
-def _write_maps(job: Job, labels: np.ndarray | None, bev: np.ndarray | None) -> None:
+def _write_maps(
+    job: Job, labels: np.ndarray | None, bev: np.ndarray | None, truth: tuple[np.ndarray, np.ndarray] | None
+) -> None:
     """Writes what `MapOptions` asks for, in the dump script's layout."""
     maps, options = job.options.maps, job.options
 
@@ -187,15 +194,9 @@ def _write_maps(job: Job, labels: np.ndarray | None, bev: np.ndarray | None) -> 
         bev_maps.write_npy(target(maps.dump_bev_dir, "bev_sem.npy"), semantics)
     if maps.dump_bev_vis_dir:
         bev_maps.write_png(target(maps.dump_bev_vis_dir, "bev_sem.png"), bev_maps.colored(semantics, maps.vis_scale))
-    if not maps.wants_truth:
+    if truth is None:
         return
-    if job.labels is None:
-        raise DumpError(f"ground-truth maps need labels, and sample {job.token} has none; see --data-root")
-    truth, camera_mask = read_labels(*job.labels)
-    crop = LABEL_SETS[job.labels[0]].grid.crop_slices(options.grid)
-    truth, camera_mask = truth[crop], None if camera_mask is None else camera_mask[crop]
-    counts = (truth != OTHERS) & (truth != IGNORE) if camera_mask is None else camera_mask
-    semantics, mask = turned(draw(truth)), turned(counts.any(-1))
+    semantics, mask = turned(draw(truth[0])), turned(truth[1].any(-1))
     if maps.dump_gt_bev_dir:
         bev_maps.write_npy(target(maps.dump_gt_bev_dir, "gt_bev_sem.npy"), semantics)
     if maps.dump_gt_bev_vis_dir:

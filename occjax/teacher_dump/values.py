@@ -1,33 +1,21 @@
 """Numbers of a dump decided on: where the class axis is, whether they are probabilities or logits, or neither."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from occjax.data.teacher_codec import floored_log_probs
 from occjax.data.teacher_files import ACTIVE_THRESHOLDS, SparseTeacher, prune
 from occjax.teacher_dump.arrays import DumpError
 
-PROBABILITIES, LOGITS, MAX_OVER_Z, HARD_LABELS = "probabilities", "logits", "max_over_z", "hard_labels"
+PROBABILITIES, LOGITS, MAX_OVER_Z = "probabilities", "logits", "max_over_z"
 # fp16 rounds each of 18 probabilities by up to 2.4e-4 of its size.
 SUM_TOLERANCE = 5e-3
+# Probabilities that were computed as differences may end a little below zero.
+NEGATIVE_TOLERANCE = 1e-3
 _ONE, _NEARLY_FREE, _NEARLY_NOTHING = (int(np.float16(v).view(np.uint16)) for v in (1.002, 0.9995, 2e-4))
 _INFINITY = 0x7C00
 _CHUNK = 1 << 15
 # float32 of each fp16 bit pattern: five times as fast as numpy's conversion.
 _HALF_VALUES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-
-
-class Scores(NamedTuple):
-    """Class scores of places, as stored.
-
-    Attributes:
-      planes: [K, N] contiguous, free last.
-      kind: PROBABILITIES, LOGITS, or for BEV maps MAX_OVER_Z.
-    """
-
-    planes: np.ndarray
-    kind: str
 
 
 def class_first(array: np.ndarray, places: tuple[int, ...], num_classes: int, free_id: int) -> np.ndarray:
@@ -96,15 +84,15 @@ def _require_finite(planes: np.ndarray) -> None:
 def voxel_scores(planes: np.ndarray) -> tuple[SparseTeacher, str]:
     """Sparse probabilities of voxel scores [K, N], and whether they were PROBABILITIES or LOGITS.
 
-    Probabilities are recognised by their numbers: none negative, every voxel summing to 1 within fp16. Only voxels
-    that are not plainly free are looked at one by one.
+    Probabilities are recognised by their numbers: none negative beyond rounding, every voxel summing to 1 within fp16.
+    Only voxels that are not plainly free are looked at one by one.
 
     Raises:
       DumpError: NaN, infinities, or numbers that are neither.
     """
     if planes.dtype != np.float16:
         _require_finite(planes)
-        if planes.min() < 0:
+        if _are_logits(planes):
             return _sparse_from_logits(planes), LOGITS
         planes = planes.astype(np.float16)
     bits = planes.view(np.uint16)
@@ -112,10 +100,12 @@ def voxel_scores(planes: np.ndarray) -> tuple[SparseTeacher, str]:
     if max(largest) > _ONE:
         # Beyond 1, negative, or not finite: the sign bit is the highest.
         _require_finite(planes)
-        lowest = float(planes.min())
-        if lowest >= 0:
+        if _are_logits(planes):
+            return _sparse_from_logits(planes), LOGITS
+        if float(planes.max()) > 1 + SUM_TOLERANCE:
             raise DumpError(f"{_neither(planes)}: the largest value is {float(planes.max()):g}")
-        return _sparse_from_logits(planes), LOGITS
+        planes = np.where(planes > 0, planes, np.float16(0))
+        bits = planes.view(np.uint16)
     likeliest = np.maximum.reduce(bits[:-1], axis=0)
     told = (bits[-1] < _NEARLY_FREE) | (likeliest > _NEARLY_NOTHING)
     index = np.flatnonzero(told)
@@ -138,6 +128,21 @@ def _neither(planes: np.ndarray) -> str:
         f"the {len(planes)} class values are neither probabilities (not negative, summing to 1) nor logits (some "
         "negative)"
     )
+
+
+def _are_logits(planes: np.ndarray) -> bool:
+    """True of scores with negative values that are more than rounding.
+
+    Raises:
+      DumpError: such values, yet every place sums to 1: no logits do that.
+    """
+    lowest = float(planes.min())
+    if lowest >= -NEGATIVE_TOLERANCE:
+        return False
+    total = planes[:, ::64].astype(np.float32).sum(0)
+    if np.abs(total - 1).max() <= SUM_TOLERANCE:
+        raise DumpError(f"{_neither(planes)}: they sum to 1, but the least is {lowest:g}")
+    return True
 
 
 def _sparse_from_logits(planes: np.ndarray) -> SparseTeacher:
@@ -166,7 +171,7 @@ def dense_log_probs(planes: np.ndarray, kind: str) -> np.ndarray:
     out = np.empty(planes.shape[::-1], np.float16)
     for start in range(0, planes.shape[1], _CHUNK):
         part = planes[:, start : start + _CHUNK].astype(np.float32)
-        probs = _softmax(part) if kind == LOGITS else part
+        probs = _softmax(part) if kind == LOGITS else np.maximum(part, 0)
         out[start : start + _CHUNK] = floored_log_probs(probs.T)
     return out
 
@@ -184,8 +189,9 @@ def bev_probabilities(planes: np.ndarray) -> tuple[np.ndarray, str]:
     """
     _require_finite(planes)
     values = planes.astype(np.float32)
-    if values.min() < 0:
+    if _are_logits(values):
         return np.ascontiguousarray(_softmax(values).T), LOGITS
+    values = np.maximum(values, 0)
     total = values.sum(0)
     if values.max() <= 1 + SUM_TOLERANCE and np.abs(total - 1).max() <= SUM_TOLERANCE:
         return np.ascontiguousarray((values / total).T), PROBABILITIES

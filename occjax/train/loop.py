@@ -91,13 +91,16 @@ class _Run:
         self.loader = make_train_loader(
             config, index, process_index=jax.process_index(), process_count=jax.process_count()
         )
-        self.step = self.checkpoints.last_step or 0
-        if self.step:
-            self.state, position = self.checkpoints.restore(jax.eval_shape(init), mesh)
-            self.loader.set_state(position)
-            log.info("resumed from step %d of %d", self.step, self.total_steps)
-        else:
+        last_step = self.checkpoints.last_step
+        self.step = last_step or 0
+        if last_step is None:
             self.state = initial_state(config, init, replicated(mesh))
+        else:
+            # Imported weights are a checkpoint too: of step 0, without a data position.
+            self.state, position = self.checkpoints.restore(jax.eval_shape(init), mesh)
+            if position:
+                self.loader.set_state(position)
+            log.info("resumed from step %d of %d", self.step, self.total_steps)
         self.train_step = make_train_step(config, self.program, mesh, class_counts)
         self.metrics_log = MetricsLog(workdir, self.step)
         self.progress = Progress(self.total_steps, config.data.batch_size)

@@ -11,6 +11,7 @@ import pytest
 
 from occjax.data.teacher import TeacherFolder
 from occjax.grid import SURROUNDOCC_GRID
+from occjax.teacher_dump import benchmark
 
 SCRIPT = Path(__file__).resolve().parents[2] / "converters/teacher_to_npz.py"
 
@@ -65,6 +66,7 @@ def test_the_real_dump_converts_and_its_maps_are_those_of_the_dump_script(real, 
         (lambda a: a.swapaxes(1, 2), "x and y swapped"),
         (lambda a: np.roll(a, 1, 1), "shifted by +1 voxel along x"),
         (lambda a: np.roll(a, -1, 2), "shifted by -1 voxel along y"),
+        (lambda a: np.roll(a, 1, 3), "shifted by +1 voxel along z"),
     ],
 )
 def test_the_real_dump_misaligned_is_refused(real, tmp_path, change, cause):
@@ -92,6 +94,27 @@ def test_damaged_input_ends_with_a_list_and_a_status(real, tmp_path):
     assert done.returncode == 1
     assert str(broken) in done.stderr and "1 failed" in done.stdout
     assert len(list((tmp_path / "out").glob("*.npz"))) == 1
+
+
+def test_the_benchmark_states_rate_ratio_size_loss_and_decoding(real, capsys):
+    assert benchmark.main([str(real / "teacher_dump"), "--repeats=1"]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "2 samples of",
+        "samples/s per core",
+        "times numpy.load",
+        "34,149 keyframes",
+        "mean KL",
+        "ms on one core",
+    ):
+        assert words in said
+    assert benchmark.main([str(real / "gts")]) == 2
+    assert "no .npz" in capsys.readouterr().err
+
+
+def test_options_may_be_spelt_as_the_dump_script_logs_them(tmp_path):
+    done = run("--input", tmp_path, "--output", tmp_path / "out", "--bev_priority_ids=4,x", "--max_samples=1")
+    assert done.returncode == 2 and "--bev-priority-ids must be" in done.stderr
 
 
 def test_misuse_is_answered_with_the_remedy(tmp_path):

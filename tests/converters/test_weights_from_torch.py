@@ -1,16 +1,28 @@
 """PyTorch weights become a run or a backbone, or are refused whole."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiny_world import tiny_config
 
 from converters import weights_from_torch
+from occjax import workdir as run_folder
 from occjax.config import BackboneConfig, Config
+from occjax.data.index import load_index
+from occjax.dump import dump_workdir
+from occjax.evaluate import evaluate_workdir
+from occjax.evaluation import Options
 from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights
 from occjax.models.student import split_student
 from occjax.torch_names import resnet_entries, student_entries
+from occjax.train.checkpoint import Checkpoints
+from occjax.train.loop import _Run, train
+from occjax.train.mesh import make_mesh
+from occjax.train.state import make_program
 from tests.models.small import small_config
 from tests.torch_files import tensor, write
 
@@ -120,26 +132,74 @@ def test_missing_file_is_a_message(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
-    from occjax import workdir
-    from occjax.train.checkpoint import Checkpoints
-    from occjax.train.mesh import make_mesh
-    from occjax.train.state import make_program
-
-    config = Config(model=small_config())
-    config.grid.shape, config.grid.lower_m = (16, 16, 4), (-8.0, -8.0, -2.0)
-    monkeypatch.setattr(weights_from_torch, "student_config", lambda: config)
-    program, init = make_program(config, 1)
-    abstract = jax.eval_shape(init)
+def student_file(path, config):
+    """A training checkpoint with the original's names for a student of `config`; returns the numpy arrays in it."""
+    abstract = jax.eval_shape(make_program(config, 1)[1])
     trees = (abstract.params["student"], abstract.batch_stats)
     shapes = {path: leaf.shape for tree in trees for path, leaf in weights_from_torch.flatten(tree).items()}
     r, arrays = np.random.default_rng(0), {}
     for entry in student_entries(config.model):
-        arrays[entry.theirs] = r.random(entry.their_shape(shapes[entry.ours])).astype(np.float32)
+        value = r.uniform(0.5, 1.5, entry.their_shape(shapes[entry.ours]))
+        arrays[entry.theirs] = (value if value.ndim == 1 else 0.1 * (value - 1)).astype(np.float32)
     content = {key: tensor(key, value.shape, tuple(s // 4 for s in value.strides)) for key, value in arrays.items()}
-    write(tmp_path / "latest.pth", {"model_state": content, "epoch": 3}, arrays)
+    write(path, {"model_state": content, "epoch": 3}, arrays)
+    return arrays
+
+
+@pytest.fixture
+def imported(world, tmp_path, monkeypatch):
+    """Configuration and workdir of a tiny imported student, and its arrays by the original's names."""
+    config = tiny_config(world)
+    monkeypatch.setattr(weights_from_torch, "student_config", lambda: config)
+    arrays = student_file(tmp_path / "latest.pth", config)
+    workdir = tmp_path / "imported"
+    assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={workdir}") == 0
+    return config, workdir, arrays
+
+
+def largest_move(config, state, arrays):
+    leaves = weights_from_torch.flatten(state.params["student"])
+    entries = [entry for entry in student_entries(config.model) if entry.ours in leaves]
+    return max(np.abs(entry.to_torch(np.asarray(leaves[entry.ours])) - arrays[entry.theirs]).max() for entry in entries)
+
+
+def test_training_starts_from_the_imported_weights(imported):
+    config, workdir, arrays = imported
+    started = _Run(config, workdir, make_mesh(), load_index(config.data))
+    try:
+        assert started.step == 0 and largest_move(config, started.state, arrays) == 0
+    finally:
+        started.close()
+
+
+@pytest.mark.slow
+def test_an_imported_run_is_evaluated_dumped_and_fine_tuned(imported, tmp_path):
+    config, workdir, arrays = imported
+    # The teacher that the configuration names need not be there to look at the imported weights.
+    apart = copy.deepcopy(config)
+    apart.data.teacher_dir = str(tmp_path / "nowhere")
+    results = evaluate_workdir(apart, workdir, options=Options(0)).results
+    assert results["samples"] == 3 and results["teacher_agreement"] is None
+    assert dump_workdir(apart, workdir, tmp_path / "teacher").written == 9
+
+    config.train.steps = 2
+    train(config, workdir)
+    checkpoints = Checkpoints(workdir)
+    state, _ = checkpoints.restore(jax.eval_shape(make_program(config, 2)[1]), make_mesh())
+    checkpoints.close()
+    assert int(state.step) == 2
+    # Two steps away from the imported weights, not from random ones.
+    assert 0 < largest_move(config, state, arrays) < 0.1
+
+
+def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
+    config = Config(model=small_config())
+    config.grid.shape, config.grid.lower_m = (16, 16, 4), (-8.0, -8.0, -2.0)
+    monkeypatch.setattr(weights_from_torch, "student_config", lambda: config)
+    abstract = jax.eval_shape(make_program(config, 1)[1])
+    arrays = student_file(tmp_path / "latest.pth", config)
     assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 0
-    assert workdir.load_config(tmp_path / "run").to_dict() == config.to_dict()
+    assert run_folder.load_config(tmp_path / "run").to_dict() == config.to_dict()
     checkpoints = Checkpoints(tmp_path / "run")
     state, _ = checkpoints.restore(abstract, make_mesh())
     checkpoints.close()

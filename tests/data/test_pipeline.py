@@ -11,7 +11,8 @@ from nuscenes_root import write_root
 
 from occjax.data.errors import DataError
 from occjax.data.index import load_index
-from occjax.data.pipeline import BatchLoader, _start_worker, make_eval_loader, make_train_loader
+from occjax.data.pipeline import BatchLoader, make_eval_loader, make_train_loader
+from occjax.data.worker import start_worker
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_workers_stay_off_the_accelerator():
 
         batches = grain.MapDataset.range(1).map(lambda _: np.array(platforms())).batch(1)
         options = grain.MultiprocessingOptions(num_workers=1)
-        iterator = iter(batches.to_iter_dataset().mp_prefetch(options, worker_init_fn=_start_worker))
+        iterator = iter(batches.to_iter_dataset().mp_prefetch(options, worker_init_fn=start_worker))
         assert next(iterator).tolist() == ["cpu"]
         iterator.close()
     finally:

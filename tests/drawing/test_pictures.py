@@ -6,7 +6,7 @@ from occjax.drawing.cubes import render_voxels
 from occjax.drawing.sheet import draw_sample
 from occjax.drawing.style import FREE_COLOR, UNKNOWN_COLOR
 from occjax.drawing.top_view import ERROR_COLORS, error_view, top_view
-from occjax.grid import VoxelGrid
+from occjax.grid import OCC3D_GRID, VoxelGrid
 
 CAR, ROAD, PEDESTRIAN = 4, 11, 7
 # The floor of the two frames differs by the height of the LiDAR.
@@ -118,3 +118,29 @@ def test_six_cameras_stand_where_they_look():
     center = {i: middle_of(np.all(page == 20 * i + 15, axis=-1)) for i in range(6)}
     assert center[2][1] < center[0][1] < center[1][1] and center[4][1] < center[3][1] < center[5][1]
     assert center[0][0] < center[3][0]
+
+
+def test_a_crop_is_looked_at_from_so_near_that_it_fills_the_picture():
+    shares = []
+    for grid in (EGO, VoxelGrid("ego", (-40.0, -40.0, -1.0), 0.5, (160, 160, 8))):
+        ground = np.full(grid.shape, FREE, np.uint8)
+        ground[:, :, 1] = PEDESTRIAN
+        shares.append(redness(render_voxels(ground, grid, width=320, height=180)).mean())
+    assert min(shares) > 0.6 and abs(shares[0] - shares[1]) < 0.15
+
+
+def test_published_labels_draw_as_a_street(shared_dir):
+    with np.load(shared_dir / "data/occ3d_real/labels.npz") as file:
+        semantics = file["semantics"]
+    above, behind = (
+        top_view(semantics, OCC3D_GRID, scale=1),
+        render_voxels(semantics, OCC3D_GRID, width=320, height=180),
+    )
+    for picture, ahead in ((above, np.s_[:100, 95:105]), (behind, np.s_[30:, 150:200])):
+        red, green, blue = np.moveaxis(picture.astype(int), -1, 0)
+        is_road, is_green = (red > green + 100) & (blue > green + 100), (green > red + 50) & (green > blue + 50)
+        # A road ahead of the car, as long as the picture, with trees on the left and other vehicles on the right.
+        assert is_road[ahead].mean() > 0.6
+        assert is_green[:, : picture.shape[1] // 2].mean() > 0.08
+        is_vehicle = (blue > red + 100) & (blue > green + 60) & (green > red)
+        assert is_vehicle[:, picture.shape[1] // 2 :].sum() > 50

@@ -7,11 +7,15 @@ import pytest
 from nuscenes_root import token, write_root
 
 from occjax.classes import FREE
+from occjax.config import DataConfig
+from occjax.data.index import load_index
 from occjax.data.labels import read_labels
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
 from occjax.metrics.__main__ import main
 from occjax.metrics.folder import score_folder
 from occjax.metrics.prediction_files import read_prediction, write_prediction
+from occjax.metrics.rayiou import RayIou, ray_origins_m
+from occjax.metrics.surroundocc import SurroundOccMiou
 
 SCENES = {"scene-0061": 2, "scene-0003": 1}
 
@@ -69,6 +73,59 @@ def test_a_prediction_on_another_grid_is_refused(root, tmp_path, capsys):
     assert main(["--predictions", str(tmp_path), "--labels", str(root), "--protocol", "occ3d"]) == 2
     error = capsys.readouterr().err
     assert "ego frame" in error and "lidar frame" in error and name in error
+    assert "--protocol surroundocc" in error
+
+
+def test_predictions_on_a_crop_are_scored_there_and_on_one_grid_only(root, tmp_path, capsys):
+    crop = VoxelGrid("lidar", (-20.0, -30.0, -5.0), 0.5, (80, 90, 16))
+    state = SurroundOccMiou.empty(crop)
+    for scene, frame, name in samples():
+        truth = surroundocc_truth(root, scene, frame)[60:140, 40:130]
+        prediction = np.roll(truth, 1, axis=0)
+        write_prediction(tmp_path, name, prediction, crop)
+        state = state.update(prediction, truth)
+    found = score_folder(tmp_path, root, protocols=("surroundocc",))["surroundocc"][0]
+    assert found == state.compute() and 0 < found.summary["iou"] < 1
+    moved = VoxelGrid("lidar", (-20.5, -30.0, -5.0), 0.5, (80, 90, 16))
+    write_prediction(tmp_path, name, prediction, moved)
+    assert main(["--predictions", str(tmp_path), "--labels", str(root)]) == 2
+    assert "files of one folder" in capsys.readouterr().err
+
+
+def test_rays_start_from_the_whole_scene_where_one_sample_is_scored(root, tmp_path):
+    scene, frame, name = samples()[0]
+    truth = occ3d_truth(root, scene, frame)
+    truth[:, :, 3:] = FREE
+    np.savez(root / "gts" / scene / name / "labels.npz", semantics=truth, mask_camera=np.ones_like(truth))
+    prediction = np.roll(truth, 1, axis=0)
+    np.save(tmp_path / f"{name}.npy", prediction)
+    found = score_folder(tmp_path, root, protocols=("rayiou",))["rayiou"][0]
+    keyframes = load_index(DataConfig(root=str(root))).everything
+    origins_m = ray_origins_m(keyframes, keyframes.tokens.index(name))
+    assert len(origins_m) == SCENES[scene]
+    assert found == RayIou.empty().update(prediction, truth, origins_m).compute()
+    assert found.summary != RayIou.empty().update(prediction, truth, origins_m[:1]).compute().summary
+
+
+@pytest.mark.parametrize("axis", [-1, 0], ids=["class last", "class first"])
+def test_scores_of_classes_become_their_argmax(root, tmp_path, axis, capsys):
+    scene, frame, name = samples()[2]
+    truth = occ3d_truth(root, scene, frame)
+    logits = np.moveaxis((np.arange(18) == truth[..., None]).astype(np.float16), -1, axis)
+    np.savez_compressed(tmp_path / f"{name}.npz", logits=logits)
+    command = ["--predictions", str(tmp_path), "--labels", str(root), "--protocol", "occ3d"]
+    assert main(command) == 0 and " 100.00 " in capsys.readouterr().out
+    logits[0, 0, 0] = np.nan
+    np.savez_compressed(tmp_path / f"{name}.npz", logits=logits)
+    assert main(command) == 2 and "NaN" in capsys.readouterr().err
+
+
+def test_a_part_of_a_split_is_said_to_be_one(root, tmp_path, caplog):
+    scene, frame, name = samples()[0]
+    np.save(tmp_path / f"{name}.npy", surroundocc_truth(root, scene, frame))
+    with caplog.at_level("WARNING"):
+        score_folder(tmp_path, root, protocols=("surroundocc",))
+    assert "1 of the 2 samples of split train have a prediction" in caplog.text and "split val" not in caplog.text
 
 
 def test_every_mistake_is_named(root, tmp_path, capsys):
@@ -86,10 +143,15 @@ def test_every_mistake_is_named(root, tmp_path, capsys):
     first = samples()[0][2]
     np.save(tmp_path / f"{first}.npy", free[..., 0])
     assert "integer classes [X, Y, Z]" in error_of()
+    np.save(tmp_path / f"{first}.npy", free.swapaxes(0, 2))
+    assert f"{first}.npy: expected shape (200, 200, 16)" in error_of()
+    np.save(tmp_path / f"{first}.npy", free + np.uint8(1))
+    assert f"{first}.npy: predicted classes must lie in 0 to 17" in error_of()
     (tmp_path / f"{first}.npy").write_bytes(b"nothing")
     assert "cannot be read" in error_of()
     np.save(tmp_path / f"{first}.npy", free)
     assert "lacks 1 of the 2 samples" in error_of("--split", "train")
+    assert "cannot be written" in error_of("--json", str(tmp_path / f"{first}.npy" / "scores.json"))
     np.savez(tmp_path / f"{first}.npz", free)
     assert "as .npz and as .npy" in error_of()
     assert "no folder of predictions" in error_of("--predictions", str(tmp_path / "absent"))

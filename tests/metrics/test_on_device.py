@@ -21,8 +21,8 @@ def test_calibration_by_hand():
     is_occupied = jnp.asarray([False, True, True, True, False])
     counted = jnp.asarray([True, True, True, True, False])
     state = Calibration.empty().update(np.asarray(occupancy_histogram(probability, is_occupied, counted)))
-    assert state.expected_error() == pytest.approx((2 * 0.4 + 2 * 0.1) / 4, abs=1e-3)
-    assert state.merge(state).expected_error() == state.expected_error()
+    assert state.compute() == pytest.approx((2 * 0.4 + 2 * 0.1) / 4, abs=1e-3)
+    assert state.merge(state).compute() == state.compute()
 
 
 def test_honest_probabilities_have_no_calibration_error():
@@ -32,11 +32,11 @@ def test_honest_probabilities_have_no_calibration_error():
     histogram = jax.jit(occupancy_histogram)(
         jnp.asarray(probability), jnp.asarray(is_occupied), jnp.ones(probability.shape, bool)
     )
-    assert Calibration.empty().update(np.asarray(histogram)).expected_error() < 0.005
+    assert Calibration.empty().update(np.asarray(histogram)).compute() < 0.005
 
 
 def test_nothing_counted_is_undefined_not_zero():
-    assert np.isnan(Calibration.empty().expected_error())
+    assert np.isnan(Calibration.empty().compute())
 
 
 def test_summary_keeps_samples_apart_and_leaves_padding_out():
@@ -54,7 +54,7 @@ def test_agreement_by_hand():
     teacher = np.array([4, 4, 11, FREE], np.uint8).reshape(1, 2, 2)
     student = np.array([4, FREE, 11, FREE], np.uint8).reshape(1, 2, 2)
     known = np.array([True, True, True, True]).reshape(1, 2, 2)
-    result = Agreement.empty().update(teacher, student, known, np.array([1.5, 0.5])).to_dict()
+    result = Agreement.empty().update(teacher, student, known, np.array([1.5, 0.5])).compute()
     assert result["same_class"] == 75 and result["same_class_occupied"] == pytest.approx(200 / 3)
     assert result["kl_nats"] == 0.5 and result["kl_nats_occupied"] == 0.5 and result["kl_nats_free"] == 0.5
     assert result["per_class"]["car"] == 50 and result["per_class"]["bus"] is None

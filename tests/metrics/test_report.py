@@ -51,7 +51,7 @@ def test_every_number_stands_in_its_row_and_column():
     assert rows["driveable_surface"] == ["100.00", "50.00"]
     assert rows["mIoU"][0] == "100.00" and float(rows["mIoU, classes present"][1]) == pytest.approx(75)
     assert table.splitlines()[0] == f"SurroundOcc mIoU/IoU | {SMALL}"
-    assert "split val, 1 samples; per cent" in table and table.endswith("  a remark")
+    assert "split val, 1 sample; per cent" in table and table.endswith("  a remark")
 
 
 def test_the_teacher_is_scored_where_it_knows_and_beside_the_student():
@@ -67,7 +67,17 @@ def test_the_teacher_is_scored_where_it_knows_and_beside_the_student():
     assert results["teacher_agreement"]["kl_nats"] == pytest.approx(3 / known.sum())
     table = full_table(state, subject="student", about="split val")
     assert "student, truth 0 left out" in table and "teacher, truth 0 left out" in table
-    assert "agreement with the teacher: 100.00 %" in table
+    assert "agreement with the teacher: 100.00 %" in table and "agreement, teacher's voxels" in table
+
+
+def test_agreement_is_shown_by_the_teachers_class():
+    teacher = street(SMALL)
+    student = teacher.copy()
+    student[::2, :, 2] = FREE
+    state = CombinedScores.empty("surroundocc", SMALL, rayiou=False)
+    table = full_table(state.update(sample(teacher, student, teacher=teacher), None), subject="student", about="")
+    rows = {line[:24].strip(): line[24:].split() for line in table.splitlines()}
+    assert rows["driveable_surface"][2] == "50.00" and rows["car"][2] == "100.00" and rows["mIoU"][2] == "-"
 
 
 def test_rays_are_counted_on_the_full_occ3d_grid_only():

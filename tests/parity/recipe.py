@@ -4,12 +4,17 @@ import json
 import zlib
 from pathlib import Path
 
+import jax
 import numpy as np
+from flax import nnx
 from PIL import Image
 
+from configs import original
 from occjax.config import NUSCENES_CAMERAS
 from occjax.geometry import invert_rigid, transform_from_pose
-from occjax.types import CameraRig
+from occjax.models.student import Student, apply_student, split_student
+from occjax.torch_names import student_entries
+from occjax.types import CameraRig, Predictions
 
 MEAN, STD = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57.375])
 
@@ -44,6 +49,24 @@ def recipe_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, n
         value = value * {"vt.depthnet.depth_out.weight": 0.02, "head.predicter.2.weight": 0.015}.get(key, 1.0)
         weights[key] = value.astype(np.float32)
     return weights
+
+
+def run_imported(weights: dict[str, np.ndarray], images: np.ndarray, rig: CameraRig) -> Predictions:
+    """What our student predicts with the original's entries, as numpy arrays."""
+    config = original.get_config()
+    model = nnx.eval_shape(lambda: Student(config.model, config.grid.build(), rngs=nnx.Rngs(0)))
+    graphdef, params, stats = split_student(model)
+    arrays = {entry.ours: entry.from_torch(weights[entry.theirs]) for entry in student_entries(config.model)}
+    run = jax.jit(lambda p, s, i, r: apply_student(graphdef, p, s, i, r, train=False)[0])
+    return jax.tree.map(np.asarray, run(_filled(params, arrays), _filled(stats, arrays), images, rig))
+
+
+def _filled(tree, arrays, path=()):
+    """`tree` with every leaf replaced by the array of its path."""
+    if isinstance(tree, dict):
+        return {key: _filled(value, arrays, (*path, key)) for key, value in tree.items()}
+    assert tree.shape == arrays[path].shape, path
+    return arrays[path]
 
 
 def real_keyframe(shared_dir: Path, token: str) -> tuple[np.ndarray, CameraRig]:

@@ -6,19 +6,11 @@ import pytest
 from flax import nnx
 
 from configs import original
-from occjax.models.student import Student, apply_student, split_student
+from occjax.models.student import Student
 from occjax.torch_names import needs_no_counterpart, student_entries
-from tests.parity.recipe import real_keyframe, recipe_weights, state_dict_shapes
+from tests.parity.recipe import real_keyframe, recipe_weights, run_imported, state_dict_shapes
 
 KEYFRAME = "fd8420396768425eabec9bdddf7e64b6"
-
-
-def filled(tree, arrays, path=()):
-    """`tree` with every leaf replaced by the array of its path."""
-    if isinstance(tree, dict):
-        return {key: filled(value, arrays, (*path, key)) for key, value in tree.items()}
-    assert tree.shape == arrays[path].shape, path
-    return arrays[path]
 
 
 def test_parameter_count_and_names(shared_dir):
@@ -35,14 +27,7 @@ def test_golden(shared_dir):
     golden = np.load(shared_dir / "goldens" / "student_b_seed7.npz")
     images, rig = real_keyframe(shared_dir, KEYFRAME)
     np.testing.assert_allclose(rig.cam_from_grid[0], golden["lidar2cam"], atol=1e-5)
-    config = original.get_config()
-    model = nnx.eval_shape(lambda: Student(config.model, config.grid.build(), rngs=nnx.Rngs(0)))
-    graphdef, params, stats = split_student(model)
-    weights = recipe_weights(state_dict_shapes(shared_dir), 7)
-    arrays = {entry.ours: entry.from_torch(weights[entry.theirs]) for entry in student_entries(config.model)}
-    params, stats = filled(params, arrays), filled(stats, arrays)
-    run = jax.jit(lambda p, s, i, r: apply_student(graphdef, p, s, i, r, train=False)[0])
-    out = jax.tree.map(np.asarray, run(params, stats, images, rig))
+    out = run_imported(recipe_weights(state_dict_shapes(shared_dir), 7), images, rig)
 
     y, x = golden["bev_cell_yx"].T
     ix, iy, iz = golden["voxel_index"].T

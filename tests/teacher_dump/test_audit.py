@@ -77,6 +77,7 @@ def test_unrelated_samples_are_an_order_problem_too():
         (lambda v: np.rot90(v, 1), "turned by 90"),
         (lambda v: np.rot90(v, -1), "turned by 270"),
         (lambda v: v.swapaxes(0, 1)[::-1, ::-1], "x and y swapped and both flipped"),
+        (lambda v: v[..., ::-1], "z flipped"),
     ],
 )
 @pytest.mark.parametrize("samples", [1, 3])
@@ -104,6 +105,34 @@ def test_the_other_grid_is_named():
     other = [scene(seed + 70) for seed in range(3)]
     found = audit([teacher_of(v, i) for i, v in enumerate(other)], TRUTHS, other_grid=other)
     assert found.problem.startswith("wrong grid")
+
+
+def test_classes_in_another_order_are_named():
+    renamed = [np.where(v == FREE, FREE, (v + 1) % FREE).astype(np.uint8) for v in GOOD]
+    assert audit(renamed, TRUTHS).problem.startswith("order of the classes")
+
+
+def test_two_swapped_samples_among_others_are_found():
+    truths = [scene(seed) for seed in range(8)]
+    predictions = [teacher_of(labels, seed) for seed, labels in enumerate(truths)]
+    assert audit(predictions, truths).problem == ""
+    predictions[2], predictions[5] = predictions[5], predictions[2]
+    assert audit(predictions, truths).problem.startswith("order of the samples")
+
+
+def test_one_sample_that_fits_its_neighbour_is_found():
+    truths = [scene(seed) for seed in range(4)]
+    predictions = [teacher_of(labels, seed) for seed, labels in enumerate(truths)]
+    neighbours = {1: [*truths[1:], None]}
+    assert audit(predictions, truths, neighbours=neighbours).problem == ""
+    neighbours[1][3] = scene(9)
+    predictions[3] = teacher_of(scene(9), 9)
+    assert audit(predictions, truths, neighbours=neighbours).problem.startswith("order of the samples")
+
+
+def test_one_sample_of_another_place_has_no_axes_to_blame():
+    for seed in range(10, 16):
+        assert audit([teacher_of(scene(seed), seed)], TRUTHS[:1]).problem.startswith("order of the samples")
 
 
 def test_an_empty_dump_is_refused():

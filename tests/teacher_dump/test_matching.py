@@ -20,7 +20,11 @@ def touch(folder, names):
 
 
 def listed(source, splits=("train", "val"), **options):
-    return list_dump(source, splits, **{"dump_3d_dir": "", "dump_3d_type": "", "dump_bev_prob_dir": "", **options})
+    return list_dump(
+        source,
+        splits,
+        **{"dump_3d_dir": "", "dump_3d_type": "", "dump_bev_prob_dir": "", "holds_map": lambda _: False, **options},
+    )
 
 
 def tokens(source, match="auto", orders=ORDERS, **options):
@@ -52,7 +56,31 @@ def test_a_plain_folder_of_arrays_of_one_split(tmp_path):
     found, _, _ = tokens(tmp_path, splits=("train",))
     assert set(found) == {"ta", "tc"}
     with pytest.raises(DumpError, match="--splits"):
-        listed(tmp_path)
+        tokens(tmp_path)
+
+
+def test_a_plain_folder_of_tokens_may_mix_the_splits(tmp_path):
+    touch(tmp_path, ["va.npz", "tb.npy", "zz.npz"])
+    matched, kind, unmatched = match_files(listed(tmp_path), ORDERS, "auto")
+    assert kind == "token" and {(item.token, item.file.split) for item in matched} == {("tb", "train"), ("va", "val")}
+    assert [reason for _, reason in unmatched] == ["id zz is no token of splits train, val"]
+
+
+def test_hard_labels_serve_where_there_are_no_scores(tmp_path):
+    touch(tmp_path / "bev_sem/val", ["000000_0_bev_sem.npy"])
+    assert listed(tmp_path)[0].bev.name == "000000_0_bev_sem.npy"
+    touch(tmp_path / "occ3d_sem/val", ["000000_0_occ3d_sem.npy"])
+    assert listed(tmp_path)[0].voxels.name == "000000_0_occ3d_sem.npy" and listed(tmp_path)[0].bev is None
+    touch(tmp_path / "bev_prob/val", ["000000_0_bev_prob_fp16.npz"])
+    assert listed(tmp_path)[0].voxels is None
+
+
+def test_the_folder_of_one_kind_may_be_the_dump(tmp_path):
+    touch(tmp_path / "a/val", ["000000_0_bev_prob_fp16.npz"])
+    assert listed(tmp_path / "a")[0].voxels is None
+    touch(tmp_path / "b/val", ["va.npz"])
+    assert listed(tmp_path / "b")[0].bev is None
+    assert listed(tmp_path / "b", holds_map=lambda path: path.name == "va.npz")[0].voxels is None
 
 
 def test_counts_are_checked(tmp_path):
@@ -145,6 +173,57 @@ def test_handwritten_opcodes_cannot_reach_through_allowed_modules(tmp_path):
         )
         with pytest.raises(DumpError, match="only plain containers"):
             load_plain_pickle(path)
+
+
+def _global(module, name):
+    return b"c%s\n%s\n" % (module, name)
+
+
+_OBJECT = _global(b"numpy", b"dtype") + b"X\x02\0\0\0O8\x89\x88\x87R"
+_EIGHT_BYTES = b"C\x08AAAAAAAA"
+_EMPTY = _global(b"numpy.core.multiarray", b"_reconstruct") + _global(b"numpy", b"ndarray") + b"K\0\x85C\x01b\x87R"
+
+
+@pytest.mark.parametrize(
+    ("opcodes", "reason"),
+    [
+        (_global(b"numpy", b"ndarray") + b"(K\x01\x85" + _OBJECT + _EIGHT_BYTES + b"tR.", "calls numpy.ndarray"),
+        (_global(b"numpy.core.multiarray", b"scalar") + _OBJECT + _EIGHT_BYTES + b"\x86R.", "objects over raw bytes"),
+        (
+            _global(b"numpy.core.numeric", b"_frombuffer")
+            + b"("
+            + _EIGHT_BYTES
+            + _OBJECT
+            + b"K\x01\x85X\x01\0\0\0CtR.",
+            "objects over raw bytes",
+        ),
+        # An object type that claims, by its flags, to hold no objects.
+        (
+            _EMPTY
+            + b"(K\x01K\x01\x85"
+            + _OBJECT
+            + b"(K\x03X\x01\0\0\0|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89"
+            + _EIGHT_BYTES
+            + b"tb.",
+            "objects over raw bytes",
+        ),
+        (_global(b"numpy", b"dtype") + b"X\x03\0\0\0V99\x85R.", "arrays of 'V99'"),
+    ],
+)
+def test_arrays_are_never_laid_over_foreign_pointers(tmp_path, opcodes, reason):
+    path = tmp_path / "infos.pkl"
+    path.write_bytes(b"\x80\x03" + opcodes)
+    with pytest.raises(DumpError, match=reason):
+        load_plain_pickle(path)
+
+
+def test_object_arrays_of_plain_things_are_read(tmp_path):
+    path = tmp_path / "infos.pkl"
+    array = np.array([{"a": 1}, None, "text"], dtype=object)
+    path.write_bytes(pickle.dumps([array, np.arange(6, dtype=">i4").reshape(2, 3).T, np.array("é"), np.array([True])]))
+    objects, numbers, text, flags = load_plain_pickle(path)
+    assert objects.tolist() == array.tolist() and numbers.tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert text == "é" and flags.dtype == bool
 
 
 def test_damaged_info_files_are_named(tmp_path):

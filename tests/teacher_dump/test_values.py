@@ -82,6 +82,24 @@ def test_probabilities_of_float32_and_hard_labels():
         class_first(np.full(SHAPE, 18, np.uint8), SHAPE, NUM_CLASSES, FREE)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_rounding_below_zero_makes_no_logits(dtype):
+    probs = probabilities().astype(dtype)
+    probs[probs == 0] = -1e-7
+    probs[2, 0, 0, 0] = -0.0
+    sparse, kind = voxel_scores(class_first(probs, SHAPE, NUM_CLASSES, FREE))
+    assert kind == PROBABILITIES
+    np.testing.assert_allclose(scattered(sparse).sum(1), 1, atol=1e-3)
+    flat = class_first(probs[..., 0], SHAPE[:2], NUM_CLASSES, FREE)
+    assert bev_probabilities(flat)[1] == PROBABILITIES
+    # What sums to 1 with a value that is no rounding is nothing that we know.
+    probs = probabilities().astype(dtype)
+    probs[0] -= 0.25
+    probs[1] += 0.25
+    with pytest.raises(DumpError, match="sum to 1, but the least is -0.25"):
+        voxel_scores(class_first(probs, SHAPE, NUM_CLASSES, FREE))
+
+
 def test_another_free_id_moves_free_to_the_end():
     probs = probabilities()
     free_first = np.concatenate([probs[FREE:], probs[:FREE]])
@@ -159,6 +177,8 @@ def test_arrays_are_found_by_key_or_alone(tmp_path):
         ("f.npz", ""),
     ):
         np.testing.assert_array_equal(read_dump_array(tmp_path / name, key), array)
+    np.savez(tmp_path / "g.npz", strange=array, token=np.array("abc"), camera_count=np.array([6]))
+    np.testing.assert_array_equal(read_dump_array(tmp_path / "g.npz"), array)
     with pytest.raises(DumpError, match="holds one, two; name the array"):
         read_dump_array(tmp_path / "c.npz")
     with pytest.raises(DumpError, match="name the array"):

@@ -1,0 +1,26 @@
+"""How a loader process starts: kept to one core, off the accelerator, and bound to end with its parent."""
+
+import multiprocessing
+import os
+import sys
+import threading
+
+import cv2
+
+from occjax.host_memory import keep_freed_memory
+
+
+def start_worker(worker_index: int, worker_count: int) -> None:
+    """Prepares a loader process; grain calls it with the process's number and how many there are."""
+    cv2.setNumThreads(1)
+    keep_freed_memory()
+    if "jax" in sys.modules:  # grain's import of jax could claim the accelerator
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A run that was killed cannot tell its loaders. They would wait for ever for somebody to take their batches, which
+    # lie in shared memory.
+    multiprocessing.parent_process().join()
+    os._exit(1)

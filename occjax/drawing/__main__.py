@@ -1,0 +1,75 @@
+"""Draws a file of predictions or labels, without a model and without a display.
+
+    python -m occjax.drawing gts/scene-0003/TOKEN/labels.npz --output street.png
+    python -m occjax.drawing predictions/TOKEN.npz --truth surroundocc/samples/LIDAR_FILE.npy --output page.png
+
+Reads what `python -m occjax.metrics` reads, and the label files of both label sets. Where a prediction does not name
+its grid, --grid must; a prediction on a crop is compared with that crop of the truth.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from occjax.classes import FREE, IGNORE
+from occjax.data.labels import LABEL_SETS, read_labels
+from occjax.drawing.sheet import draw_sample
+from occjax.errors import UserError
+from occjax.grid import VoxelGrid
+from occjax.metrics.occ3d import require_shape
+from occjax.metrics.prediction_files import read_prediction
+
+_NO_IMAGES = np.zeros((0, 9, 16, 3), np.uint8)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses, draws, writes; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m occjax.drawing", description="Draw a file of predictions or labels: from above and in 3D."
+    )
+    parser.add_argument("file", type=Path, help=".npz or .npy of classes [X, Y, Z], or a label file")
+    parser.add_argument("--truth", type=Path, default=None, help="label file to draw beside it, with a map of errors")
+    parser.add_argument("--grid", choices=list(LABEL_SETS), default=None, help="of files that name none")
+    parser.add_argument("--output", type=Path, required=True, help="PNG to write")
+    options = parser.parse_args(arguments)
+    try:
+        page = _draw(options.file, options.truth, options.grid and LABEL_SETS[options.grid].grid)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(page).save(options.output)
+    except (UserError, OSError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(f"wrote {options.output}\n")
+    return 0
+
+
+def _draw(file: Path, truth_file: Path | None, default: VoxelGrid | None) -> np.ndarray:
+    prediction, grid = _read(file, default)
+    require_shape(grid, **{str(file): prediction})
+    truth = None
+    if truth_file is not None:
+        truth, truth_grid = _read(truth_file, default)
+        require_shape(truth_grid, **{str(truth_file): truth})
+        truth = truth[truth_grid.crop_slices(grid)]
+    return draw_sample(_NO_IMAGES, (), truth, prediction, None, grid, title=file.name)
+
+
+def _read(path: Path, default: VoxelGrid | None) -> tuple[np.ndarray, VoxelGrid]:
+    """Classes uint8 [X, Y, Z] and their grid; raises UserError where nobody names it."""
+    if path.suffix == ".npy" and path.is_file() and np.load(path, mmap_mode="r", allow_pickle=False).ndim == 2:
+        return read_labels("surroundocc", path)[0], LABEL_SETS["surroundocc"].grid
+    if path.name == "labels.npz":
+        return read_labels("occ3d", path)[0], LABEL_SETS["occ3d"].grid
+    classes, grid = read_prediction(path)
+    if grid is None and default is None:
+        raise UserError(f"{path} does not name its grid; say --grid={' or --grid='.join(LABEL_SETS)}")
+    if classes.min() < 0 or FREE < classes.max() != IGNORE:
+        raise UserError(f"{path} must hold classes 0 to {FREE}, found {classes.min()} to {classes.max()}")
+    return classes.astype(np.uint8), grid or default
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Loader processes end with the run, however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+_LOAD = """
+import multiprocessing, sys, time
+from pathlib import Path
+from tiny_world import tiny_config
+from occjax.data.index import load_index
+from occjax.data.pipeline import make_train_loader
+
+config = tiny_config(Path(sys.argv[1]))
+config.data.workers = 2
+loader = make_train_loader(config, load_index(config.data))
+next(loader)
+print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+time.sleep(600)
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+def test_a_killed_run_leaves_no_loader_behind(world):
+    path = os.pathsep.join(("tests", ".", os.environ.get("PYTHONPATH", "")))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+    run = subprocess.Popen(
+        [sys.executable, "-c", _LOAD, str(world)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    with run:
+        loaders = [int(pid) for pid in run.stdout.readline().split()]
+        run.kill()
+    assert len(loaders) == 2
+    deadline = time.monotonic() + 20
+    while any(map(is_running, loaders)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_running, loaders))
