@@ -18,6 +18,7 @@ def short(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
 
 
+@pytest.mark.slow
 def test_the_table_holds_every_figure(world, caplog):
     config = tiny_config(world)
     caplog.set_level("INFO")

@@ -212,6 +212,8 @@ def main():
         if len(times) == 2:
             medians = {name: statistics.median(values) for name, values in times.items()}
             print(f"{part:8s} ratio occjax / torch of the medians: {medians['occjax'] / medians['torch']:.2f}")
+    for child in children.values():
+        child.send(None)
 
 
 if __name__ == "__main__":
