@@ -89,6 +89,8 @@ def main(_) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # what was going on has said what it saved
+        sys.exit(130)
 
 
 def _run() -> int:

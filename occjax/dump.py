@@ -131,6 +131,7 @@ def _dump_split(
     reading = dataclasses.replace(without_depth(config), data=dataclasses.replace(config.data, teacher_dir=""))
     loader = make_eval_loader(reading, index, split, batch_size=batch_size, max_samples=config.eval.max_samples)
     loader.set_state({**loader.get_state(), "next_batch": min(absent) // batch_size})
+    _log.info("split %s: %d of %d to write; the first batch waits for the compiler", split, len(absent), len(tokens))
     start = last = time.monotonic()
     done = 0
     try:

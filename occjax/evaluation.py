@@ -129,6 +129,7 @@ def evaluate(
     drawn = set(np.linspace(0, num_samples - 1, min(options.pictures, num_samples)).astype(int).tolist())
     pictures = []
     progress = _Progress(num_samples)
+    _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
     for batch in loader:
         summary = predict_fn(batch)
         for i in np.flatnonzero(batch.is_valid).tolist():
@@ -214,17 +215,18 @@ def write_sheet(
 
 
 class _Progress:
-    """A log line every few seconds: samples done, speed, time left."""
+    """A log line every few seconds: samples done, speed and time left, reckoned from the first one on."""
 
     def __init__(self, total: int):
-        self._total, self._done = total, 0
-        self._start = self._last = time.monotonic()
+        self._total, self._done, self._first = total, 0, 0
 
     def advance(self, count: int) -> None:
         self._done = min(self._done + count, self._total)
         now = time.monotonic()
-        if now - self._last > _SECONDS_BETWEEN_LINES:
+        if not self._first:
+            self._first, self._start, self._last = self._done, now, now  # it waited for the compiler
+        elif now - self._last > _SECONDS_BETWEEN_LINES:
             self._last = now
-            speed = self._done / (now - self._start)
+            speed = (self._done - self._first) / (now - self._start)
             left = (self._total - self._done) / speed
             _log.info("evaluated %d of %d samples, %.2f samples/s, %.0f s left", self._done, self._total, speed, left)

@@ -34,7 +34,10 @@ def load_config_file(path: str) -> Config:
     if not Path(file).is_file():
         found = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py") if p.stem != "__init__"))
         raise UserError(f"--config={path}: no such file; configurations here: {found or 'none'}")
-    get_config = runpy.run_path(file).get("get_config")
+    try:
+        get_config = runpy.run_path(file).get("get_config")
+    except Exception as error:  # whatever somebody's own file raises
+        raise UserError(f"--config={path} cannot be run: {type(error).__name__}: {error}") from error
     if get_config is None:
         raise UserError(f"--config={path}: a configuration file defines get_config(), and this one does not")
     try:

@@ -65,9 +65,12 @@ def claim(workdir: Path, config: Config) -> list[str]:
       remarks about fields that changed and may change (training schedule, paths, workers).
 
     Raises:
-      WorkdirError: the run in `workdir` had another model, grid, data, augmentation or loss.
+      WorkdirError: the run in `workdir` had another model, grid, data, augmentation or loss, or there can be no folder.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkdirError(f"cannot make the folder {workdir}: {error.strerror}; choose another --workdir") from error
     path = workdir / "config.json"
     remarks = []
     if path.exists() and any((workdir / "checkpoints").glob("[0-9]*")):

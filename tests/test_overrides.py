@@ -60,6 +60,13 @@ def test_an_unknown_variant_is_refused(path, message):
         load_config_file(path)
 
 
+def test_a_file_that_does_not_run_is_named(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import configs.nowhere")
+    with pytest.raises(UserError, match=r"mine\.py cannot be run: ModuleNotFoundError"):
+        load_config_file(str(path))
+
+
 def test_overrides_apply_by_path():
     config = Config()
     apply_overrides(config, {"data.root": "elsewhere", "model.depth.bins": 3})

@@ -64,3 +64,9 @@ def test_unknown_fields_of_another_version_are_an_error(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(WorkdirError, match="momentum"):
         load_config(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkdirError, match="choose another --workdir"):
+        claim(tmp_path / "file" / "run", Config())

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 
@@ -12,6 +13,8 @@ from occjax.host_memory import keep_freed_memory
 
 def start_worker(worker_index: int, worker_count: int) -> None:
     """Prepares a loader process; grain calls it with the process's number and how many there are."""
+    # A terminal sends Ctrl-C to loaders too; the run stops them when it has saved.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     keep_freed_memory()
     if "jax" in sys.modules:  # grain's import of jax could claim the accelerator

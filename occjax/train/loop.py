@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from occjax.train.class_counts import training_class_counts
 from occjax.train.feed import DeviceFeed, Fed
 from occjax.train.mesh import check_batch_size, make_mesh, replicated
 from occjax.train.metrics_log import MetricsLog
-from occjax.train.progress import Progress
+from occjax.train.progress import Progress, format_duration
 from occjax.train.state import initial_state, make_program
 from occjax.train.step import make_train_step
+from occjax.train.stop_requests import StopRequests
 from occjax.workdir import claim
 
 log = logging.getLogger(__name__)
@@ -35,9 +37,10 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
     """Trains to the configured number of steps, resuming from the newest checkpoint in `workdir` if there is one.
 
     Returns:
-      the final evaluation, or None if SIGTERM or SIGINT ended the run early (state saved).
+      the final evaluation, or None if SIGTERM ended the run early (state saved).
 
     Raises:
+      KeyboardInterrupt: SIGINT (Ctrl-C) ended the run early (state saved).
       NonFiniteLossError: names step, terms and sample tokens; the last checkpoint is the last good state.
       WorkdirError: `workdir` belongs to a run with another configuration.
     """
@@ -46,31 +49,15 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
     for remark in claim(workdir, config):
         log.warning("configuration changed since the run began: %s", remark)
     index = load_index(config.data, fallback_dir=workdir)
-    with _StopRequests() as stop_requested:
+    with StopRequests() as requests:
         run = _Run(config, workdir, mesh, index)
         try:
-            return run.steps(stop_requested)
+            evaluation = run.steps(lambda: requests.received is not None)
         finally:
             run.close()
-
-
-class _StopRequests:
-    """Context in which SIGTERM and SIGINT ask for a stop instead of ending the process; a second one ends it."""
-
-    def __enter__(self) -> Callable[[], bool]:
-        self._requested = False
-        self._before = {s: signal.signal(s, self._request) for s in (signal.SIGTERM, signal.SIGINT)}
-        return lambda: self._requested
-
-    def _request(self, number: int, frame: object) -> None:
-        if self._requested:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self._requested = True
-
-    def __exit__(self, *exception) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    if evaluation is None and requests.received == signal.SIGINT:
+        raise KeyboardInterrupt
+    return evaluation
 
 
 class _Run:
@@ -105,7 +92,9 @@ class _Run:
         self.metrics_log = MetricsLog(workdir, self.step)
         self.progress = Progress(self.total_steps, config.data.batch_size)
         self.feed = DeviceFeed(self.loader, mesh)
-        log.info("training to step %d; the first step waits for the compiler", self.total_steps)
+        log.info(
+            "training to step %d; the first step waits for the compiler, on a CPU a minute or two", self.total_steps
+        )
 
     def close(self) -> None:
         self.feed.close()
@@ -116,6 +105,7 @@ class _Run:
     def steps(self, stop_requested: Callable[[], bool]) -> Evaluation | None:
         config = self.config.train
         position = None
+        first_step, started = self.step + 1, time.perf_counter()
         while self.step < self.total_steps and not stop_requested():
             fed = self.progress.next_item(self.feed)
             self.state, metrics = self.train_step(self.state, fed.batch)
@@ -125,6 +115,9 @@ class _Run:
             self.progress.count_step()
             if self.step % config.log_every == 0 or self.step == self.total_steps:
                 self._report(metrics)
+            if self.step == first_step:
+                log.info("first step done after %s", format_duration(time.perf_counter() - started))
+                self.progress.reset()  # what compiling took says nothing about the steps to come
             if self.step % config.checkpoint_every == 0:
                 self.checkpoints.save(self.step, self.state, position)
                 self.progress.reset()
@@ -144,9 +137,8 @@ class _Run:
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
         speed = self.progress.measure()
         self.metrics_log.write(self.step, "train", values | speed)
-        shown = {
-            name: values[name] for name in ("loss", "supervision", "distillation", "gradient_ratio") if name in values
-        }
+        names = ("loss", "supervision", "distillation", "gradient_ratio") if "gradient_ratio" in values else ("loss",)
+        shown = {name: values[name] for name in names}
         log.info("%s", self.progress.line(self.step, shown, speed))
         self.progress.reset()
 
@@ -177,7 +169,12 @@ class _Run:
         self.metrics_log.write(self.step, "validation", result.scalars)
         miou = result.scalars["miou"]
         is_best = position is not None and self.checkpoints.save_best(self.step, self.state, position, miou)
-        log.info("validation at step %d: mIoU %.2f%s", self.step, miou, ", the best so far" if is_best else "")
+        # SurroundOcc counts classes without truth as 100, so that its mIoU of a useless model can be high.
+        present = result.scalars.get("miou_present")
+        remark = "" if present is None else f", over classes present {present:.2f}"
+        log.info(
+            "validation at step %d: mIoU %.2f%s%s", self.step, miou, remark, ", the best so far" if is_best else ""
+        )
         return result
 
 
