@@ -43,7 +43,11 @@ _CONFIG = config_flags.DEFINE_config_file(
     help_string=f"Configuration file, by default {_DEFAULT_CONFIG}; override any field with "
     "--config.section.field=value. eval, visualize and dump take the workdir's own configuration unless this is given.",
 )
-_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<name of the configuration file>.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    "",
+    "Folder of the run; default runs/<name of the configuration file>, so runs/kd where --config is not given.",
+)
 _MODE = flags.DEFINE_enum("mode", "train", list(_MODES), "; ".join(f"{k}: {v}" for k, v in _MODES.items()))
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "train, eval: join a run over several hosts (jax.distributed.initialize)."

@@ -19,7 +19,8 @@ from ml_collections import config_flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="As for main.py, with the same overrides, --config.section.field=value."
+    "config",
+    help_string="Configuration to pack for (required), with overrides as for main.py, --config.section.field=value.",
 )
 _OUTPUT = flags.DEFINE_string("output", "", "Folder for the records.")
 _SPLITS = flags.DEFINE_list("splits", [], "Splits to pack; default: data.train_split and data.val_split.")

@@ -129,8 +129,16 @@ def _pair(text: str) -> tuple[str, str]:
     return split, path
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Options with their defaults, where they have one that says something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_something = action.default not in (None, "", [], argparse.SUPPRESS) and action.dest != "help"
+        return f"{action.help} (default: %(default)s)" if says_something else action.help
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_HelpFormatter)
     add = parser.add_argument
     flag = argparse.BooleanOptionalAction
     add("--input", required=True, metavar="DIR", help="the dump: one folder per kind, train/ and val/ inside")
@@ -140,33 +148,41 @@ def _parser() -> argparse.ArgumentParser:
     tables = parser.add_argument_group("samples and labels")
     tables.add_argument("--data-root", metavar="DIR", help="nuScenes root: tables for matching, labels for the audit")
     tables.add_argument("--version", default="v1.0-trainval", help="of the tables")
-    tables.add_argument("--splits", default="train,val")
+    tables.add_argument("--splits", default="train,val", help="splits of the dump, with commas between")
     tables.add_argument("--splits-file", default="", help="JSON of custom splits")
     tables.add_argument("--labels-dir", help="default: <data-root>/surroundocc or gts", **_DIR)
     tables.add_argument("--index-dir", help="where the index of the tables is cached", **_DIR)
-    tables.add_argument("--match", choices=("auto", "position", "sample_index", "token"), default="auto")
+    tables.add_argument(
+        "--match",
+        choices=("auto", "position", "sample_index", "token"),
+        default="auto",
+        help="what file names count or name: %%06d_0 positions in the split, six-digit indices, sample tokens; "
+        "auto tells from the names",
+    )
     tables.add_argument("--infos", action="append", default=[], metavar="SPLIT=FILE", help="GaussianFormer info pickle")
     tables.add_argument("--audit", action=flag, default=True, help="score the dump against the labels first")
 
     scores = parser.add_argument_group("what the dump holds (names of the dump script)")
-    scores.add_argument("--spatial-shape", default="200,200,16")
-    scores.add_argument("--num-classes", type=int, default=18)
-    scores.add_argument("--free-id", type=int, default=17)
-    scores.add_argument("--source-grid", choices=("surroundocc", "occ3d"), default="surroundocc")
+    scores.add_argument("--spatial-shape", default="200,200,16", help="of the voxel scores")
+    scores.add_argument("--num-classes", type=int, default=18, help="free included")
+    scores.add_argument("--free-id", type=int, default=17, help="class of free space")
+    scores.add_argument(
+        "--source-grid", choices=("surroundocc", "occ3d"), default="surroundocc", help="grid that the dump lies on"
+    )
     scores.add_argument("--dump-3d-dir", help="folder of the voxel scores; default: found in --input", **_DIR)
     scores.add_argument("--dump-3d-type", choices=("", "logits", "prob"), default="", help="files named so only")
     scores.add_argument("--dump-3d-key", default="", help="array in each file; default: found")
     scores.add_argument("--dump-bev-prob-dir", help="folder of the BEV maps; default: found in --input", **_DIR)
     scores.add_argument("--bev-prob-key", default="", help="array in each file; default: found")
     scores.add_argument("--bev-rotate-k", type=int, default=0, help="quarter turns of BEV maps")
-    scores.add_argument("--bev-flip-x", action=flag, default=False)
-    scores.add_argument("--bev-flip-y", action=flag, default=False)
+    scores.add_argument("--bev-flip-x", action=flag, default=False, help="turn BEV maps round along x")
+    scores.add_argument("--bev-flip-y", action=flag, default=False, help="turn BEV maps round along y")
 
     run = parser.add_argument_group("the run")
     run.add_argument("--grid", choices=("same", "surroundocc", "occ3d"), default="same", help="resample to this grid")
     run.add_argument("--max-samples", type=int, default=-1, help="per split; -1 = all")
-    run.add_argument("--skip-existing", action=flag, default=False)
-    run.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    run.add_argument("--skip-existing", action=flag, default=False, help="go on where a run stopped")
+    run.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     run.add_argument("--print-freq-s", type=float, default=5.0, help="seconds between progress lines")
 
     maps = parser.add_argument_group("maps to write besides (names of the dump script)")
@@ -176,10 +192,17 @@ def _parser() -> argparse.ArgumentParser:
     maps.add_argument("--dump-gt-bev-dir", help="ground truth as semantic BEV maps", **_DIR)
     maps.add_argument("--dump-gt-bev-vis-dir", help="the same as PNG", **_DIR)
     maps.add_argument("--dump-gt-bev-mask-vis-dir", help="PNG of the columns that count", **_DIR)
-    maps.add_argument("--bev-sem-mode", choices=("overwrite", "priority"), default="overwrite")
-    maps.add_argument("--bev-scan-direction", choices=("low2high", "high2low"), default="low2high")
+    maps.add_argument(
+        "--bev-sem-mode",
+        choices=("overwrite", "priority"),
+        default="overwrite",
+        help="which voxel of a column wins: the last of the scan, or the class that comes first in --bev-priority-ids",
+    )
+    maps.add_argument(
+        "--bev-scan-direction", choices=("low2high", "high2low"), default="low2high", help="of a column, along z"
+    )
     maps.add_argument("--bev-priority-ids", default="4,10,3,9,5,6,2,7,8,1", help="most important first")
-    maps.add_argument("--vis-scale", type=int, default=4)
+    maps.add_argument("--vis-scale", type=int, default=4, help="pixels a cell of the PNGs")
     return parser
 
 

@@ -92,7 +92,9 @@ def compare(groups: dict[str, list[Path]]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m occjax.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("groups", nargs="+", metavar="NAME=GLOB", help="a name and the workdirs of its runs")
     groups = {}
     for text in parser.parse_args().groups:

@@ -10,6 +10,7 @@ from occjax.data.file_source import FileSource
 from occjax.data.index import load_index
 from occjax.data.samples import SampleReader
 from occjax.drawing.movie import FRAME_SIZE, write_movie
+from occjax.drawing.style import LEGEND
 from occjax.errors import UserError
 from occjax.metrics.on_device import VoxelSummary
 from occjax.visualize import rows_of_scene, rows_of_tokens, visualize
@@ -61,3 +62,17 @@ def test_what_cannot_be_drawn_is_named(world, tmp_path):
         write_movie([], tmp_path / "film.avi")
     with pytest.raises(UserError, match="no frame"):
         write_movie([], tmp_path / "film.gif")
+
+
+def test_a_gif_keeps_every_colour_of_the_legend(tmp_path):
+    # Noise, as photographs are to a palette: all its colours are more frequent than those of the legend.
+    frames = np.random.default_rng(0).integers(0, 256, (2, 400, 400, 3)).astype(np.uint8)
+    for i, (_, color) in enumerate(LEGEND):
+        frames[:, :8, 12 * i : 12 * i + 8] = color
+    write_movie(list(frames), tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as film:
+        for number in range(2):
+            film.seek(number)
+            shown = np.asarray(film.convert("RGB"))
+            for i, (name, color) in enumerate(LEGEND):
+                assert np.all(shown[2:6, 12 * i + 2 : 12 * i + 6] == color), name

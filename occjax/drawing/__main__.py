@@ -36,9 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     options = parser.parse_args(arguments)
     try:
+        if options.output.suffix.lower() != ".png":
+            raise UserError(f"--output={options.output} must name a .png")
         page = _draw(options.file, options.truth, options.grid and LABEL_SETS[options.grid].grid)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(page).save(options.output)
+        _write(page, options.output)
     except (UserError, OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -46,7 +47,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _write(page: np.ndarray, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(page).save(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from error
+
+
 def _draw(file: Path, truth_file: Path | None, default: VoxelGrid | None) -> np.ndarray:
+    if absent := [path for path in (file, truth_file) if path is not None and not path.is_file()]:
+        raise UserError(f"there is no file {absent[0]}; name a file of predictions or labels")
     prediction, grid = _read(file, default)
     require_shape(grid, **{str(file): prediction})
     truth = None
@@ -54,7 +65,8 @@ def _draw(file: Path, truth_file: Path | None, default: VoxelGrid | None) -> np.
         truth, truth_grid = _read(truth_file, default)
         require_shape(truth_grid, **{str(truth_file): truth})
         truth = truth[truth_grid.crop_slices(grid)]
-    return draw_sample(_NO_IMAGES, (), truth, prediction, None, grid, title=file.name)
+    caption = "prediction" if truth is not None else "classes"
+    return draw_sample(_NO_IMAGES, (), truth, prediction, None, grid, title=file.name, caption=caption)
 
 
 def _read(path: Path, default: VoxelGrid | None) -> tuple[np.ndarray, VoxelGrid]:

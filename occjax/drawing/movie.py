@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from occjax.drawing.cubes import render_voxels
 from occjax.drawing.sheet import camera_order
-from occjax.drawing.style import CAR_COLOR, CLASS_LEGEND, FREE_COLOR, page, write, write_legend
+from occjax.drawing.style import LEGEND, page, write, write_legend
 from occjax.drawing.top_view import top_view
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
@@ -20,6 +20,10 @@ _STRIP = 124
 _MAP = 260
 _LEGEND, _LEGEND_TEXT = 48, 12
 SUFFIXES = (".mp4", ".gif")
+# Of cubes and hills, from where the light falls to the far side.
+_SHADES = (1.0, 0.86, 0.74, 0.6)
+# In RGB: Pillow takes colours for one that differ by less than 4 in each channel.
+_APART = 12
 
 
 def draw_frame(
@@ -47,8 +51,7 @@ def draw_frame(
     frame = page(*FRAME_SIZE)
     draw = ImageDraw.Draw(frame)
     width, height = FRAME_SIZE[0], FRAME_SIZE[1] - _LEGEND
-    entries = [*CLASS_LEGEND, ("free", FREE_COLOR), ("recording car", CAR_COLOR)]
-    write_legend(draw, entries, left=_GAP, top=height + 2, right=width - _GAP, size=_LEGEND_TEXT)
+    write_legend(draw, LEGEND, left=_GAP, top=height + 2, right=width - _GAP, size=_LEGEND_TEXT)
     order = camera_order(camera_names)
     cell = min((width - _GAP * (len(order) + 1)) // max(len(order), 1), _STRIP * 16 // 9)
     for place, i in enumerate(order):
@@ -114,12 +117,25 @@ def _write_mp4(frames, path: Path, frames_per_s: float) -> int:
 
 
 def _write_gif(frames, path: Path, frames_per_s: float) -> int:
-    # 128 colours without dithering: voxels are flat areas, and dithering would shimmer from frame to frame.
-    pictures = [
-        Image.fromarray(frame).quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        for frame in frames
-    ]
-    if pictures:
-        duration_ms = round(1000 / frames_per_s)
-        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration_ms, loop=0)
-    return len(pictures)
+    frames = list(frames)  # some 40 keyframes a scene, 3 MB each: the palette has to see them all
+    if frames:
+        palette = _gif_palette(frames)
+        # Without dithering: voxels are flat areas, and dithering would shimmer from frame to frame.
+        first, *others = (Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
+        first.save(path, save_all=True, append_images=others, duration=round(1000 / frames_per_s), loop=0)
+    return len(frames)
+
+
+def _gif_palette(frames: list[np.ndarray]) -> Image.Image:
+    """One palette for a film: the legend as it is, its shades, and by median cut what else the frames show."""
+    exact = [color for _, color in LEGEND]
+    shades = [tuple(round(channel * shade) for channel in color) for shade in _SHADES for color in exact]
+    sparse = np.concatenate([frame[::4, ::4].reshape(-1, 3) for frame in frames])
+    cut = Image.fromarray(sparse[None]).quantize(256 - len(shades), method=Image.Quantize.MEDIANCUT)
+    colors = np.zeros((0, 3), int)
+    for color in (*shades, *np.reshape(cut.getpalette(), (-1, 3))):
+        if tuple(color) in exact or np.linalg.norm(colors - color, axis=1).min() > _APART:
+            colors = np.append(colors, [color], axis=0)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colors.astype(np.uint8).tobytes())
+    return palette

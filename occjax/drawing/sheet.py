@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from occjax.classes import IGNORE
 from occjax.drawing.cubes import render_voxels
-from occjax.drawing.style import CAR_COLOR, CLASS_LEGEND, FREE_COLOR, UNKNOWN_COLOR, page, write, write_legend
+from occjax.drawing.style import LEGEND, page, write, write_legend
 from occjax.drawing.top_view import ERROR_COLORS, error_view, top_view
 from occjax.grid import VoxelGrid
 
@@ -34,6 +34,7 @@ def draw_sample(
     grid: VoxelGrid,
     *,
     title: str = "",
+    caption: str = "prediction",
     counted: np.ndarray | None = None,
 ) -> np.ndarray:
     """A page with the camera images, top views, error map, 3D views and a legend; forward is up in every map.
@@ -46,28 +47,29 @@ def draw_sample(
       teacher: uint8 [X, Y, Z] classes, or None.
       grid: that truth, prediction and teacher lie on.
       title: first line of the page.
+      caption: of the prediction.
       counted: bool [X, Y, Z] voxels that the error map looks at; None = those whose truth is known.
 
     Returns:
       uint8 RGB [rows, columns, 3].
     """
-    maps = [("truth", truth), ("prediction", prediction), ("teacher", teacher)]
-    count = sum(voxels is not None for _, voxels in maps) + (truth is not None)
+    maps = [("truth", truth), (caption, prediction), ("teacher", teacher)]
+    count = sum(voxels is not None for _, voxels in maps) + 1  # and the error map, or without truth the 3D view
     room = (_WIDTH - (count + 1) * _GAP) // count
     scale = min(max(1, room // max(grid.shape[:2])), 600 // max(grid.shape[:2]) or 1)
     panels = [(name, _fit(top_view(voxels, grid, scale=scale), room)) for name, voxels in maps if voxels is not None]
     views = [(f"{name}, from behind and above", voxels) for name, voxels in maps[:2] if voxels is not None]
-    if truth is not None:
+    if truth is None:
+        view_width = _WIDTH - 2 * _GAP - sum(panel.shape[1] + _GAP for _, panel in panels)
+        view_height = max(panel.shape[0] for _, panel in panels)
+    else:
         counted = truth != IGNORE if counted is None else counted
         errors = error_view(truth, prediction, counted, grid, scale=scale)
-        panels.append(("errors of the prediction", _fit(errors, room)))
-    view_width = (_WIDTH - (len(views) + 1) * _GAP) // len(views)
-    view_height = min(view_width * 9 // 16, 480)
-    rows = [
-        *_camera_rows(images, camera_names),
-        panels,
-        [(name, render_voxels(voxels, grid, width=view_width, height=view_height)) for name, voxels in views],
-    ]
+        panels.append((f"errors of the {caption}", _fit(errors, room)))
+        view_width = (_WIDTH - (len(views) + 1) * _GAP) // len(views)
+        view_height = min(view_width * 9 // 16, 480)
+    rendered = [(name, render_voxels(voxels, grid, width=view_width, height=view_height)) for name, voxels in views]
+    rows = [*_camera_rows(images, camera_names), *([panels + rendered] if truth is None else [panels, rendered])]
     heights = [max(picture.shape[0] for _, picture in row) + _CAPTION + _GAP // 2 for row in rows]
     sheet = page(_WIDTH, 60 + sum(heights) + _LEGEND)
     draw = ImageDraw.Draw(sheet)
@@ -75,15 +77,15 @@ def draw_sample(
     write(draw, (_GAP, 34), f"grid: {grid}".replace("×", "x"), size=16)
     top = 64
     for row, height in zip(rows, heights, strict=True):
-        for i, (caption, picture) in enumerate(row):
-            left = _GAP + i * (_WIDTH - _GAP) // len(row)
-            write(draw, (left, top), caption, size=18)
+        left = _GAP
+        spare = _WIDTH - _GAP - sum(picture.shape[1] for _, picture in row)
+        for name, picture in row:
+            write(draw, (left, top), name, size=18)
             sheet.paste(Image.fromarray(picture), (left, top + _CAPTION - 2))
+            left += picture.shape[1] + spare // len(row)
         top += height
-    entries = [*CLASS_LEGEND, ("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR), ("recording car", CAR_COLOR)]
-    if truth is not None:
-        entries += [(f"error map: {name}", color) for name, color in ERROR_COLORS.items()]
-    write_legend(draw, entries, left=_GAP, top=top, right=_WIDTH - _GAP, size=_LEGEND_TEXT)
+    errors_legend = [] if truth is None else [(f"error map: {name}", color) for name, color in ERROR_COLORS.items()]
+    write_legend(draw, LEGEND + errors_legend, left=_GAP, top=top, right=_WIDTH - _GAP, size=_LEGEND_TEXT)
     return np.asarray(sheet)
 
 

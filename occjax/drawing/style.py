@@ -6,9 +6,10 @@ from PIL import Image, ImageDraw, ImageFont
 from occjax.classes import CLASS_COLORS, CLASS_NAMES, FREE, IGNORE
 from occjax.grid import VoxelGrid
 
-# Free space is drawn dark: the usual white hides man-made surfaces, which are nearly white themselves.
-FREE_COLOR = (38, 40, 46)
-UNKNOWN_COLOR = (70, 72, 80)
+# Free space is dark, because the usual white hides man-made surfaces, which are nearly white themselves; but lighter
+# than sidewalks and others. What is unknown is bluish and lighter than both, unlike any class.
+FREE_COLOR = (64, 67, 74)
+UNKNOWN_COLOR = (128, 142, 176)
 CAR_COLOR = (255, 255, 255)
 PAGE_COLOR = (250, 250, 248)
 TEXT_COLOR = (30, 32, 38)
@@ -18,7 +19,8 @@ COLOR_TABLE = np.tile(np.array(UNKNOWN_COLOR, np.uint8), (IGNORE + 1, 1))
 COLOR_TABLE[:FREE] = CLASS_COLORS[:FREE]
 COLOR_TABLE[FREE] = FREE_COLOR
 
-CLASS_LEGEND = [(CLASS_NAMES[c], tuple(CLASS_COLORS[c].tolist())) for c in range(FREE)]
+LEGEND = [(CLASS_NAMES[c], tuple(CLASS_COLORS[c].tolist())) for c in range(FREE)]
+LEGEND += [("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR), ("recording car", CAR_COLOR)]
 
 # Length, width and height of the recording car, and its rear, right side and floor relative to the frame's origin.
 _CAR_SIZE_M = (4.1, 1.7, 1.6)

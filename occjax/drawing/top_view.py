@@ -14,6 +14,7 @@ ERROR_COLORS = {
     "wrong class": (255, 170, 0),
     "missed": (235, 60, 60),
     "invented": (70, 140, 255),
+    "not counted": UNKNOWN_COLOR,
 }
 _MARK_COLOR = (255, 255, 255)
 
@@ -36,24 +37,27 @@ def error_view(
     Args:
       truth: uint8 [X, Y, Z] classes.
       prediction: uint8 [X, Y, Z] classes.
-      counted: bool [X, Y, Z]; other voxels count as free in both, columns without any are drawn as unknown.
+      counted: bool [X, Y, Z]; other voxels count as free in both. Columns without any, and those where nothing else is
+        occupied than voxels that do not count, are drawn as not counted.
       grid: of all three.
       scale: pixels a voxel.
     """
     actual, predicted = (
         highest_occupied(np.where(counted, voxels, np.uint8(FREE)))[0] for voxels in (truth, prediction)
     )
+    both_free = (actual == FREE) & (predicted == FREE)
+    is_occupied = (highest_occupied(truth)[0] != FREE) | (highest_occupied(prediction)[0] != FREE)
     kinds = {
         "right": actual == predicted,
         "wrong class": actual != predicted,
         "missed": predicted == FREE,
         "invented": actual == FREE,
+        "free": both_free,
+        "not counted": ~counted.any(-1) | (both_free & is_occupied),
     }
     color = np.zeros((*actual.shape, 3), np.uint8)
     for kind, where in kinds.items():
-        color[where] = ERROR_COLORS[kind]
-    color[(actual == FREE) & (predicted == FREE)] = FREE_COLOR
-    color[~counted.any(-1)] = UNKNOWN_COLOR
+        color[where] = FREE_COLOR if kind == "free" else ERROR_COLORS[kind]
     return _finish(color, grid, scale)
 
 

@@ -29,13 +29,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Parses, scores, prints; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m occjax.metrics",
-        description="Score a folder of occupancy predictions by the published protocols.",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--predictions", type=Path, required=True, help="folder of <sample token>.npz or .npy")
     parser.add_argument(
-        "--labels", type=Path, required=True, help="nuScenes root with the tables and gts/, surroundocc/"
+        "--predictions", type=Path, required=True, metavar="DIR", help="folder of <sample token>.npz or .npy"
     )
-    parser.add_argument("--protocol", default="surroundocc", help=f"one or more of {','.join(PROTOCOLS)}")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="ROOT",
+        help="nuScenes root with the tables and gts/, surroundocc/",
+    )
+    parser.add_argument(
+        "--protocol", default="surroundocc", help=f"one or more of {','.join(PROTOCOLS)}; default: surroundocc"
+    )
     parser.add_argument("--version", default="", help="nuScenes version; default: the only one in ROOT")
     parser.add_argument(
         "--split", default="", help="score this split, whole; default: every token that is in the folder"

@@ -1,5 +1,6 @@
 """How long RayIoU takes on this machine: python -m occjax.metrics.ray_benchmark"""
 
+import argparse
 import os
 import sys
 import time
@@ -30,6 +31,7 @@ def street(seed: int) -> np.ndarray:
 
 def main() -> None:
     """Times a street and the worst case, two empty volumes that every ray crosses whole."""
+    argparse.ArgumentParser(prog="python -m occjax.metrics.ray_benchmark", description=main.__doc__).parse_args()
     origins_m = np.stack([np.linspace(-35, 35, MAX_ORIGINS), np.zeros(MAX_ORIGINS), np.full(MAX_ORIGINS, 1.84)], axis=1)
     free = np.full(OCC3D_GRID.shape, FREE, np.uint8)
     scenes = {"street": (street(0), np.roll(street(0), 2, axis=0)), "empty (worst case)": (free, free)}

@@ -53,4 +53,9 @@ def test_every_mistake_is_named(labels, tmp_path, capsys):
     assert "classes 0 to 17, found 18" in error_of(nameless, "--grid", "occ3d")
     np.save(nameless, np.full((200, 200, 12), 4, np.uint8))
     assert "expected shape (200, 200, 16)" in error_of(nameless, "--grid", "occ3d")
-    assert "cannot be read" in error_of(tmp_path / "absent.npz")
+    assert f"there is no file {tmp_path / 'absent.npz'}" in error_of(tmp_path / "absent.npz")
+    assert main([str(labels[0]), "--output", str(tmp_path / "page.txt")]) == 2
+    assert "must name a .png" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main([str(labels[0]), "--output", str(tmp_path / "file" / "page.png")]) == 2
+    assert "choose another --output" in capsys.readouterr().err
