@@ -36,10 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     options = parser.parse_args(arguments)
     try:
-        if options.output.suffix.lower() != ".png":
-            raise UserError(f"--output={options.output} must name a .png")
+        if options.output.suffix != ".png":
+            raise UserError(f"a picture is written as .png, not {options.output.name!r}; say --output=page.png")
         page = _draw(options.file, options.truth, options.grid and LABEL_SETS[options.grid].grid)
-        _write(page, options.output)
+        _save(page, options.output)
     except (UserError, OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -47,40 +47,50 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _write(page: np.ndarray, path: Path) -> None:
+def _save(page: np.ndarray, path: Path) -> None:
+    scratch = path.with_name(f".{path.stem}.tmp.png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(page).save(path)
+        Image.fromarray(page).save(scratch)
+        scratch.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from error
+        raise UserError(
+            f"cannot write into folder {path.parent} ({error.strerror}); name a folder that you may write to with "
+            "--output"
+        ) from error
 
 
 def _draw(file: Path, truth_file: Path | None, default: VoxelGrid | None) -> np.ndarray:
-    if absent := [path for path in (file, truth_file) if path is not None and not path.is_file()]:
-        raise UserError(f"there is no file {absent[0]}; name a file of predictions or labels")
     prediction, grid = _read(file, default)
     require_shape(grid, **{str(file): prediction})
     truth = None
+    caption = "labels" if truth_file is None and _label_set_of(file) else "prediction"
     if truth_file is not None:
         truth, truth_grid = _read(truth_file, default)
         require_shape(truth_grid, **{str(truth_file): truth})
         truth = truth[truth_grid.crop_slices(grid)]
-    caption = "prediction" if truth is not None else "classes"
     return draw_sample(_NO_IMAGES, (), truth, prediction, None, grid, title=file.name, caption=caption)
 
 
 def _read(path: Path, default: VoxelGrid | None) -> tuple[np.ndarray, VoxelGrid]:
     """Classes uint8 [X, Y, Z] and their grid; raises UserError where nobody names it."""
-    if path.suffix == ".npy" and path.is_file() and np.load(path, mmap_mode="r", allow_pickle=False).ndim == 2:
-        return read_labels("surroundocc", path)[0], LABEL_SETS["surroundocc"].grid
-    if path.name == "labels.npz":
-        return read_labels("occ3d", path)[0], LABEL_SETS["occ3d"].grid
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; name one that exists")
+    if name := _label_set_of(path):
+        return read_labels(name, path)[0], LABEL_SETS[name].grid
     classes, grid = read_prediction(path)
     if grid is None and default is None:
         raise UserError(f"{path} does not name its grid; say --grid={' or --grid='.join(LABEL_SETS)}")
     if classes.min() < 0 or FREE < classes.max() != IGNORE:
         raise UserError(f"{path} must hold classes 0 to {FREE}, found {classes.min()} to {classes.max()}")
     return classes.astype(np.uint8), grid or default
+
+
+def _label_set_of(path: Path) -> str:
+    """Whose label file it is; empty for a prediction."""
+    if path.suffix == ".npy" and np.load(path, mmap_mode="r", allow_pickle=False).ndim == 2:
+        return "surroundocc"
+    return "occ3d" if path.name == "labels.npz" else ""
 
 
 if __name__ == "__main__":

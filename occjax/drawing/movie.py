@@ -21,7 +21,7 @@ _MAP = 260
 _LEGEND, _LEGEND_TEXT = 48, 12
 SUFFIXES = (".mp4", ".gif")
 # Of cubes and hills, from where the light falls to the far side.
-_SHADES = (1.0, 0.86, 0.74, 0.6)
+_SHADES = (0.86, 0.74, 0.6)
 # In RGB: Pillow takes colours for one that differ by less than 4 in each channel.
 _APART = 12
 
@@ -129,13 +129,13 @@ def _write_gif(frames, path: Path, frames_per_s: float) -> int:
 def _gif_palette(frames: list[np.ndarray]) -> Image.Image:
     """One palette for a film: the legend as it is, its shades, and by median cut what else the frames show."""
     exact = [color for _, color in LEGEND]
-    shades = [tuple(round(channel * shade) for channel in color) for shade in _SHADES for color in exact]
+    shades = np.multiply.outer(_SHADES, exact).reshape(-1, 3)
     sparse = np.concatenate([frame[::4, ::4].reshape(-1, 3) for frame in frames])
-    cut = Image.fromarray(sparse[None]).quantize(256 - len(shades), method=Image.Quantize.MEDIANCUT)
-    colors = np.zeros((0, 3), int)
+    cut = Image.fromarray(sparse[None]).quantize(256 - len(exact) - len(shades), method=Image.Quantize.MEDIANCUT)
+    colors = np.array(exact, float)
     for color in (*shades, *np.reshape(cut.getpalette(), (-1, 3))):
-        if tuple(color) in exact or np.linalg.norm(colors - color, axis=1).min() > _APART:
+        if np.linalg.norm(colors - color, axis=1).min() > _APART:
             colors = np.append(colors, [color], axis=0)
     palette = Image.new("P", (1, 1))
-    palette.putpalette(colors.astype(np.uint8).tobytes())
+    palette.putpalette(colors.round().astype(np.uint8).tobytes())
     return palette

@@ -47,6 +47,8 @@ def read_prediction(path: Path) -> tuple[np.ndarray, VoxelGrid | None]:
             return _classes(file[names[0]], path), grid and VoxelGrid(
                 grid["frame"], tuple(grid["lower_m"]), grid["voxel_size_m"], tuple(grid["shape"])
             )
+    except FileNotFoundError as error:
+        raise ScoringError(f"there is no file {path}; name one that exists") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
         if isinstance(error, ScoringError):
             raise

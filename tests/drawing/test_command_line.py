@@ -34,7 +34,7 @@ def test_a_prediction_on_a_crop_beside_its_truth(labels, tmp_path):
     crop = VoxelGrid("lidar", (-20.0, -20.0, -5.0), 0.5, (80, 80, 16))
     path = write_prediction(tmp_path, "token", truth[60:140, 60:140], crop)
     page = draw(tmp_path, path, "--truth", labels[1])
-    seen = {kind: np.all(page == color, axis=-1).sum() for kind, color in ERROR_COLORS.items()}
+    seen = {kind: np.all(page == color, axis=-1).sum() for kind, color in ERROR_COLORS.items() if kind != "not counted"}
     # What stands in the legend.
     assert seen["missed"] == seen["wrong class"] == seen["invented"] < 500 < seen["right"]
 
@@ -53,9 +53,13 @@ def test_every_mistake_is_named(labels, tmp_path, capsys):
     assert "classes 0 to 17, found 18" in error_of(nameless, "--grid", "occ3d")
     np.save(nameless, np.full((200, 200, 12), 4, np.uint8))
     assert "expected shape (200, 200, 16)" in error_of(nameless, "--grid", "occ3d")
-    assert f"there is no file {tmp_path / 'absent.npz'}" in error_of(tmp_path / "absent.npz")
-    assert main([str(labels[0]), "--output", str(tmp_path / "page.txt")]) == 2
-    assert "must name a .png" in capsys.readouterr().err
-    (tmp_path / "file").write_text("")
-    assert main([str(labels[0]), "--output", str(tmp_path / "file" / "page.png")]) == 2
-    assert "choose another --output" in capsys.readouterr().err
+    for absent in ("absent.npz", "absent.npy", "gts/labels.npz"):
+        assert f"there is no file {tmp_path / absent}" in error_of(tmp_path / absent)
+
+
+def test_an_output_that_cannot_be_written_is_named(labels, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    for output, reason in (("page.txt", "as .png, not 'page.txt'"), ("file/page.png", f"folder {tmp_path / 'file'} (")):
+        assert main([str(labels[0]), "--output", str(tmp_path / output)]) == 2
+        assert reason in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from occjax.classes import CLASS_COLORS, FREE, IGNORE
+from occjax.classes import CLASS_COLORS, FREE, IGNORE, OTHERS
 from occjax.drawing.cubes import render_voxels
 from occjax.drawing.sheet import draw_sample
 from occjax.drawing.style import FREE_COLOR, UNKNOWN_COLOR
@@ -90,7 +90,15 @@ def test_error_map_names_each_kind_of_error():
     counted = np.array([1, 1, 1, 1, 1, 0], bool).reshape(grid.shape)
     image = error_view(truth, prediction, counted, grid, scale=1)[::-1, 0]
     expected = [ERROR_COLORS[k] for k in ("right", "wrong class", "missed", "invented")]
-    assert image.tolist() == [list(c) for c in (*expected, FREE_COLOR, UNKNOWN_COLOR)]
+    assert image.tolist() == [list(c) for c in (*expected, FREE_COLOR, ERROR_COLORS["not counted"])]
+
+
+def test_a_column_whose_only_occupied_voxels_do_not_count_is_no_free_column():
+    grid = VoxelGrid("ego", (10.0, 10.0, 5.0), 1.0, (3, 1, 2))
+    truth = np.array([[[OTHERS, FREE]], [[FREE, FREE]], [[OTHERS, CAR]]], np.uint8)
+    image = error_view(truth, np.where(truth == OTHERS, np.uint8(ROAD), truth), truth != OTHERS, grid, scale=1)
+    expected = [ERROR_COLORS["not counted"], FREE_COLOR, ERROR_COLORS["right"]]
+    assert image[::-1, 0].tolist() == [list(c) for c in expected]
 
 
 @pytest.mark.parametrize("cameras", [0, 1, 4, 6])
@@ -109,6 +117,12 @@ def test_a_page_holds_any_number_of_cameras(cameras, has_teacher):
 def test_a_page_without_truth_has_no_error_map():
     page = draw_sample(np.zeros((1, 8, 8, 3), np.uint8), ("CAM_FRONT",), None, scene(8, 4, "ego"), None, EGO)
     assert np.all(page == ERROR_COLORS["right"], axis=-1).sum() == 0
+
+
+def test_a_page_without_truth_is_filled():
+    page = draw_sample(np.zeros((0, 8, 8, 3), np.uint8), (), None, scene(8, 4, "ego"), None, EGO)
+    is_page = np.all(page[100:600] == page[0, 0], axis=-1)
+    assert is_page.mean(axis=0)[16:-16].min() == 0 and is_page.mean() < 0.05
 
 
 def test_six_cameras_stand_where_they_look():
