@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from occjax.classes import FREE, IGNORE
+from occjax.classes import FREE, IGNORE, OTHERS
 from occjax.data.labels import LABEL_SETS, read_labels
 from occjax.drawing.sheet import draw_sample
 from occjax.errors import UserError
@@ -63,13 +63,15 @@ def _save(page: np.ndarray, path: Path) -> None:
 def _draw(file: Path, truth_file: Path | None, default: VoxelGrid | None) -> np.ndarray:
     prediction, grid = _read(file, default)
     require_shape(grid, **{str(file): prediction})
-    truth = None
+    truth = counted = None
     caption = "labels" if truth_file is None and _label_set_of(file) else "prediction"
     if truth_file is not None:
         truth, truth_grid = _read(truth_file, default)
         require_shape(truth_grid, **{str(truth_file): truth})
         truth = truth[truth_grid.crop_slices(grid)]
-    return draw_sample(_NO_IMAGES, (), truth, prediction, None, grid, title=file.name, caption=caption)
+        if _label_set_of(truth_file) == "surroundocc":
+            counted = truth != OTHERS  # as its protocol does
+    return draw_sample(_NO_IMAGES, (), truth, prediction, None, grid, title=file.name, caption=caption, counted=counted)
 
 
 def _read(path: Path, default: VoxelGrid | None) -> tuple[np.ndarray, VoxelGrid]:
