@@ -25,8 +25,8 @@ def problems(config: Config) -> list[str]:
         of_labels = _LABEL_GRIDS.get(config.data.labels, grid)
         require(
             grid.frame == of_labels.frame,
-            f"data.labels={config.data.labels} lie in the {of_labels.frame} frame but grid.frame={grid.frame}; set that "
-            f"label set's grid, or a crop of it, with {_grid_flags(of_labels)}, or use the other label set",
+            f"data.labels={config.data.labels} lie in the {of_labels.frame} frame but grid.frame={grid.frame}; set "
+            f"that label set's grid, or a crop of it, with {_grid_flags(of_labels)}, or use the other label set",
         )
     one_of("data.labels", config.data.labels, tuple(_LABEL_GRIDS))
     one_of("loss.class_counts", config.loss.class_counts, ("labels", "occ3d"))
