@@ -20,11 +20,11 @@ def prepare(config: Config) -> None:
     """Generates the synthetic world and converts its teacher dump, unless that is done or not asked for.
 
     Only a folder below data.root is filled with that teacher, and none that holds another one, such as a student's
-    predictions: a mistyped data.teacher_dir stays absent, for the reader to name.
+    predictions.
 
     Raises:
-      UserError: data.root holds another world than the configuration describes, a file of the dump is damaged, or the
-        manifest in data.teacher_dir is.
+      UserError: data.root holds another world than the configuration describes, a file of the dump or the manifest in
+        data.teacher_dir is damaged, or data.teacher_dir is neither below data.root nor a folder of teacher files.
     """
     data = config.data
     if not data.synthetic.enabled:
@@ -37,15 +37,17 @@ def prepare(config: Config) -> None:
     dump, folder = root / "teacher_dump", Path(data.teacher_dir)
     if (folder / MANIFEST_NAME).exists():
         manifest = read_manifest(folder)
-        found = (manifest["source"], manifest["form"], grid_from_dict(manifest["grid"]))
+        found = (manifest.get("source"), manifest.get("form"), grid_from_dict(manifest["grid"]))
         if found != (dump.name, "compact", output_grid or SURROUNDOCC_GRID):
             _log.info("teacher: %s as it is, made from %s", folder, found[0])
             return
-    elif root.resolve() not in folder.resolve().parents:
-        _log.info(
-            "teacher: %s has no %s, and only folders below %s are made from %s", folder, MANIFEST_NAME, root, dump
-        )
+    elif data.records_dir:
         return
+    elif root.resolve() not in folder.resolve().parents:
+        raise DataError(
+            f"data.teacher_dir {folder} has no {MANIFEST_NAME}; name a folder of teacher files, or one below {root} to "
+            f"have it made from the simulated teacher, such as --config.data.teacher_dir={root / 'teacher'}"
+        )
     _log.info("teacher: %s, made from %s", folder, dump)
     result = convert_dump(
         dump,
