@@ -39,11 +39,13 @@ def _convert(arguments: argparse.Namespace) -> int:
         labels="occ3d" if arguments.source_grid == "occ3d" else "surroundocc",
         index_dir=arguments.index_dir,
     )
+    options = _options(arguments)
+    _require_tables(data)
     result = convert_dump(
         Path(arguments.input),
         Path(arguments.output),
         data_config=data,
-        options=_options(arguments),
+        options=options,
         audit=arguments.audit,
         workers=arguments.workers,
         progress=lambda line: print(line, flush=True),
@@ -57,6 +59,23 @@ def _convert(arguments: argparse.Namespace) -> int:
     for path, reason in result.failures:
         print(f"  failed: {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)
     return 1 if result.failures else 0
+
+
+def _require_tables(data) -> None:
+    """Raises DataError, with this script's options in the remedy, where the tables are not."""
+    from occjax.data.errors import DataError
+
+    root = Path(data.root)
+    if not root.is_dir():
+        raise DataError(
+            f"nuScenes root {root} does not exist; name the folder that holds {data.version}/ with --data-root"
+        )
+    if not (root / data.version).is_dir():
+        found = ", ".join(sorted(p.name for p in root.glob("v1.0*") if p.is_dir()))
+        raise DataError(
+            f"nuScenes version {data.version} is not in {root}; found {found or 'no v1.0-* folder'}; name another "
+            "with --version, or another folder with --data-root"
+        )
 
 
 def _options(arguments: argparse.Namespace):

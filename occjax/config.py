@@ -219,67 +219,6 @@ class Config:
 
     def problems(self) -> list[str]:
         """Everything that is wrong with the values, each as rule, value and remedy; empty when all is well."""
-        found = []
+        from occjax.config_checks import problems  # which names this class
 
-        def require(holds: bool, message: str) -> None:
-            if not holds:
-                found.append(message)
-
-        def one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
-            require(value in accepted, f"{name} must be one of {', '.join(accepted)}; not {value!r}")
-
-        try:
-            grid = self.grid.build()
-        except ValueError as error:
-            found.append(f"grid: {error}")
-        else:
-            wanted = {"surroundocc": "lidar", "occ3d": "ego"}.get(self.data.labels, grid.frame)
-            require(
-                grid.frame == wanted,
-                f"data.labels={self.data.labels} lie in the {wanted} frame but grid.frame={grid.frame}; set "
-                f"--config.grid.frame={wanted} with that label set's range, or use the other label set",
-            )
-        one_of("data.labels", self.data.labels, ("surroundocc", "occ3d"))
-        one_of("loss.class_counts", self.loss.class_counts, ("labels", "occ3d"))
-        one_of("model.view_transform.splat", self.model.view_transform.splat, ("sum", "mean"))
-        one_of("model.compute_dtype", self.model.compute_dtype, ("float32", "bfloat16"))
-        one_of("eval.weights", self.eval.weights, ("ema", "raw"))
-        require(
-            self.model.backbone.depth in (18, 34, 50),
-            f"model.backbone.depth must be 18, 34 or 50, not {self.model.backbone.depth}",
-        )
-        for side, size in (("height", self.data.image_height), ("width", self.data.image_width)):
-            nearest = max(16, round(size / 16) * 16)
-            require(
-                size > 0 and size % 16 == 0,
-                f"data.image_{side} must be a positive multiple of 16 (the feature stride), not {size}; use {nearest}",
-            )
-        for camera in self.data.cameras:
-            require(
-                camera.startswith("CAM_") and "," not in camera,
-                f"data.cameras holds {camera!r}; name cameras as \"('CAM_FRONT','CAM_BACK')\"",
-            )
-        require(len(self.data.cameras) > 0, "data.cameras must name at least one camera")
-        for name, value in (
-            ("data.batch_size", self.data.batch_size),
-            ("eval.batch_size", self.eval.batch_size),
-            ("train.accumulate_steps", self.train.accumulate_steps),
-            ("train.checkpoint_every", self.train.checkpoint_every),
-            ("train.log_every", self.train.log_every),
-        ):
-            require(value >= 1, f"{name} must be at least 1, not {value}")
-        one_of("data.on_error", self.data.on_error, ("raise", "skip"))
-        require(self.data.max_skipped >= 1, f"data.max_skipped must be at least 1, not {self.data.max_skipped}")
-        require(self.data.workers >= 0, f"data.workers must be 0 or more, not {self.data.workers}")
-        depth = self.model.depth
-        require(
-            0 < depth.min_m < depth.max_m and depth.bins >= 1,
-            f"model.depth needs 0 < min_m < max_m and at least one bin, not {depth.min_m}, {depth.max_m}, {depth.bins}",
-        )
-        require(
-            not self.loss.distill.is_on or bool(self.data.teacher_dir),
-            "loss.distill has weights above 0 but data.teacher_dir is empty, so distillation would be silently off; "
-            "convert a teacher dump with converters/teacher_to_npz.py and set --config.data.teacher_dir, or train the "
-            "control with configs/supervised.py",
-        )
-        return found
+        return problems(self)

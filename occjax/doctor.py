@@ -3,12 +3,17 @@
 from pathlib import Path
 
 from occjax.config import Config
-from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files
+from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files, unreadable_archives
 from occjax.data.index import Index, SplitIndex, load_index
 from occjax.data.labels import LABEL_SETS
 from occjax.data.sources import open_source
 from occjax.data.teacher import TeacherFolder
 from occjax.errors import UserError
+
+_VERDICT = (
+    "all that this configuration needs is there: files were counted, and of teacher files the directory was read; "
+    "none was decoded"
+)
 
 
 def report(config: Config) -> tuple[str, bool]:
@@ -57,7 +62,7 @@ def _open_teacher(config: Config, problems: list[str]) -> TeacherFolder | None:
             )
         return None
     try:
-        return TeacherFolder(Path(config.data.teacher_dir), config.grid.build())
+        return TeacherFolder(Path(config.data.teacher_dir), config.grid.build(), data=config.data)
     except (UserError, ValueError) as error:
         problems.append(str(error))
         return None
@@ -81,11 +86,11 @@ def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | Non
             "teacher files",
             split.tokens,
             [str(teacher.path(token)) for token in split.tokens],
-            f"python converters/teacher_to_npz.py --input=<dump> --output={teacher.directory} "
-            f"--data-root={split.root} --skip-existing",
+            teacher.completing_command(),
         )
         # Evaluation does without a teacher.
-        lines.append(_kind_line(files, split.name, problems, is_needed=split.name == config.data.train_split))
+        is_needed = split.name == config.data.train_split
+        lines.append(_kind_line(files, split.name, problems, is_needed=is_needed, are_archives=True))
     return lines
 
 
@@ -96,29 +101,35 @@ def _records_line(config: Config, split: SplitIndex, problems: list[str]) -> str
         source.require_complete()
     except UserError as error:
         problems.append(str(error))
-        return f"  {'records':22s} do not serve {len(split)} keyframes"
+        return f"  {'records':22s} unusable, see below"
     size = sum(shard.size_bytes for shard in source.shards)
     return f"  {'records':22s} {len(split):6d} of {len(split):<6d} {_bytes(size):>9s}  in {len(source.shards)} shards"
 
 
-def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bool) -> str:
+def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bool, are_archives: bool = False) -> str:
     sizes = file_sizes(files)
     total, found = len(sizes), sum(size > 0 for size in sizes)
     line = f"  {files.kind:22s} {found:6d} of {total:<6d} {_bytes(sum(max(size, 0) for size in sizes)):>9s}"
     if 0 < found < total:
         line += f" of about {_bytes(sum(max(size, 0) for size in sizes) / found * total)}"
-    if not is_needed:
-        return line + ("" if found == total else "  (not needed by this configuration)")
-    for state, rows in (
-        ("missing", [i for i, size in enumerate(sizes) if size < 0]),
-        ("empty", [i for i, size in enumerate(sizes) if size == 0]),
-    ):
-        if rows:
+    states = {
+        "missing": [i for i, size in enumerate(sizes) if size < 0],
+        "empty": [i for i, size in enumerate(sizes) if size == 0],
+        "damaged": [],
+    }
+    if are_archives:
+        there = [i for i, size in enumerate(sizes) if size > 0]
+        states["damaged"] = [there[i] for i in unreadable_archives([files.paths[i] for i in there])]
+    for state, rows in states.items():
+        if rows and not is_needed:
+            line += f"  {len(rows)} {state} (not needed by this configuration)"
+        elif rows:
             tokens = ", ".join(files.tokens[i] for i in rows[:5]) + (", ..." if len(rows) > 5 else "")
             line += f"  {len(rows)} {state}"
+            first = "delete them, then " if are_archives and state != "missing" else ""
             problems.append(
                 f"{split}: {len(rows)} of {total} {files.kind} {state}\n     first: {files.paths[rows[0]]}\n"
-                f"     tokens: {tokens}\n     mend: {files.remedy}"
+                f"     tokens: {tokens}\n     mend: {first}{files.remedy}"
             )
     return line
 
@@ -133,6 +144,6 @@ def _bytes(size: int | float) -> str:
 
 def _finish(lines: list[str], problems: list[str]) -> tuple[str, bool]:
     if not problems:
-        return "\n".join([*lines, "", "all that this configuration needs is there"]), True
+        return "\n".join([*lines, "", _VERDICT]), True
     numbered = [f"  {number}. {problem}" for number, problem in enumerate(problems, 1)]
     return "\n".join([*lines, "", f"{len(problems)} problem{'s' if len(problems) > 1 else ''}:", *numbered]), False

@@ -9,6 +9,7 @@ import numpy as np
 
 from occjax.classes import IGNORE
 from occjax.config import Config
+from occjax.data.converter_command import completing_command
 from occjax.data.index import Index
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
@@ -49,9 +50,10 @@ def _known_labels(loader: Iterator[Batch], config: Config) -> Iterator[Batch]:
     """Batches whose labels are unknown wherever the teacher is."""
     for batch in loader:
         if batch.teacher is None or batch.teacher.index is None:
+            command = completing_command(config.data, config.data.teacher_dir)
             raise UserError(
                 f"{config.data.teacher_dir} does not hold voxel logits of every sample; --mode=doctor counts what is "
-                "there, converters/teacher_to_npz.py --skip-existing adds what is missing"
+                f"there, {command} adds what is missing"
             )
         semantics = batch.labels.semantics
         if batch.teacher.valid is not None:

@@ -1,9 +1,13 @@
 """Every configuration builds, holds together, and wrong values are named with a remedy."""
 
+import ast
+import re
+
 import pytest
 
 from occjax.config import Config
-from occjax.overrides import load_config_file
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.overrides import apply_overrides, load_config_file
 
 CONFIGS = ("base", "kd", "supervised", "original", "quickstart", "quickstart.py:supervised")
 
@@ -49,9 +53,33 @@ def changed(path: str, value) -> list[str]:
         ("data.cameras", ("CAM_FRONT,CAM_BACK",), "name cameras as"),
         ("data.batch_size", 0, "at least 1"),
         ("loss.distill.voxel_kl", 1.0, "silently off"),
+        ("augment.bev_scale", (1.0,), "two positive numbers, the smaller first, not (1.0,)"),
+        ("augment.bev_scale", (1.1, 0.9), "the smaller first"),
+        ("augment.image_scale", (0.0, 1.0), "two positive numbers"),
+        ("train.steps", -5, "train.steps must be 0 or more, not -5"),
+        ("train.epochs", 0, "at least 1"),
+        ("train.learning_rate", 0.0, "above 0"),
+        ("loss.depth", -1.0, "loss.depth must be 0 or more"),
+        ("loss.distill.bev_kl", -1.0, "loss.distill.bev_kl must be 0 or more"),
+        ("loss.distill.temperature", float("nan"), "above 0"),
+        ("loss.distill.free_share", 1.5, "0 to 1"),
+        ("train.ema_decay", 1.0, "below 1"),
+        ("model.depth.dropout", 1.0, "below 1"),
     ],
 )
 def test_wrong_values_are_named(path, value, expected):
     problems = changed(path, value)
     assert len(problems) == 1, problems
     assert expected in problems[0]
+
+
+@pytest.mark.parametrize(("labels", "grid"), [("occ3d", OCC3D_GRID), ("surroundocc", SURROUNDOCC_GRID)])
+def test_labels_in_another_frame_are_answered_with_overrides_that_work(labels, grid):
+    config = Config()
+    config.data.labels = labels
+    config.grid.frame = {"lidar": "ego", "ego": "lidar"}[grid.frame]
+    config.grid.shape = (8, 8, 8)
+    (problem,) = config.problems()
+    flags = re.findall(r"--config\.(grid\.\w+)=([^\s\"]+)", problem)
+    apply_overrides(config, {name: value if name == "grid.frame" else ast.literal_eval(value) for name, value in flags})
+    assert config.problems() == [] and config.grid.build() == grid

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from nuscenes_root import write_root
 
 from occjax.config import NUSCENES_CAMERAS, Config
 from occjax.data.index import load_index
 from occjax.data.pack import pack_split
+from occjax.data.teacher_files import write_manifest
 from occjax.doctor import report
+from occjax.grid import SURROUNDOCC_GRID
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def test_complete_data(config):
     assert "split train: 7 keyframes in 1 scenes" in text and "split val: 2 keyframes in 1 scenes" in text
     for line in ("CAM_FRONT images            7 of 7", "LiDAR sweeps                7 of 7", "occ3d labels "):
         assert line in text
-    assert "all that this configuration needs is there" in text
+    assert "all that this configuration needs is there" in text and "none was decoded" in text
 
 
 def test_absent_root(config):
@@ -82,6 +85,33 @@ def test_distillation_without_a_teacher(config, tmp_path):
     assert not is_complete and "manifest" in text and "converters/teacher_to_npz.py" in text
 
 
+def test_damaged_teacher_files_are_found_by_their_directory(config, tmp_path):
+    config.data.teacher_dir, config.loss.distill.voxel_kl = str(tmp_path), 1.0
+    tokens = {name: load_index(config.data).split(name).tokens for name in ("train", "val")}
+    for token in tokens["train"]:
+        np.savez(tmp_path / f"{token}.npz", free=np.arange(100))
+    write_manifest(
+        tmp_path,
+        grid=SURROUNDOCC_GRID,
+        form="compact",
+        samples=7,
+        max_active_voxels=1,
+        contents={"voxels": True, "bev": False, "validity": False},
+        source="test",
+        matched_by="token",
+        value_kind={},
+        details={},
+    )
+    text, is_complete = report(config)
+    assert is_complete and "teacher files               7 of 7" in text
+    assert "2 missing (not needed by this configuration)" in text
+    broken = tmp_path / f"{tokens['train'][3]}.npz"
+    broken.write_bytes(broken.read_bytes()[:-8])
+    text, is_complete = report(config)
+    assert not is_complete and "train: 1 of 7 teacher files damaged" in text and str(broken) in text
+    assert f"mend: delete them, then python converters/teacher_to_npz.py --input=<dump> --output={tmp_path} " in text
+
+
 def test_real_root(shared_dir, tmp_path):
     config = Config()
     config.data.root, config.data.index_dir = str(shared_dir / "data/nuscenes_real"), str(tmp_path)
@@ -102,3 +132,6 @@ def test_with_records_nothing_else_is_looked_for(config, tmp_path):
     (tmp_path / "records/train-00001-of-00002.json").unlink()
     text, is_complete = report(config)
     assert not is_complete and "lack 3 of 7 samples of split train" in text and "converters/pack.py" in text
+    assert "records                unusable, see below" in text
+    config.data.image_height += 16
+    assert "into another folder: python converters/pack.py" in report(config)[0]

@@ -1,6 +1,7 @@
 """The files that a split needs, and which of them are absent, found by listing folders instead of asking per file."""
 
 import os
+import zipfile
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,6 +78,20 @@ def file_sizes(files: FileSet) -> list[int]:
     return [listings[os.path.dirname(path)].get(os.path.basename(path), -1) for path in files.paths]
 
 
+def unreadable_archives(paths: list[str]) -> list[int]:
+    """Positions of the .npz files that are damaged as far as their directory, at the end of each file, can tell."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [i for i, is_readable in enumerate(pool.map(_has_directory, paths)) if not is_readable]
+
+
+def _has_directory(path: str) -> bool:
+    try:
+        with zipfile.ZipFile(path):
+            return True
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+
+
 def require_files(split: SplitIndex, file_sets: list[FileSet], teacher: TeacherFolder | None) -> None:
     """Raises DataError counting the absent files of a split, with the first five tokens and the remedy of each kind."""
     problems = []
@@ -88,10 +103,7 @@ def require_files(split: SplitIndex, file_sets: list[FileSet], teacher: TeacherF
     if teacher is not None:
         tokens = teacher.missing(split.tokens)
         if tokens:
-            remedy = (
-                f"python converters/teacher_to_npz.py --input=<dump> --output={teacher.directory} "
-                f"--data-root={split.root} --skip-existing"
-            )
+            remedy = teacher.completing_command()
             problems.append(_problem("teacher files", tokens, len(split), str(teacher.path(tokens[0])), remedy))
     if problems:
         raise DataError(

@@ -72,7 +72,8 @@ def require_fit(shard: Shard, config: Config) -> None:
     if problems:
         raise DataError(
             f"records {shard.path} do not fit the configuration: " + "; ".join(problems) + "; use the configuration "
-            "that they were packed with, or pack them again: python converters/pack.py --config=... --output=..."
+            "that they were packed with, or pack again, into another folder: python converters/pack.py --config=... "
+            "--output=<another folder>"
         )
 
 

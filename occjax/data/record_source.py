@@ -12,6 +12,7 @@ from occjax.data.index import SplitIndex
 from occjax.data.record_folder import read_shards, require_fit
 from occjax.data.records import Record, decode_record, unfilter_image
 from occjax.data.teacher import TeacherLayout, TeacherTargets
+from occjax.grid import GridMismatchError
 
 
 class RecordSource:
@@ -52,7 +53,10 @@ class RecordSource:
                     f"the shards in {self.folder} were packed with different teachers; pack them again into a new "
                     "folder"
                 )
-            self.teacher = TeacherLayout(described, config.grid.build(), capacity_factor=capacity_factor)
+            try:
+                self.teacher = TeacherLayout(described, config.grid.build(), capacity_factor=capacity_factor)
+            except GridMismatchError as error:
+                raise GridMismatchError(f"the teacher in the records in {self.folder}: {error}") from error
         self._wants_teacher = with_teacher
         self._with_teacher = {token for shard in self.shards if shard.facts["teacher"] for token in shard.tokens}
 

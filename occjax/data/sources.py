@@ -73,7 +73,9 @@ def open_source(config: Config, split: SplitIndex, *, with_teacher: bool) -> Sam
         return RecordSource(config, split, with_teacher=with_teacher, capacity_factor=room)
     teacher = None
     if with_teacher:
-        teacher = TeacherFolder(Path(config.data.teacher_dir), config.grid.build(), capacity_factor=room)
+        teacher = TeacherFolder(
+            Path(config.data.teacher_dir), config.grid.build(), data=config.data, capacity_factor=room
+        )
     return FileSource(config, split, teacher)
 
 

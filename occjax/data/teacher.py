@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from occjax.classes import CLASS_NAMES
+from occjax.config import DataConfig
+from occjax.data.converter_command import completing_command, resampling_command
 from occjax.data.teacher_codec import decode_rows
 from occjax.data.teacher_files import (
     MANIFEST_NAME,
@@ -20,7 +22,7 @@ from occjax.data.teacher_files import (
     read_teacher,
 )
 from occjax.data.voxel_source import VoxelSource
-from occjax.grid import VoxelGrid
+from occjax.grid import GridMismatchError, VoxelGrid
 
 Array = Any
 
@@ -113,18 +115,37 @@ class TeacherFolder(TeacherLayout):
       directory: the folder.
     """
 
-    def __init__(self, directory: Path, grid: VoxelGrid, *, capacity_factor: float = 1.25):
+    def __init__(
+        self, directory: Path, grid: VoxelGrid, *, data: DataConfig | None = None, capacity_factor: float = 1.25
+    ):
         """As `TeacherLayout`, with the manifest of `directory` (converters/teacher_to_npz.py or --mode=dump).
+
+        Args:
+          directory: the folder.
+          grid: the model's grid.
+          data: root, version and splits file of the tables, for the commands in errors; the defaults where it is None.
+          capacity_factor: as for `TeacherLayout`.
 
         Raises:
           TeacherFileError: manifest absent, unreadable, or of another schema or class order.
           GridMismatchError: the model's grid is no aligned crop of the files' grid.
         """
         self.directory = Path(directory)
-        super().__init__(read_manifest(self.directory), grid, capacity_factor=capacity_factor)
+        self._data = data or DataConfig()
+        manifest = read_manifest(self.directory)
+        try:
+            super().__init__(manifest, grid, capacity_factor=capacity_factor)
+        except GridMismatchError as error:
+            where = f"the teacher files in {self.directory} lie on another grid"
+            remedy = resampling_command(self._data, grid_from_dict(manifest["grid"]), grid)
+            raise GridMismatchError(f"{where}: {error}{': ' if remedy else ''}{remedy}") from error
 
     def path(self, token: str) -> Path:
         return self.directory / f"{token}.npz"
+
+    def completing_command(self) -> str:
+        """The command line that adds what the folder lacks."""
+        return completing_command(self._data, self.directory, self.grid, is_resampled=self._has_validity)
 
     def missing(self, tokens) -> list[str]:
         """The tokens that have no file, in the order given."""
@@ -147,12 +168,12 @@ class TeacherFolder(TeacherLayout):
             found = read_teacher(path)
         except FileNotFoundError as error:
             raise TeacherFileError(
-                f"no teacher file {path}; convert the missing samples with converters/teacher_to_npz.py --skip-existing"
+                f"no teacher file {path}; convert the missing samples: {self.completing_command()}"
             ) from error
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise TeacherFileError(
                 f"teacher file {path} of sample {token} cannot be read ({error}); delete it and run "
-                "converters/teacher_to_npz.py --skip-existing"
+                f"{self.completing_command()}"
             ) from error
         if found.token != token:
             raise TeacherFileError(

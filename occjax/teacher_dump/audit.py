@@ -18,6 +18,25 @@ NAMED = 1.5
 # A score below which a dump is no better than noise, whatever it is compared with.
 FLOOR = 0.02
 
+_ORDER = "order of the samples"
+_AXES = "axes flipped or swapped"
+_SHIFT = "voxels shifted"
+_GRID = "wrong grid"
+_CLASSES = "order of the classes"
+_NO_OVERLAP = "the dump hardly overlaps the truth"
+_REMEDIES = {
+    _ORDER: "name the order that the dump was written in with --match, --infos or --splits",
+    _AXES: "turn the dump's axes to x, y, z; the --bev-* options turn BEV maps only",
+    _SHIFT: "write the dump on the grid that --source-grid names, voxel [0, 0, 0] at its lower corner",
+    _GRID: "name the grid that the dump lies on with --source-grid",
+    _CLASSES: "write the dump's class axis in that order, or name its free class with --free-id",
+    _NO_OVERLAP: "name the class that means free with --free-id, and the array in the files with --dump-3d-key",
+}
+_REMEDY_OF_MAPS = {
+    _AXES: "undo it with --bev-rotate-k, --bev-flip-x and --bev-flip-y",
+    _NO_OVERLAP: "name the class that means free with --free-id, and the array in the files with --bev-prob-key",
+}
+
 
 class Score(NamedTuple):
     """SurroundOcc protocol: mean over classes 1..16 and IoU of occupied voxels, each 0 to 1.
@@ -48,6 +67,7 @@ class Audit(NamedTuple):
       shuffled: mean score over pairings with other samples; None with one sample only.
       alternatives: score of the true pairing after each symmetry or shift, by its name; and of other orders.
       problem: why the dump is refused, naming the likely cause; empty = it may be used.
+      remedy: what mends a dump of that cause, with the converter's options; empty = as `problem`.
     """
 
     samples: int
@@ -55,6 +75,7 @@ class Audit(NamedTuple):
     shuffled: Score | None
     alternatives: dict[str, Score]
     problem: str
+    remedy: str
 
     def report(self) -> str:
         """Lines for the screen."""
@@ -177,7 +198,8 @@ def audit(
             sum(confusion(t, p) for t, p in zip(other_grid, predictions, strict=True))
         )
     problem = _problem(own, shuffled, displaced, count, order, axes, grids)
-    return Audit(count, own, shuffled, {**order, **axes, **grids}, problem)
+    remedy = _remedy(problem, is_flat=truths[0].shape[2] == 1)
+    return Audit(count, own, shuffled, {**order, **axes, **grids}, problem, remedy)
 
 
 def _flat_shifts() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
@@ -206,23 +228,20 @@ def _problem(
     better = {name: found for name, found in better.items() if found.mean > max(NAMED * chance, FLOOR)}
     if better:
         name = max(better, key=lambda n: better[n].mean)
-        cause = "order of the samples" if name in order else "axes flipped or swapped" if name in axes else "wrong grid"
+        cause = _ORDER if name in order else _AXES if name in axes else _GRID
         if name.startswith("shifted"):
-            cause = "voxels shifted"
+            cause = _SHIFT
         return f"{cause}: {name} fits better ({better[name]}) than the dump as it is ({own})"
     if own.mean < FLOOR:
-        return (
-            f"the dump hardly overlaps the truth ({own}), and no symmetry, shift or other order explains it; check the "
-            "class that means free (--free-id) and what the files hold"
-        )
+        return f"{_NO_OVERLAP} ({own}), and no symmetry, shift or other order explains it"
     if own.present_miou < FLOOR:
         return (
-            f"order of the classes: the right voxels are occupied, by the wrong classes ({own}); the dump must number "
-            "the classes as nuScenes' occupancy labels do, 0 others to 16 vegetation, besides free (--free-id)"
+            f"{_CLASSES}: the right voxels are occupied, by the wrong classes ({own}); the dump must number "
+            "the classes as nuScenes' occupancy labels do, 0 others to 16 vegetation, besides free"
         )
     if displaced:
         return (
-            f"order of the samples: most of the {count} audited samples are right, but some fit the truth of another "
+            f"{_ORDER}: most of the {count} audited samples are right, but some fit the truth of another "
             f"one clearly better than their own ({own} over all of them)"
         )
     others = ""
@@ -232,7 +251,13 @@ def _problem(
         others = f"shuffled pairings ({shuffled})"
     if others:
         return (
-            f"order of the samples: the true pairing ({own}) does not clearly win over {others}; the ids belong to "
+            f"{_ORDER}: the true pairing ({own}) does not clearly win over {others}; the ids belong to "
             "other samples or another data set order, or the teacher has learnt nothing"
         )
     return ""
+
+
+def _remedy(problem: str, *, is_flat: bool) -> str:
+    """What mends the cause that `problem` begins with; of BEV maps where `is_flat`."""
+    remedies = _REMEDIES | (_REMEDY_OF_MAPS if is_flat else {})
+    return next((remedy for cause, remedy in remedies.items() if problem.startswith(cause)), "")

@@ -97,7 +97,7 @@ def convert_dump(
         if result.audit and result.audit.problem:
             raise AuditError(
                 f"the dump in {source} is refused, nothing was written. Likely cause: {result.audit.problem}. "
-                "Mend the dump or the options (--match, --infos, --splits); --no-audit converts it all the same"
+                f"Remedy: {result.audit.remedy}; --no-audit converts it all the same"
             )
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -118,8 +118,13 @@ def test_options_may_be_spelt_as_the_dump_script_logs_them(tmp_path):
 
 
 def test_misuse_is_answered_with_the_remedy(tmp_path):
+    (tmp_path / "v1.0-trainval").mkdir()
     done = run("--input", tmp_path / "none", "--output", tmp_path / "out", "--data-root", tmp_path)
     assert done.returncode == 2 and "does not exist" in done.stderr and "Traceback" not in done.stderr
+    done = run("--input", tmp_path, "--output", tmp_path / "out", "--data-root", tmp_path / "none")
+    assert done.returncode == 2 and "--data-root" in done.stderr and "quickstart" not in done.stderr
+    done = run("--input", tmp_path, "--output", tmp_path / "out", "--data-root", tmp_path, "--version", "v1.0-mini")
+    assert done.returncode == 2 and "found v1.0-trainval; name another with --version" in done.stderr
     done = run("--input", tmp_path, "--output", tmp_path / "out", "--spatial-shape", "100,100,8")
     assert done.returncode == 2 and "--source-grid" in done.stderr
     done = run("--input", tmp_path, "--output", tmp_path / "out", "--infos", "train")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from occjax.classes import FREE, NUM_CLASSES
+from occjax.config import DataConfig
+from occjax.data.converter_command import completing_command
 from occjax.data.teacher import TeacherFolder, dense_log_probs, gather_teacher, read_manifest
 from occjax.data.teacher_codec import floored_log_probs, kl_divergence
 from occjax.data.teacher_files import (
@@ -21,7 +23,7 @@ from occjax.data.teacher_files import (
     write_teacher,
 )
 from occjax.data.voxel_source import VoxelSource, voxel_source
-from occjax.grid import GridMismatchError, VoxelGrid
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
 
 GRID = VoxelGrid("lidar", (-2.0, -1.5, -1.0), 0.5, (8, 6, 4))
 
@@ -100,14 +102,16 @@ def test_swapped_files_are_refused(tmp_path):
 
 def test_absent_and_half_written_files_name_file_and_sample(tmp_path):
     write_folder(tmp_path)
-    folder = TeacherFolder(tmp_path, GRID)
-    with pytest.raises(TeacherFileError, match="skip-existing"):
+    folder = TeacherFolder(tmp_path, GRID, data=DataConfig(root="root"))
+    command = f"python converters/teacher_to_npz.py --input=<dump> --output={tmp_path} --data-root=root --skip-existing"
+    with pytest.raises(TeacherFileError, match=command):
         folder.read("x")
     whole = (tmp_path / "a.npz").read_bytes()
     for cut in (0, 10, len(whole) // 2, len(whole) - 8):
         (tmp_path / "a.npz").write_bytes(whole[:cut])
-        with pytest.raises(TeacherFileError, match=r"a\.npz of sample a"):
+        with pytest.raises(TeacherFileError, match=r"a\.npz of sample a") as caught:
             folder.read("a")
+        assert f"delete it and run {command}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +141,17 @@ def test_manifest_absent_damaged_or_incomplete(tmp_path):
 
 def test_grids_must_match(tmp_path):
     write_folder(tmp_path)
-    with pytest.raises(GridMismatchError, match="ego frame"):
-        TeacherFolder(tmp_path, VoxelGrid("ego", GRID.lower_m, 0.5, GRID.shape))
-    with pytest.raises(GridMismatchError, match="no aligned crop"):
+    data = DataConfig(root="my root", version="v1.0-mini")
+    with pytest.raises(GridMismatchError, match="ego frame") as caught:
+        TeacherFolder(tmp_path, VoxelGrid("ego", GRID.lower_m, 0.5, GRID.shape), data=data)
+    assert str(caught.value).startswith(f"the teacher files in {tmp_path} ")
+    assert str(caught.value).endswith(
+        ": python converters/teacher_to_npz.py --input=<dump> --output=<another folder> --data-root='my root' "
+        "--version=v1.0-mini --grid=occ3d"
+    )
+    with pytest.raises(GridMismatchError, match="no aligned crop") as caught:
         TeacherFolder(tmp_path, VoxelGrid("lidar", (-2.25, -1.5, -1.0), 0.5, GRID.shape))
+    assert "--grid" not in str(caught.value)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     manifest["grid"]["lower_m"] = [-2.5, -1.5, -1.0]
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
@@ -237,14 +248,26 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("grid", "is_resampled", "option"),
+    [
+        (SURROUNDOCC_GRID, False, "root --skip"),
+        (OCC3D_GRID, False, "root --source-grid=occ3d --skip"),
+        (OCC3D_GRID, True, "root --grid=occ3d --skip"),
+        (SURROUNDOCC_GRID, True, "root --grid=surroundocc --skip"),
+    ],
+)
+def test_the_command_that_completes_a_folder_keeps_its_grid(grid, is_resampled, option):
+    assert option in completing_command(DataConfig(root="root"), "out", grid, is_resampled=is_resampled)
+
+
 def test_reading_needs_no_jax():
     code = "import sys, occjax.data.teacher; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_real_dump_fits_size_and_loss(shared_dir, tmp_path):
-    from occjax.grid import SURROUNDOCC_GRID as grid
-
+    grid = SURROUNDOCC_GRID
     path = shared_dir / "data/nuscenes_real/teacher_dump/occ3d_logits/train/000000_0_3d_logits_fp16.npz"
     with np.load(path) as file:
         probs = np.moveaxis(file["logits"], 0, -1).astype(np.float32)

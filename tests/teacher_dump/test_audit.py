@@ -32,7 +32,7 @@ GOOD = [teacher_of(labels, seed) for seed, labels in enumerate(TRUTHS)]
 
 def test_a_good_dump_passes_and_says_its_score():
     found = audit(GOOD, TRUTHS)
-    assert found.problem == ""
+    assert found.problem == "" == found.remedy
     assert found.true_pairing.iou > 0.85 > 0.6 > found.shuffled.iou
     assert "true pairing" in found.report() and "shuffled" in found.report()
 
@@ -84,6 +84,15 @@ def test_unrelated_samples_are_an_order_problem_too():
 def test_each_symmetry_is_named(change, name, samples):
     found = audit([change(v) for v in GOOD[:samples]], TRUTHS[:samples])
     assert found.problem.startswith("axes flipped or swapped") and name in found.problem
+    assert "turn the dump's axes" in found.remedy
+
+
+def test_flipped_maps_are_undone_by_options_and_other_orders_are_named_by_others():
+    maps = [[v.min(2, keepdims=True) for v in volumes] for volumes in (GOOD, TRUTHS)]
+    flipped = audit([v[::-1] for v in maps[0]], maps[1])
+    assert flipped.problem.startswith("axes") and "--bev-flip-x" in flipped.remedy
+    order = audit([GOOD[1], GOOD[2], GOOD[0]], TRUTHS)
+    assert "--infos" in order.remedy and "--bev" not in order.remedy and "--source-grid" not in order.remedy
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -104,12 +113,13 @@ def test_one_place_off_in_the_order_is_named():
 def test_the_other_grid_is_named():
     other = [scene(seed + 70) for seed in range(3)]
     found = audit([teacher_of(v, i) for i, v in enumerate(other)], TRUTHS, other_grid=other)
-    assert found.problem.startswith("wrong grid")
+    assert found.problem.startswith("wrong grid") and "--source-grid" in found.remedy
 
 
 def test_classes_in_another_order_are_named():
     renamed = [np.where(v == FREE, FREE, (v + 1) % FREE).astype(np.uint8) for v in GOOD]
-    assert audit(renamed, TRUTHS).problem.startswith("order of the classes")
+    found = audit(renamed, TRUTHS)
+    assert found.problem.startswith("order of the classes") and "--match" not in found.remedy
 
 
 def test_two_swapped_samples_among_others_are_found():
@@ -136,7 +146,8 @@ def test_one_sample_of_another_place_has_no_axes_to_blame():
 
 
 def test_an_empty_dump_is_refused():
-    assert audit([np.full_like(v, FREE) for v in TRUTHS], TRUTHS).problem
+    found = audit([np.full_like(v, FREE) for v in TRUTHS], TRUTHS)
+    assert found.problem and "--free-id" in found.remedy
 
 
 def test_every_named_move_is_undone_by_its_function():

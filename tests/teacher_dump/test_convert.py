@@ -82,7 +82,7 @@ def test_bev_only_dumps_are_audited_too(world, tmp_path):
     folder = TeacherFolder(tmp_path / "out", GRID)
     assert folder.has_bev and not folder.has_voxels
     assert folder.manifest["value_kind"] == {"max_over_z": 5}
-    with pytest.raises(AuditError, match="x flipped"):
+    with pytest.raises(AuditError, match="x flipped.*--bev-flip-x"):
         convert_dump(
             world.dump(tmp_path / "b", lambda p: p[:, ::-1], bev=True),
             tmp_path / "out_b",

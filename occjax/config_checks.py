@@ -1,0 +1,119 @@
+"""What makes a configuration hold together: every rule on its values, and the remedy for each."""
+
+from occjax.config import Config
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
+
+_LABEL_GRIDS = {"surroundocc": SURROUNDOCC_GRID, "occ3d": OCC3D_GRID}
+
+
+def problems(config: Config) -> list[str]:
+    """Everything that is wrong with the values, each as rule, value and remedy; empty when all is well."""
+    found = []
+
+    def require(holds: bool, message: str) -> None:
+        if not holds:
+            found.append(message)
+
+    def one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
+        require(value in accepted, f"{name} must be one of {', '.join(accepted)}; not {value!r}")
+
+    try:
+        grid = config.grid.build()
+    except ValueError as error:
+        found.append(f"grid: {error}")
+    else:
+        of_labels = _LABEL_GRIDS.get(config.data.labels, grid)
+        require(
+            grid.frame == of_labels.frame,
+            f"data.labels={config.data.labels} lie in the {of_labels.frame} frame but grid.frame={grid.frame}; set "
+            f"that label set's grid, or a crop of it, with {_grid_flags(of_labels)}, or use the other label set",
+        )
+    one_of("data.labels", config.data.labels, tuple(_LABEL_GRIDS))
+    one_of("loss.class_counts", config.loss.class_counts, ("labels", "occ3d"))
+    one_of("model.view_transform.splat", config.model.view_transform.splat, ("sum", "mean"))
+    one_of("model.compute_dtype", config.model.compute_dtype, ("float32", "bfloat16"))
+    one_of("eval.weights", config.eval.weights, ("ema", "raw"))
+    require(
+        config.model.backbone.depth in (18, 34, 50),
+        f"model.backbone.depth must be 18, 34 or 50, not {config.model.backbone.depth}",
+    )
+    for side, size in (("height", config.data.image_height), ("width", config.data.image_width)):
+        nearest = max(16, round(size / 16) * 16)
+        require(
+            size > 0 and size % 16 == 0,
+            f"data.image_{side} must be a positive multiple of 16 (the feature stride), not {size}; use {nearest}",
+        )
+    for camera in config.data.cameras:
+        require(
+            camera.startswith("CAM_") and "," not in camera,
+            f"data.cameras holds {camera!r}; name cameras as \"('CAM_FRONT','CAM_BACK')\"",
+        )
+    require(len(config.data.cameras) > 0, "data.cameras must name at least one camera")
+    for name, value in (
+        ("data.batch_size", config.data.batch_size),
+        ("eval.batch_size", config.eval.batch_size),
+        ("train.accumulate_steps", config.train.accumulate_steps),
+        ("train.checkpoint_every", config.train.checkpoint_every),
+        ("train.log_every", config.train.log_every),
+        ("train.epochs", config.train.epochs),
+        ("data.max_skipped", config.data.max_skipped),
+    ):
+        require(value >= 1, f"{name} must be at least 1, not {value}")
+    loss, distill = config.loss, config.loss.distill
+    for name, value in (
+        ("data.workers", config.data.workers),
+        ("train.steps", config.train.steps),
+        ("train.eval_every", config.train.eval_every),
+        ("eval.max_samples", config.eval.max_samples),
+        ("loss.cross_entropy", loss.cross_entropy),
+        ("loss.scene_class_affinity", loss.scene_class_affinity),
+        ("loss.lovasz", loss.lovasz),
+        ("loss.depth", loss.depth),
+        ("loss.distill.voxel_kl", distill.voxel_kl),
+        ("loss.distill.bev_kl", distill.bev_kl),
+        ("loss.distill.channel_wise", distill.channel_wise),
+        ("loss.distill.bev_feature", distill.bev_feature),
+    ):
+        require(value >= 0, f"{name} must be 0 or more, not {value}")
+    for name, value in (
+        ("train.learning_rate", config.train.learning_rate),
+        ("loss.distill.temperature", distill.temperature),
+    ):
+        require(value > 0, f"{name} must be above 0, not {value}")
+    for name, value in (
+        ("train.ema_decay", config.train.ema_decay),
+        ("model.depth.dropout", config.model.depth.dropout),
+    ):
+        require(0 <= value < 1, f"{name} must be 0 or more and below 1, not {value}")
+    require(0 <= distill.free_share <= 1, f"loss.distill.free_share must be 0 to 1, not {distill.free_share}")
+    for name, value in (
+        ("augment.image_scale", config.augment.image_scale),
+        ("augment.bev_scale", config.augment.bev_scale),
+    ):
+        require(
+            len(value) == 2 and 0 < value[0] <= value[1],
+            f"{name} must be a range, two positive numbers, the smaller first, not {tuple(value)}; write it as "
+            f'"--config.{name}=(0.95,1.05)"',
+        )
+    one_of("data.on_error", config.data.on_error, ("raise", "skip"))
+    depth = config.model.depth
+    require(
+        0 < depth.min_m < depth.max_m and depth.bins >= 1,
+        f"model.depth needs 0 < min_m < max_m and at least one bin, not {depth.min_m}, {depth.max_m}, {depth.bins}",
+    )
+    require(
+        not distill.is_on or bool(config.data.teacher_dir),
+        "loss.distill has weights above 0 but data.teacher_dir is empty, so distillation would be silently off; "
+        "convert a teacher dump with converters/teacher_to_npz.py and set --config.data.teacher_dir, or train the "
+        "control with configs/supervised.py",
+    )
+    return found
+
+
+def _grid_flags(grid: VoxelGrid) -> str:
+    """The overrides that make `grid` the model's, to be pasted into a shell."""
+    lower, shape = (",".join(str(value) for value in values) for values in (grid.lower_m, grid.shape))
+    return (
+        f'--config.grid.frame={grid.frame} "--config.grid.lower_m=({lower})" '
+        f'--config.grid.voxel_size_m={grid.voxel_size_m} "--config.grid.shape=({shape})"'
+    )

@@ -1,0 +1,53 @@
+"""Command lines of converters/teacher_to_npz.py that errors print to be pasted; the reader fills in what is in <>."""
+
+import shlex
+from pathlib import Path
+
+from occjax.config import DataConfig
+from occjax.grid import OCC3D_GRID, VoxelGrid
+
+
+def completing_command(
+    data: DataConfig, output: str | Path, grid: VoxelGrid | None = None, *, is_resampled: bool = False
+) -> str:
+    """The command that adds what a teacher folder lacks.
+
+    Args:
+      data: root, version and splits file of the samples.
+      output: the folder.
+      grid: of its files; None = SurroundOcc's.
+      is_resampled: whether `grid` is another than the dump's.
+    """
+    name = _name(grid) if grid else "surroundocc"
+    options = [f"--grid={name}"] if is_resampled else _source(name)
+    return _command(data, shlex.quote(str(output)), *options, "--skip-existing")
+
+
+def resampling_command(data: DataConfig, found: VoxelGrid, wanted: VoxelGrid) -> str:
+    """The command that makes files on `found` anew for a model on `wanted`; empty where both lie in one frame.
+
+    The converter knows the grids of the label sets, one in each frame: within a frame it is the model's grid that has
+    to fit.
+    """
+    if found.frame == wanted.frame:
+        return ""
+    return _command(data, "<another folder>", *_source(_name(found)), f"--grid={_name(wanted)}")
+
+
+def _name(grid: VoxelGrid) -> str:
+    """The converter's name for the grid of the label set in the frame of `grid`."""
+    return "occ3d" if grid.frame == OCC3D_GRID.frame else "surroundocc"
+
+
+def _source(name: str) -> list[str]:
+    return [] if name == "surroundocc" else [f"--source-grid={name}"]
+
+
+def _command(data: DataConfig, output: str, *options: str) -> str:
+    words = ["python converters/teacher_to_npz.py", "--input=<dump>", f"--output={output}"]
+    words.append(f"--data-root={shlex.quote(data.root)}")
+    if data.version != DataConfig().version:
+        words.append(f"--version={shlex.quote(data.version)}")
+    if data.splits_file:
+        words.append(f"--splits-file={shlex.quote(data.splits_file)}")
+    return " ".join([*words, *options])
