@@ -41,7 +41,8 @@ class Dump:
 
     Attributes:
       output: its folder.
-      source: run, step and weights that the files come from.
+      workdir: of the run that the files come from.
+      source: run, step and weights.
       grid: of the files.
       kept: files that were there before.
       written: files written now, of `bytes_written` in all.
@@ -49,6 +50,7 @@ class Dump:
     """
 
     output: Path
+    workdir: Path
     source: str
     grid: VoxelGrid
     kept: int = 0
@@ -79,7 +81,7 @@ def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = Fa
     program, state = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
     source = f"{workdir.resolve().name}, step {int(state.step)}, {config.eval.weights} weights"
-    dump = _open_output(Dump(output, source, config.grid.build()))
+    dump = _open_output(Dump(output, workdir, source, config.grid.build()))
     predict_fn = make_predict_fn(config, program, state, mesh, _probabilities)
     batch_size = full_batch(config.eval.batch_size, mesh)
     try:
@@ -186,5 +188,5 @@ def _write_manifest(dump: Dump) -> None:
         source=dump.source,
         matched_by="token",
         value_kind={"logits": samples},
-        details={"bev": "column rule over the voxels", "versions": versions()},
+        details={"bev": "column rule over the voxels", "workdir": str(dump.workdir), "versions": versions()},
     )

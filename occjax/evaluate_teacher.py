@@ -9,9 +9,9 @@ import numpy as np
 
 from occjax.classes import IGNORE
 from occjax.config import Config
-from occjax.data.converter_command import completing_command
 from occjax.data.index import Index
 from occjax.data.pipeline import make_eval_loader
+from occjax.data.teacher_commands import completing_command
 from occjax.errors import UserError
 from occjax.evaluation import Evaluation, Options, Subject, evaluate
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise

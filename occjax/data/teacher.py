@@ -9,8 +9,8 @@ import numpy as np
 
 from occjax.classes import CLASS_NAMES
 from occjax.config import DataConfig
-from occjax.data.converter_command import completing_command, resampling_command
 from occjax.data.teacher_codec import decode_rows
+from occjax.data.teacher_commands import completing_command, dump_command, resampling_command
 from occjax.data.teacher_files import (
     MANIFEST_NAME,
     SCHEMA,
@@ -145,6 +145,8 @@ class TeacherFolder(TeacherLayout):
 
     def completing_command(self) -> str:
         """The command line that adds what the folder lacks."""
+        if workdir := self.manifest.get("workdir"):
+            return dump_command(workdir, self.directory)
         return completing_command(self._data, self.directory, self.grid, is_resampled=self._has_validity)
 
     def missing(self, tokens) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import occjax
 from occjax.data.teacher_files import (
     MANIFEST_NAME,
     CompactTeacher,
+    TeacherFileError,
     compact_from_dense,
     grid_to_dict,
     read_teacher,
@@ -91,15 +93,23 @@ def kept_facts(kept: list[Path], previous: dict) -> tuple[int, Counter[str]]:
 
     From the manifest if it counts just these files, else from the files: an earlier run was cut off before its
     manifest, or some of its files are being written anew.
+
+    Raises:
+      TeacherFileError: a file kept is damaged.
     """
     if previous.get("samples") == len(kept):
         return int(previous["max_active_voxels"]), Counter(previous["value_kind"])
     largest, kinds = 0, Counter()
     for path in kept:
-        found = read_teacher(path)
+        try:
+            found, kind = read_teacher(path), read_value_kind(path)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise TeacherFileError(
+                f"{path}, kept from an earlier run, cannot be read ({error}); delete it and run the same command again"
+            ) from error
         compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
         largest = max(largest, 0 if compact.free is None else len(compact.free))
-        kinds[read_value_kind(path)] += 1
+        kinds[kind] += 1
     return largest, kinds
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.config import DataConfig
-from occjax.data.converter_command import completing_command
 from occjax.data.teacher import TeacherFolder, dense_log_probs, gather_teacher, read_manifest
 from occjax.data.teacher_codec import floored_log_probs, kl_divergence
+from occjax.data.teacher_commands import completing_command
 from occjax.data.teacher_files import (
     DenseTeacher,
     TeacherFileError,

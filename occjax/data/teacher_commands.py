@@ -1,4 +1,4 @@
-"""Command lines of converters/teacher_to_npz.py that errors print to be pasted; the reader fills in what is in <>."""
+"""Command lines that make teacher files, for errors to print; the reader fills in what is in <>, and pastes them."""
 
 import shlex
 from pathlib import Path
@@ -32,6 +32,11 @@ def resampling_command(data: DataConfig, found: VoxelGrid, wanted: VoxelGrid) ->
     if found.frame == wanted.frame:
         return ""
     return _command(data, "<another folder>", *_source(_name(found)), f"--grid={_name(wanted)}")
+
+
+def dump_command(workdir: str | Path, output: str | Path) -> str:
+    """The command that adds what a folder lacks which a run has filled with its predictions."""
+    return f"python main.py --mode=dump --workdir={shlex.quote(str(workdir))} --output={shlex.quote(str(output))}"
 
 
 def _name(grid: VoxelGrid) -> str:
