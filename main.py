@@ -101,7 +101,7 @@ def _run() -> int:
     _check_flags()
     workdir = Path(_WORKDIR.value or f"runs/{_config_stem()}")
     if _MODE.value == "doctor":
-        from occjax.doctor import report
+        from occjax.run.doctor import report
 
         text, is_complete = report(_CONFIG.value)
         print(text)
@@ -119,8 +119,8 @@ def _run() -> int:
 
 
 def _train(config, workdir: Path) -> str:
-    from occjax.data.prepare import prepare
-    from occjax.train.loop import train
+    from occjax.run.prepare import prepare
+    from occjax.run.train import train
 
     prepare(config)
     evaluation = train(config, workdir)
@@ -128,17 +128,17 @@ def _train(config, workdir: Path) -> str:
 
 
 def _eval(config, workdir: Path) -> str:
-    from occjax.evaluation import Options
+    from occjax.run.scoring import Options
 
     options = Options(config.eval.pictures, save_predictions=_SAVE_PREDICTIONS.value, rayiou=True)
     if not _TEACHER.value:
-        from occjax.evaluate import evaluate_workdir
+        from occjax.run.evaluate import evaluate_workdir
 
         return evaluate_workdir(config, workdir, options=options, best=_BEST.value).summary(workdir)
 
     from occjax.data.index import load_index
-    from occjax.data.prepare import prepare
-    from occjax.evaluate_teacher import evaluate_teacher
+    from occjax.run.evaluate_teacher import evaluate_teacher
+    from occjax.run.prepare import prepare
 
     prepare(config)
     index = load_index(config.data, fallback_dir=workdir)
@@ -148,7 +148,7 @@ def _eval(config, workdir: Path) -> str:
 
 
 def _visualize(config, workdir: Path) -> str:
-    from occjax.visualize import visualize_workdir
+    from occjax.run.visualize import visualize_workdir
 
     paths = visualize_workdir(
         config, workdir, tokens=_TOKENS.value, scene=_SCENE.value, movie_format=_MOVIE.value or "", best=_BEST.value
@@ -157,14 +157,14 @@ def _visualize(config, workdir: Path) -> str:
 
 
 def _dump(config, workdir: Path) -> str:
-    from occjax.dump import dump_workdir
+    from occjax.run.dump import dump_workdir
 
     return dump_workdir(config, workdir, Path(_OUTPUT.value), best=_BEST.value).summary()
 
 
 def _benchmark(config, workdir: Path) -> str:
     from occjax.benchmark.report import benchmark
-    from occjax.data.prepare import prepare
+    from occjax.run.prepare import prepare
 
     prepare(config)
     return benchmark(config)
@@ -194,8 +194,8 @@ def _config_stem() -> str:
 
 def _workdir_config(workdir: Path):
     """The configuration on the command line, or else the run's own with the overrides of the command line."""
-    from occjax.overrides import apply_overrides
-    from occjax.workdir import load_config
+    from occjax.run.overrides import apply_overrides
+    from occjax.run.workdir import load_config
 
     if _names_config(sys.argv):
         return _CONFIG.value
@@ -220,7 +220,7 @@ def _checked(config):
 def _parse_flags(arguments: list[str]) -> list[str]:
     """absl's parser, after a look at what it would answer with a stack trace."""
     from occjax.errors import UserError
-    from occjax.overrides import check_config_flag
+    from occjax.run.overrides import check_config_flag
 
     if not _names_config(arguments):
         # First, because overrides apply to the configuration named before them.

@@ -42,8 +42,8 @@ def main(_) -> None:
 
 
 def _pack() -> int:
+    from occjax.convert.pack import pack_split
     from occjax.data.index import load_index
-    from occjax.data.pack import pack_split
     from occjax.errors import UserError
 
     config = _CONFIG.value
@@ -90,7 +90,7 @@ def _part(text: str) -> tuple[int, int]:
 def _parse_flags(arguments: list[str]) -> list[str]:
     """absl's parser, after a look at what it would answer with a stack trace."""
     from occjax.errors import UserError
-    from occjax.overrides import check_config_flag
+    from occjax.run.overrides import check_config_flag
 
     try:
         if any(argument.startswith("--config") for argument in arguments):

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from occjax.config import DataConfig
-    from occjax.teacher_dump.convert import convert_dump
+    from occjax.convert.dump.convert import convert_dump
 
     defaults = DataConfig()
     data = DataConfig(
@@ -63,7 +63,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _require_tables(data) -> None:
     """Raises DataError, with this script's options in the remedy, where the tables are not."""
-    from occjax.data.errors import DataError
+    from occjax.errors import DataError
 
     root = Path(data.root)
     if not root.is_dir():
@@ -79,9 +79,9 @@ def _require_tables(data) -> None:
 
 
 def _options(arguments: argparse.Namespace):
+    from occjax.convert.dump.arrays import DumpError
+    from occjax.convert.dump.options import DumpOptions, MapOptions
     from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
-    from occjax.teacher_dump.arrays import DumpError
-    from occjax.teacher_dump.options import DumpOptions, MapOptions
 
     grids = {"surroundocc": SURROUNDOCC_GRID, "occ3d": OCC3D_GRID}
     grid = grids[arguments.source_grid]
@@ -131,7 +131,7 @@ def _dashed(argument: str) -> str:
 
 
 def _numbers(text: str, name: str) -> tuple[int, ...]:
-    from occjax.teacher_dump.arrays import DumpError
+    from occjax.convert.dump.arrays import DumpError
 
     try:
         return tuple(int(part) for part in text.split(","))
@@ -140,7 +140,7 @@ def _numbers(text: str, name: str) -> tuple[int, ...]:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    from occjax.teacher_dump.arrays import DumpError
+    from occjax.convert.dump.arrays import DumpError
 
     split, equals, path = text.partition("=")
     if not equals:

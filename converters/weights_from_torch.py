@@ -17,9 +17,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from occjax.config import BackboneConfig, Config
+from occjax.convert.torch_names import Entry, needs_no_counterpart, resnet_entries, student_entries
+from occjax.convert.torch_zip import TensorRef, load_checkpoint, load_safetensors
 from occjax.errors import UserError
-from occjax.torch_names import Entry, needs_no_counterpart, resnet_entries, student_entries
-from occjax.torch_zip import TensorRef, load_checkpoint, load_safetensors
 
 # What a torchvision ResNet has beyond the backbone, and what data-parallel training puts before every name.
 CLASSIFIER = ("fc.weight", "fc.bias")
@@ -143,7 +143,7 @@ def write_student(config: Config, params: dict, stats: dict, workdir: Path) -> P
     import jax
     import jax.numpy as jnp
 
-    from occjax import workdir as run_folder
+    from occjax.run import workdir as run_folder
     from occjax.train.checkpoint import Checkpoints
     from occjax.train.state import make_program
 

@@ -42,6 +42,33 @@ class VoxelLabels(NamedTuple):
     camera_mask: Array | None
 
 
+class TeacherTargets(NamedTuple):
+    """What the teacher says about one sample: codes of the voxels that are not plainly free, one row each.
+
+    All other voxels share `background`. Shapes are static per folder. Batched, every field gains a leading B.
+    Field groups are None where the folder has no such content.
+
+    Attributes:
+      index: int32 [M] flat index of each active voxel, ascending; padded with the number of voxels of the grid.
+      free: uint8 [M] free codes of `occjax.targets.codec`.
+      levels: uint8 [M, 9] level codes.
+      background: float32 [K] log-probabilities of every voxel that is not listed.
+      valid: uint8 [ceil(X*Y*Z/8)] bits of the voxels that the teacher knows (numpy.packbits), or None = all.
+      bev_free: uint8 [X, Y] free codes of a BEV map of its own, or None: the column rule gives it from the voxels.
+      bev_levels: uint8 [X, Y, 9] level codes of that map.
+      bev_valid: uint8 [ceil(X*Y/8)] bits of the cells that the map knows, or None = all.
+    """
+
+    index: Array | None
+    free: Array | None
+    levels: Array | None
+    background: Array | None
+    valid: Array | None
+    bev_free: Array | None
+    bev_levels: Array | None
+    bev_valid: Array | None
+
+
 class Batch(NamedTuple):
     """One batch as the loader yields it.
 
@@ -51,7 +78,7 @@ class Batch(NamedTuple):
       depth_m: float32 [B, N, H/16, W/16] nearest LiDAR depth per feature pixel along the optical axis; 0 = no point.
         None where depth is not supervised.
       labels: ground truth, or None (prediction only).
-      teacher: `occjax.data.teacher.TeacherTargets`, or None.
+      teacher: what the teacher says, or None.
       sample_index: int32 [B] row of the sample in the index of its split.
       is_valid: bool [B]; false for the padding that completes the last evaluation batch.
     """
@@ -60,7 +87,7 @@ class Batch(NamedTuple):
     rig: CameraRig
     depth_m: Array | None
     labels: VoxelLabels | None
-    teacher: Any | None
+    teacher: TeacherTargets | None
     sample_index: Array
     is_valid: Array
 

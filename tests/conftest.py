@@ -41,7 +41,7 @@ def world(tmp_path_factory) -> Path:
     """Root of a tiny generated world with its teacher; `tiny_world.tiny_config(world)` trains on it."""
     from tiny_world import tiny_config
 
-    from occjax.data.prepare import prepare
+    from occjax.run.prepare import prepare
 
     root = tmp_path_factory.mktemp("world") / "nuscenes"
     prepare(tiny_config(root))

@@ -7,7 +7,7 @@ import pytest
 
 from occjax.config import Config
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
-from occjax.overrides import apply_overrides, load_config_file
+from occjax.run.overrides import apply_overrides, load_config_file
 
 CONFIGS = ("base", "kd", "supervised", "original", "quickstart", "quickstart.py:supervised")
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from occjax.classes import FREE
-from occjax.column_rule import column_log_probs_from_voxels
 from occjax.config import DistillConfig
 from occjax.losses.distillation import shared_weights
-from occjax.losses.teacher_rows import soften
+from occjax.targets.column_rule import column_log_probs_from_voxels
+from occjax.targets.rows import soften
 
 
 def dense_distillation_terms(

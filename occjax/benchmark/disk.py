@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from occjax.config import Config
+from occjax.convert.pack import read_record
 from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files
 from occjax.data.index import SplitIndex
-from occjax.data.pack import read_record
 from occjax.data.record_folder import make_facts, write_shard
 from occjax.data.records import encode_record
 from occjax.data.sources import open_source

@@ -11,10 +11,10 @@ import numpy as np
 from occjax.benchmark.dense_distillation import dense_distillation_terms
 from occjax.benchmark.timing import Stages
 from occjax.config import Config, DistillConfig
-from occjax.data.teacher import TeacherTargets, dense_log_probs
 from occjax.grid import VoxelGrid
 from occjax.losses.distillation import distillation_terms
-from occjax.types import Predictions
+from occjax.targets.folder import dense_log_probs
+from occjax.types import Predictions, TeacherTargets
 
 _RUNS = 5
 

@@ -16,13 +16,13 @@ from occjax.benchmark.plain_augmentation import PlainAugmentation, PlainVoxelInd
 from occjax.benchmark.timing import Stages
 from occjax.classes import IGNORE
 from occjax.config import Config
-from occjax.data.errors import DataError
 from occjax.data.file_source import FileSource
 from occjax.data.index import SplitIndex
-from occjax.data.labels import label_path, label_set, read_labels
 from occjax.data.lidar import MIN_DEPTH_M, STRIDE
-from occjax.data.teacher import dense_log_probs
+from occjax.errors import DataError
 from occjax.grid import VoxelGrid
+from occjax.label_sets import label_path, label_set, read_labels
+from occjax.targets.folder import dense_log_probs
 
 # Mirrors occjax.models.preprocess, which does this on the device and imports jax.
 IMAGE_MEAN = np.float32([123.675, 116.28, 103.53])

@@ -19,7 +19,7 @@ from occjax.config import Config
 from occjax.data.index import SplitIndex, load_index
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
-from occjax.workdir import versions
+from occjax.storage import versions
 
 FULL_TRAIN, FULL_VAL = 28_130, 6_019  # keyframes of nuScenes' trainval
 # Rows of the table of stages: what they are called, and the stages of either path that belong to them.

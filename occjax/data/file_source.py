@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from occjax.config import Config
-from occjax.data.errors import DataError, SampleError
 from occjax.data.files import camera_files, label_files, labels_folder, lidar_files, require_files
 from occjax.data.images import read_image
 from occjax.data.index import SplitIndex
-from occjax.data.labels import label_path, read_labels
 from occjax.data.lidar import read_points
-from occjax.data.teacher import TeacherFolder, TeacherTargets
+from occjax.errors import DataError, SampleError
+from occjax.label_sets import label_path, read_labels
+from occjax.targets.folder import TeacherFolder
+from occjax.types import TeacherTargets
 
 
 class FileSource:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from occjax.config import DataConfig
-from occjax.data.errors import DataError
 from occjax.data.index import SplitIndex
-from occjax.data.labels import label_path, label_set
-from occjax.data.teacher import TeacherFolder
+from occjax.errors import DataError
+from occjax.label_sets import label_path, label_set
+from occjax.targets.folder import TeacherFolder
 
 # Listing is waiting, above all on network file systems.
 _THREADS = 32

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from occjax.data.augment import plain_resize
-from occjax.data.errors import DataError
+from occjax.errors import DataError
 
 # JPEG decodes at 1/2, 1/4 or 1/8 of its size for a third of the time. Take the strongest reduction that leaves no more
 # than this factor to enlarge again. From 1600×900 to 640×480 (1.07 from half size) the result is at 47.5 dB PSNR to a

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from occjax.config import DataConfig
-from occjax.data.errors import DataError
+from occjax.errors import DataError
 
 SCHEMA_VERSION = 1
 _TABLES = ("sample", "sample_data", "scene", "ego_pose", "calibrated_sensor", "sensor")

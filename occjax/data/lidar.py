@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from occjax.data.errors import DataError
+from occjax.errors import DataError
 
 STRIDE = 16
 MIN_DEPTH_M = 1.0

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from occjax.config import Config
-from occjax.data.errors import DataError
 from occjax.data.index import Index
 from occjax.data.parcel import pack, unpack
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
 from occjax.data.substitutes import Loaded, SkipLog, SubstitutingReader
 from occjax.data.worker import start_worker
+from occjax.errors import DataError
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from occjax.config import Config
-from occjax.data.errors import DataError
-from occjax.data.labels import label_set
 from occjax.data.records import VERSION, WRITER_OPTIONS
-from occjax.data.teacher import TeacherLayout
-from occjax.data.teacher_files import grid_to_dict
+from occjax.errors import DataError
+from occjax.label_sets import label_set
+from occjax.targets.files import grid_to_dict
+from occjax.targets.folder import TeacherLayout
 
 SCHEMA = "occjax-records"
 SHARD_SUFFIX = ".array_record"

@@ -7,12 +7,13 @@ import numpy as np
 
 from occjax.config import Config
 from occjax.data.augment import plain_resize
-from occjax.data.errors import DataError, SampleError
 from occjax.data.index import SplitIndex
 from occjax.data.record_folder import read_shards, require_fit
 from occjax.data.records import Record, decode_record, unfilter_image
-from occjax.data.teacher import TeacherLayout, TeacherTargets
+from occjax.errors import DataError, SampleError
 from occjax.grid import GridMismatchError
+from occjax.targets.folder import TeacherLayout
+from occjax.types import TeacherTargets
 
 
 class RecordSource:

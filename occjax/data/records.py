@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from occjax.data.errors import DataError
-from occjax.data.teacher_files import CompactTeacher
+from occjax.errors import DataError
 from occjax.grid import VoxelGrid
+from occjax.targets.files import CompactTeacher
 
 # Raise it whenever the bytes of a record change, or what occjax.data.images draws without augmentation.
 VERSION = 1

@@ -5,14 +5,14 @@ import numpy as np
 from occjax.classes import IGNORE
 from occjax.config import AugmentConfig, Config
 from occjax.data.augment import plain_resize, sample_bev_augmentation, sample_image_augmentation
-from occjax.data.errors import DataError
 from occjax.data.index import SplitIndex
-from occjax.data.labels import label_set
 from occjax.data.lidar import STRIDE, depth_map
 from occjax.data.sources import SampleParts, SampleSource, augments_bev
-from occjax.data.teacher import TeacherTargets, gather_teacher
-from occjax.data.voxel_source import VoxelSource, voxel_source
-from occjax.types import Batch, CameraRig, VoxelLabels
+from occjax.errors import DataError
+from occjax.grid_map import VoxelSource, voxel_source
+from occjax.label_sets import label_set
+from occjax.targets.folder import gather_teacher
+from occjax.types import Batch, CameraRig, TeacherTargets, VoxelLabels
 
 
 class SampleReader:

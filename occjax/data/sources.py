@@ -10,7 +10,8 @@ from occjax.config import AugmentConfig, Config
 from occjax.data.file_source import FileSource
 from occjax.data.index import SplitIndex
 from occjax.data.record_source import RecordSource
-from occjax.data.teacher import TeacherFolder, TeacherLayout, TeacherTargets
+from occjax.targets.folder import TeacherFolder, TeacherLayout
+from occjax.types import TeacherTargets
 
 
 @runtime_checkable

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from occjax.data.errors import DataError, SampleError
 from occjax.data.samples import SampleReader
+from occjax.errors import DataError, SampleError
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from occjax.config import NUSCENES_CAMERAS
-from occjax.data.errors import DataError
+from occjax.errors import DataError
 from occjax.geometry import invert_rigid, transform_from_pose
 
 LIDAR_CHANNEL = "LIDAR_TOP"

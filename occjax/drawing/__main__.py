@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from occjax.classes import FREE, IGNORE, OTHERS
-from occjax.data.labels import LABEL_SETS, read_labels
 from occjax.drawing.sheet import draw_sample
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
+from occjax.label_sets import LABEL_SETS, read_labels
 from occjax.metrics.occ3d import require_shape
 from occjax.metrics.prediction_files import read_prediction
 

@@ -11,13 +11,12 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from occjax.classes import FREE, NUM_CLASSES
-from occjax.column_rule import column_log_probs_from_voxels
 from occjax.config import DistillConfig
-from occjax.data.teacher import TeacherTargets
 from occjax.grid import VoxelGrid
 from occjax.losses.masked import masked_mean
-from occjax.losses.teacher_rows import BevMap, VoxelRows, bev_map, soften, voxel_rows
-from occjax.types import Predictions
+from occjax.targets.column_rule import column_log_probs_from_voxels
+from occjax.targets.rows import BevMap, VoxelRows, bev_map, soften, voxel_rows
+from occjax.types import Predictions, TeacherTargets
 
 _TINY = 1e-30
 

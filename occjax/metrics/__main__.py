@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write_scores(path: Path, results: dict[str, list[Scores]], *, predictions: Path, split: str) -> None:
-    from occjax.workdir import versions, write_json
+    from occjax.storage import versions, write_json
 
     content = {"predictions": str(predictions), "split": split}
     content |= {"protocols": [s.to_dict() for scores in results.values() for s in scores], "versions": versions()}

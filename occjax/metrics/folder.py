@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from occjax.config import DataConfig
-from occjax.data.errors import DataError
 from occjax.data.index import Index, SplitIndex, load_index
-from occjax.data.labels import label_path, label_set, read_labels
-from occjax.errors import UserError
+from occjax.errors import DataError, UserError
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
+from occjax.label_sets import label_path, label_set, read_labels
 from occjax.metrics.confusion import ScoringError
 from occjax.metrics.occ3d import Occ3dMiou
 from occjax.metrics.prediction_files import read_prediction

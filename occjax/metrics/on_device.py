@@ -7,11 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from occjax.classes import FREE
-from occjax.data.teacher import TeacherTargets
 from occjax.losses.occupancy import counted_voxels
-from occjax.losses.teacher_rows import voxel_rows
 from occjax.metrics.calibration import FINE_BINS
-from occjax.types import Batch
+from occjax.targets.rows import voxel_rows
+from occjax.types import Batch, TeacherTargets
 
 
 class TeacherComparison(NamedTuple):

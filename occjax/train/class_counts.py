@@ -4,10 +4,10 @@ import numpy as np
 
 from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.config import Config
-from occjax.data.errors import SampleError
 from occjax.data.index import SplitIndex
-from occjax.data.labels import label_set
 from occjax.data.sources import open_source
+from occjax.errors import SampleError
+from occjax.label_sets import label_set
 from occjax.losses.class_weights import count_classes
 
 _MAX_FILES = 200  # frequencies enter through a logarithm; more files change the weights by less than a per cent

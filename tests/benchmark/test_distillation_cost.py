@@ -8,10 +8,10 @@ from distillation_reference import GRID, make_teacher, random_student, reference
 from occjax.benchmark.dense_distillation import dense_distillation_terms
 from occjax.benchmark.distillation_cost import measure_distillation
 from occjax.config import Config, DistillConfig
-from occjax.data.teacher import TeacherLayout, dense_log_probs
-from occjax.data.teacher_codec import floored_log_probs
-from occjax.data.teacher_files import compact_teacher, grid_to_dict, sparse_from_probabilities
 from occjax.grid import SURROUNDOCC_GRID, VoxelGrid
+from occjax.targets.codec import floored_log_probs
+from occjax.targets.files import compact_teacher, grid_to_dict, sparse_from_probabilities
+from occjax.targets.folder import TeacherLayout, dense_log_probs
 
 QUARTER = VoxelGrid("lidar", SURROUNDOCC_GRID.lower_m, 0.5, (100, 100, 16))
 ALL = DistillConfig(voxel_kl=1.0, bev_kl=1.0, channel_wise=1.0)

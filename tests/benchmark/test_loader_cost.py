@@ -13,12 +13,12 @@ from occjax.benchmark.plain_augmentation import draw_augmentation
 from occjax.benchmark.plain_path import PlainPath, write_dense_teacher
 from occjax.benchmark.timing import Stages
 from occjax.classes import IGNORE
+from occjax.convert.pack import pack_split
 from occjax.data.index import load_index
-from occjax.data.pack import pack_split
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
-from occjax.data.teacher import dense_log_probs
 from occjax.grid import SURROUNDOCC_GRID
+from occjax.targets.folder import dense_log_probs
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from occjax.data.teacher import TeacherFolder
+from occjax.benchmark import conversion as benchmark
 from occjax.grid import SURROUNDOCC_GRID
-from occjax.teacher_dump import benchmark
+from occjax.targets.folder import TeacherFolder
 
 SCRIPT = Path(__file__).resolve().parents[2] / "converters/teacher_to_npz.py"
 

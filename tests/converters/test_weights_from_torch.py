@@ -7,24 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from small import small_config
 from tiny_world import tiny_config
+from torch_files import tensor, write
 
 from converters import weights_from_torch
-from occjax import workdir as run_folder
 from occjax.config import BackboneConfig, Config
+from occjax.convert.torch_names import resnet_entries, student_entries
 from occjax.data.index import load_index
-from occjax.dump import dump_workdir
-from occjax.evaluate import evaluate_workdir
-from occjax.evaluation import Options
 from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights
 from occjax.models.student import split_student
-from occjax.torch_names import resnet_entries, student_entries
+from occjax.run import workdir as run_folder
+from occjax.run.dump import dump_workdir
+from occjax.run.evaluate import evaluate_workdir
+from occjax.run.scoring import Options
+from occjax.run.train import _Run, train
 from occjax.train.checkpoint import Checkpoints
-from occjax.train.loop import _Run, train
 from occjax.train.mesh import make_mesh
 from occjax.train.state import make_program
-from tests.models.small import small_config
-from tests.torch_files import tensor, write
 
 
 def resnet_file(path, config, change=None):

@@ -6,8 +6,8 @@ import pytest
 
 from occjax.config import AugmentConfig
 from occjax.data.augment import plain_resize, sample_image_augmentation
-from occjax.data.errors import DataError
 from occjax.data.images import read_image, reduction_for
+from occjax.errors import DataError
 
 SIZE = np.array([1600, 900])
 

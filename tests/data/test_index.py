@@ -12,8 +12,8 @@ from nuscenes_root import DEFAULT_SCENES, token, write_root
 from occjax.config import NUSCENES_CAMERAS, DataConfig
 from occjax.data import index as index_module
 from occjax.data import tables
-from occjax.data.errors import DataError
 from occjax.data.index import load_index
+from occjax.errors import DataError
 from occjax.geometry import project_points, transform_points
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from occjax.config import AugmentConfig
 from occjax.data.augment import sample_image_augmentation
-from occjax.data.errors import DataError
 from occjax.data.lidar import depth_map, read_points
+from occjax.errors import DataError
 
 # LIDAR_TOP (x right, y ahead, z up) to a camera (x right, y down, z ahead) at the same place.
 CAM_FROM_LIDAR = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], np.float32)

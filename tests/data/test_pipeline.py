@@ -9,10 +9,10 @@ import pytest
 from loading import assert_same, augmented, leaves, make_config, take
 from nuscenes_root import write_root
 
-from occjax.data.errors import DataError
 from occjax.data.index import load_index
 from occjax.data.pipeline import BatchLoader, make_eval_loader, make_train_loader
 from occjax.data.worker import start_worker
+from occjax.errors import DataError
 
 
 @pytest.fixture(scope="module")

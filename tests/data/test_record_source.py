@@ -8,10 +8,10 @@ import pytest
 from loading import assert_same, augmented, leaves, make_config, take, write_teacher_folder
 from nuscenes_root import write_root
 
-from occjax.data.errors import DataError, SampleError
+from occjax.convert.pack import pack_split
 from occjax.data.index import load_index
-from occjax.data.pack import pack_split
 from occjax.data.pipeline import make_eval_loader, make_train_loader
+from occjax.errors import DataError, SampleError
 from occjax.grid import OCC3D_GRID
 
 SPLITS = ("train", "val")

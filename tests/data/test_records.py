@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from occjax.classes import NUM_CLASSES
-from occjax.data.errors import DataError
 from occjax.data.records import Record, decode_record, encode_record, filter_image, unfilter_image
-from occjax.data.teacher_files import compact_teacher, sparse_from_probabilities
+from occjax.errors import DataError
 from occjax.grid import VoxelGrid
+from occjax.targets.files import compact_teacher, sparse_from_probabilities
 
 GRID = VoxelGrid("lidar", (-2.0, -1.5, -1.0), 0.5, (8, 6, 4))
 

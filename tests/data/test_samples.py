@@ -7,12 +7,13 @@ from nuscenes_root import HEIGHT, WIDTH, surroundocc_voxels, token, write_root
 
 from occjax.classes import FREE, IGNORE
 from occjax.config import NUSCENES_CAMERAS, Config
-from occjax.data.errors import DataError, SampleError
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_eval_loader, make_train_loader
-from occjax.data.teacher import TeacherFileError, dense_log_probs
+from occjax.errors import DataError, SampleError
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
-from occjax.overrides import load_config_file
+from occjax.run.overrides import load_config_file
+from occjax.targets.files import TeacherFileError
+from occjax.targets.folder import dense_log_probs
 
 
 @pytest.fixture(scope="module")

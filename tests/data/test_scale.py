@@ -13,8 +13,8 @@ from nuscenes_root import token, write_root
 from occjax.config import NUSCENES_CAMERAS
 from occjax.data import index as index_module
 from occjax.data import tables
-from occjax.data.teacher_files import write_manifest
 from occjax.grid import SURROUNDOCC_GRID
+from occjax.targets.files import write_manifest
 
 KEYFRAMES, SCENES, TRAIN_SCENES = 34_149, 850, 700
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ from loading import assert_same, augmented, leaves, make_config, take, write_tea
 from nuscenes_root import write_root
 
 from occjax.data import file_source
-from occjax.data.errors import DataError, SampleError
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_eval_loader, make_train_loader
+from occjax.errors import DataError, SampleError
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import pytest
 from nuscenes_root import write_root
 from PIL import Image
 
-from occjax.data.labels import read_labels
 from occjax.drawing.__main__ import main
 from occjax.drawing.top_view import ERROR_COLORS
 from occjax.grid import VoxelGrid
+from occjax.label_sets import read_labels
 from occjax.metrics.prediction_files import write_prediction
 
 

@@ -22,12 +22,12 @@ from flax import nnx
 
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.config import DistillConfig
-from occjax.data.teacher import TeacherTargets, dense_log_probs
-from occjax.data.teacher_codec import decode_rows, encode_rows, floored_log_probs, level_bytes
 from occjax.grid import VoxelGrid
 from occjax.losses.distillation import BevAdapter, distillation_terms
-from occjax.losses.teacher_rows import expand_rows
-from occjax.types import Predictions
+from occjax.targets.codec import decode_rows, encode_rows, floored_log_probs, level_bytes
+from occjax.targets.folder import dense_log_probs
+from occjax.targets.rows import expand_rows
+from occjax.types import Predictions, TeacherTargets
 
 NAMES = ("voxel_kl", "bev_kl", "channel_wise", "bev_feature")
 ALL = DistillConfig(voxel_kl=1.0, bev_kl=1.0, channel_wise=1.0, bev_feature=1.0)

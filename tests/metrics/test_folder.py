@@ -9,8 +9,8 @@ from nuscenes_root import token, write_root
 from occjax.classes import FREE
 from occjax.config import DataConfig
 from occjax.data.index import load_index
-from occjax.data.labels import read_labels
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
+from occjax.label_sets import read_labels
 from occjax.metrics.__main__ import main
 from occjax.metrics.folder import score_folder
 from occjax.metrics.prediction_files import read_prediction, write_prediction

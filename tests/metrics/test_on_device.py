@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from occjax.classes import FREE, NUM_CLASSES
-from occjax.data.teacher import TeacherTargets, dense_log_probs
-from occjax.data.teacher_codec import encode_rows
 from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
 from occjax.metrics.on_device import compare_with_teacher, occupancy_histogram, summarise
-from occjax.types import Batch, VoxelLabels
+from occjax.targets.codec import encode_rows
+from occjax.targets.folder import dense_log_probs
+from occjax.types import Batch, TeacherTargets, VoxelLabels
 
 
 def batch_of(semantics, is_valid, teacher=None):

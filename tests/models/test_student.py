@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from small import GRID, make_rig, small_config
 
 from occjax.classes import FREE
 from occjax.grid import VoxelGrid
 from occjax.models.student import Student, apply_student, split_student, trainable_mask
-from tests.models.small import GRID, make_rig, small_config
 
 
 def images_for(rig, size=(32, 48), seed=0):

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from small import GRID, make_rig
 
 from occjax.config import DepthConfig, GridConfig, ViewTransformConfig
 from occjax.models.view_transform import ViewTransform, bev_coverage, depth_centers_m, lift_cells, splat
-from tests.models.small import GRID, make_rig
 
 OUTSIDE = GRID.shape[0] * GRID.shape[1]
 

@@ -25,13 +25,14 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from configs import original
 from occjax.classes import OCC3D_CLASS_COUNTS
-from occjax.column_rule import column_log_probs_from_voxels
-from occjax.data.teacher import TeacherTargets, dense_log_probs
 from occjax.losses.class_weights import class_weights
-from occjax.types import Batch, CameraRig, VoxelLabels
+from occjax.targets.column_rule import column_log_probs_from_voxels
+from occjax.targets.folder import dense_log_probs
+from occjax.types import Batch, CameraRig, TeacherTargets, VoxelLabels
 
 # Rows of teacher voxels that are not plainly free; the real dumps have about as many.
 ACTIVE_VOXELS = 60_000
@@ -86,8 +87,7 @@ def torch_runs(config):
     """Forward pass and training step of the eager reference, as functions without arguments."""
     import torch
     import torch.nn.functional as F
-
-    from tests.parity.torch_student import TorchStudent
+    from torch_student import TorchStudent
 
     torch.manual_seed(0)
     batch, depth, distill, train = random_batch(config), config.model.depth, config.loss.distill, config.train
@@ -145,7 +145,7 @@ def occjax_runs(config):
     keep_freed_memory()
     import jax
 
-    from occjax.inference import make_predict_fn
+    from occjax.predict.forward import make_predict_fn
     from occjax.train.mesh import make_mesh, put_batch, replicated
     from occjax.train.state import initial_state, make_program
     from occjax.train.step import make_train_step

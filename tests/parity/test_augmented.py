@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from recipe import real_keyframe, recipe_weights, run_imported, state_dict_shapes
 
 from configs import original
 from occjax.models.view_transform import depth_centers_m, lift_cells
-from tests.parity.recipe import real_keyframe, recipe_weights, run_imported, state_dict_shapes
 
 torch = pytest.importorskip("torch")
-from tests.parity.torch_student import TorchStudent  # noqa: E402
+from torch_student import TorchStudent  # noqa: E402
 
 KEYFRAME, SEED = "ca9a282c9e77460f8360f564131a8af5", 11
 SIZE, FEATURE_SIZE = (480, 640), (30, 40)

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from recipe import real_keyframe, recipe_weights, run_imported, state_dict_shapes
 
 from configs import original
+from occjax.convert.torch_names import needs_no_counterpart, student_entries
 from occjax.models.student import Student
-from occjax.torch_names import needs_no_counterpart, student_entries
-from tests.parity.recipe import real_keyframe, recipe_weights, run_imported, state_dict_shapes
 
 KEYFRAME = "fd8420396768425eabec9bdddf7e64b6"
 

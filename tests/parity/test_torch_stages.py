@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from small import GRID, make_rig, small_config
 
+from occjax.convert.torch_names import student_entries
 from occjax.models.student import Student, apply_student, split_student
-from occjax.torch_names import student_entries
-from tests.models.small import GRID, make_rig, small_config
 
 torch = pytest.importorskip("torch")
-from tests.parity.torch_student import TorchStudent  # noqa: E402
+from torch_student import TorchStudent  # noqa: E402
 
 ROTATION = np.deg2rad(14.0)
 

@@ -1,0 +1,1 @@
+"""Foreign files become ours: teacher dumps, PyTorch weights, packed records."""

@@ -1,0 +1,114 @@
+"""One array out of a dump file, whatever its container: .npz, .npy or .pt."""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from occjax.convert.torch_zip import TensorRef, load_checkpoint
+from occjax.errors import UserError
+
+SUFFIXES = (".npz", ".npy", ".pt", ".pth")
+_LONGEST_HEADER = 1 << 16
+_LOCAL_HEADER = 30
+# Keys that dump scripts use, most specific first.
+USUAL_KEYS = ("pred_occ", "voxel_logits", "logits", "prob", "probs", "bev_logits", "arr_0")
+
+
+class DumpError(UserError):
+    """A dump, or one file of it, is not what the converter can read."""
+
+
+def read_dump_array(path: Path, key: str = "") -> np.ndarray:
+    """The array of a dump file.
+
+    Args:
+      path: .npz, .npy, or .pt holding a tensor or a dict of tensors.
+      key: name of the array; empty = a usual name, or the only array.
+
+    Raises:
+      DumpError: damaged file, unknown suffix, or the key is absent or cannot be told.
+    """
+    try:
+        if path.suffix == ".npz":
+            return _read_npz(path, key)
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        if path.suffix in (".pt", ".pth"):
+            return _read_torch(path, key)
+    except UserError:
+        raise
+    # A foreign file can break its reader in any way; the run goes on with the next one.
+    except Exception as error:
+        raise DumpError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
+    raise DumpError(f"{path}: a dump file ends in one of {', '.join(SUFFIXES)}")
+
+
+def _read_npz(path: Path, key: str) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        ranks = {name: lambda member=member: _rank(archive, member) for name, member in members.items()}
+        name = members[_choose(path, ranks, key)]
+        data = _inflated(path, archive, archive.getinfo(name))
+    stream = io.BytesIO(data[:_LONGEST_HEADER])
+    shape, is_fortran, dtype = _header(stream)
+    if dtype.hasobject:
+        raise DumpError(f"{path}: {name} holds Python objects, which are never loaded; save plain numbers")
+    values = np.frombuffer(data, dtype, count=int(np.prod(shape)), offset=stream.tell())
+    return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
+
+
+def _header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    return read[version](stream)
+
+
+def _rank(archive: zipfile.ZipFile, member: str) -> int:
+    with archive.open(member) as stream:
+        return len(_header(stream)[0])
+
+
+def _inflated(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of an archive's member, into one buffer of the right size: zipfile's own way takes twice as long."""
+    if info.compress_type != zipfile.ZIP_DEFLATED or info.flag_bits & 1:
+        return archive.read(info)
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL_HEADER)
+        file.seek(sum(struct.unpack("<HH", header[-4:])), 1)  # past name and extra field
+        data = zlib.decompress(file.read(info.compress_size), -zlib.MAX_WBITS, info.file_size)
+    if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+        raise zipfile.BadZipFile(f"bad checksum of {info.filename}")
+    return data
+
+
+def _read_torch(path: Path, key: str) -> np.ndarray:
+    loaded = load_checkpoint(path)
+    if isinstance(loaded, TensorRef):
+        return loaded.array()
+    if not isinstance(loaded, dict):
+        raise DumpError(f"{path}: holds a {type(loaded).__name__}; a tensor or a dict of tensors is needed")
+    tensors = {str(name): value for name, value in loaded.items() if isinstance(value, TensorRef)}
+    ranks = {name: lambda tensor=tensor: len(tensor.shape) for name, tensor in tensors.items()}
+    return tensors[_choose(path, ranks, key)].array()
+
+
+def _choose(path: Path, ranks: dict[str, Callable[[], int]], key: str) -> str:
+    """The array meant: the named one, one with a usual name, or the only one that is no list or single number."""
+    if key and key in ranks:
+        return key
+    usual = [name for name in USUAL_KEYS if name in ranks]
+    # The dump script's option says which output of the model was saved; the file calls it by its own name.
+    if usual and (not key or key in USUAL_KEYS):
+        return usual[0]
+    if not key:
+        large = list(ranks) if len(ranks) == 1 else [name for name, rank in ranks.items() if rank() >= 2]
+        if len(large) == 1:
+            return large[0]
+    held = ", ".join(ranks) or "nothing"
+    raise DumpError(f"{path}: holds {held}; name the array with --dump-3d-key or --bev-prob-key")

@@ -1,0 +1,117 @@
+"""The samples of a dump that the audit looks at, and the truths that it compares them with."""
+
+from pathlib import Path
+
+import numpy as np
+
+from occjax.classes import FREE
+from occjax.config import DataConfig
+from occjax.convert.dump.arrays import DumpError
+from occjax.convert.dump.audit import Audit, audit
+from occjax.convert.dump.bev_maps import bev_semantics
+from occjax.convert.dump.listing import MatchedFile
+from occjax.convert.dump.options import DumpOptions
+from occjax.convert.dump.sample import hard_labels, read_bev, read_voxels
+from occjax.convert.dump.values import voxel_scores
+from occjax.data.files import absent_files, label_files
+from occjax.data.index import Index
+from occjax.errors import UserError
+from occjax.geometry import invert_rigid
+from occjax.grid import OCC3D_GRID, VoxelGrid, resample_labels
+from occjax.label_sets import LABEL_SETS, read_labels
+
+
+class AuditError(DumpError):
+    """The dump does not fit the ground truth of the samples that it was matched with."""
+
+
+def label_paths(index: Index, splits: tuple[str, ...], name: str, data: DataConfig) -> dict[str, Path]:
+    """Label file of every sample of the splits that has one, by token."""
+    found = {}
+    for split in splits:
+        files = label_files(index.split(split), name, data)
+        absent = set(absent_files(files))
+        found |= {
+            token: Path(path)
+            for i, (token, path) in enumerate(zip(files.tokens, files.paths, strict=True))
+            if i not in absent
+        }
+    return found
+
+
+def label_set_of(options: DumpOptions) -> str:
+    """Name of the label set on the dump's grid."""
+    return "occ3d" if options.grid.frame == OCC3D_GRID.frame else "surroundocc"
+
+
+def audit_dump(
+    matched: list[MatchedFile], index: Index, data: DataConfig, options: DumpOptions, *, samples: int
+) -> Audit | None:
+    """Audits up to `samples` files spread over a dump; None where none of them can be read or has labels.
+
+    Files that cannot be read are left for the conversion to name. Truth on the other label set's grid comes from its
+    own files, or else from these labels, resampled.
+    """
+    name = label_set_of(options)
+    paths = label_paths(index, options.splits, name, data)
+    other_paths = label_paths(index, options.splits, _other(name), data)
+    other_grid = LABEL_SETS[_other(name)].grid
+    place = {token: (split, i) for split in options.splits for i, token in enumerate(index.split(split).tokens)}
+    candidates = [item for item in matched if item.token in paths]
+    if not candidates:
+        return None
+    picked = [candidates[i] for i in np.unique(np.linspace(0, len(candidates) - 1, samples).round().astype(int))]
+
+    predictions, truths, others = [], [], []
+    neighbours: dict[int, list[np.ndarray | None]] = {-1: [], 1: []}
+    for item in picked:
+        try:
+            prediction, is_flat = _prediction(item, options)
+            truth = _truth(name, paths[item.token], options, is_flat)
+        except (UserError, OSError):
+            continue
+        predictions.append(prediction)
+        truths.append(truth)
+        split, row = place[item.token]
+        order = index.split(split).tokens
+        for offset, found in neighbours.items():
+            token = order[row + offset] if 0 <= row + offset < len(order) else ""
+            found.append(_truth(name, paths[token], options, is_flat) if token in paths else None)
+        if options.grid.shape == other_grid.shape:
+            semantics = _on_other_grid(item.token, paths[item.token], other_paths.get(item.token), index, name)
+            others.append(bev_semantics(semantics)[..., None] if is_flat else semantics)
+    if not predictions:
+        return None
+    return audit(predictions, truths, neighbours=neighbours, other_grid=others)
+
+
+def frame_from_frame(index: Index, row: int, dst: VoxelGrid, src: VoxelGrid) -> np.ndarray:
+    """float64 [4, 4] transform of points from the frame of `src` to that of `dst`, both at a sample's keyframe time."""
+    poses = {"lidar": index.everything.global_from_lidar[row], "ego": index.everything.global_from_ego[row]}
+    return invert_rigid(poses[dst.frame]) @ poses[src.frame]
+
+
+def _on_other_grid(token: str, path: Path, other_path: Path | None, index: Index, name: str) -> np.ndarray:
+    other_name = _other(name)
+    if other_path is not None:
+        return read_labels(other_name, other_path)[0]
+    own, other = LABEL_SETS[name].grid, LABEL_SETS[other_name].grid
+    own_from_other = frame_from_frame(index, index.everything.tokens.index(token), own, other)
+    return resample_labels(read_labels(name, path)[0], own, other, own_from_other, outside=FREE)
+
+
+def _other(name: str) -> str:
+    return next(other for other in LABEL_SETS if other != name)
+
+
+def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[np.ndarray, bool]:
+    if item.file.voxels is not None:
+        sparse, _ = voxel_scores(read_voxels(item.file.voxels, options))
+        return hard_labels(sparse, options.grid), False
+    return read_bev(item.file.bev, options)[0].argmax(-1).astype(np.uint8)[..., None], True
+
+
+def _truth(name: str, path: Path, options: DumpOptions, is_flat: bool) -> np.ndarray:
+    label_grid = LABEL_SETS[name].grid
+    semantics = read_labels(name, path)[0][label_grid.crop_slices(options.grid)]
+    return bev_semantics(semantics)[..., None] if is_flat else semantics

@@ -1,0 +1,92 @@
+"""BEV maps as the dump script draws them: semantic maps, their turns and flips, and pictures."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from occjax.classes import CLASS_COLORS, FREE, IGNORE
+from occjax.convert.dump.arrays import DumpError
+
+LOW_TO_HIGH, HIGH_TO_LOW = "low2high", "high2low"
+OVERWRITE, PRIORITY = "overwrite", "priority"
+DEFAULT_PRIORITY_IDS = (4, 10, 3, 9, 5, 6, 2, 7, 8, 1)
+
+
+def bev_semantics(
+    labels: np.ndarray,
+    *,
+    mode: str = OVERWRITE,
+    scan_direction: str = LOW_TO_HIGH,
+    priority_ids: tuple[int, ...] = DEFAULT_PRIORITY_IDS,
+) -> np.ndarray:
+    """Class of each column.
+
+    Args:
+      labels: uint8 [X, Y, Z].
+      mode: "overwrite": the last occupied voxel met in the scan; "priority": a column that holds one of
+        `priority_ids` gets the one that comes first in that list, any other column is as with "overwrite".
+      scan_direction: "low2high" ends at the highest voxel, "high2low" at the lowest.
+      priority_ids: most important first.
+
+    Returns:
+      uint8 [X, Y]; free where every voxel is free (or 255).
+
+    Raises:
+      DumpError: unknown mode or direction.
+    """
+    if mode not in (OVERWRITE, PRIORITY):
+        raise DumpError(f"--bev-sem-mode must be {OVERWRITE} or {PRIORITY}, not {mode!r}")
+    if scan_direction not in (LOW_TO_HIGH, HIGH_TO_LOW):
+        raise DumpError(f"--bev-scan-direction must be {LOW_TO_HIGH} or {HIGH_TO_LOW}, not {scan_direction!r}")
+    scan = labels if scan_direction == LOW_TO_HIGH else labels[..., ::-1]
+    is_occupied = (scan != FREE) & (scan != IGNORE)
+    last = scan.shape[2] - 1 - np.argmax(is_occupied[..., ::-1], axis=2)
+    top = np.take_along_axis(scan, last[..., None], axis=2)[..., 0]
+    bev = np.where(is_occupied.any(2), top, np.uint8(FREE))
+    if mode == PRIORITY:
+        for class_id in reversed(priority_ids):
+            bev = np.where((labels == class_id).any(2), np.uint8(class_id), bev)
+    return bev
+
+
+def turn(bev: np.ndarray, *, rotate_k: int = 0, flip_x: bool = False, flip_y: bool = False) -> np.ndarray:
+    """A map [X, Y, ...] turned by `rotate_k` quarter turns (x towards y), then flipped along x and along y."""
+    bev = np.rot90(bev, rotate_k, axes=(0, 1))
+    bev = bev[::-1] if flip_x else bev
+    return bev[:, ::-1] if flip_y else bev
+
+
+def turn_back(bev: np.ndarray, *, rotate_k: int = 0, flip_x: bool = False, flip_y: bool = False) -> np.ndarray:
+    """Undoes `turn`."""
+    bev = bev[:, ::-1] if flip_y else bev
+    bev = bev[::-1] if flip_x else bev
+    return np.rot90(bev, -rotate_k, axes=(0, 1))
+
+
+def colored(bev: np.ndarray, scale: int) -> np.ndarray:
+    """uint8 RGB [X*scale, Y*scale, 3] of a map in the usual colours; 255 is grey."""
+    table = np.full((256, 3), 128, np.uint8)
+    table[: len(CLASS_COLORS)] = CLASS_COLORS
+    return table[bev].repeat(scale, 0).repeat(scale, 1)
+
+
+def write_png(path: Path, rgb: np.ndarray) -> None:
+    """Writes a picture through a temporary name; raises OSError."""
+    done, data = cv2.imencode(".png", rgb[..., ::-1])
+    if not done:
+        raise OSError(f"cannot encode {path}")
+    write_bytes(path, data.tobytes())
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Writes an array through a temporary name."""
+    temporary = path.with_name(f".{path.name}.tmp.npy")
+    np.save(temporary, np.ascontiguousarray(array))
+    temporary.replace(path)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)

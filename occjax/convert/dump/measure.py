@@ -1,0 +1,51 @@
+"""What compact files cost and lose: their size, their distance to the dump, the time to read one back."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from occjax.classes import NUM_CLASSES
+from occjax.convert.dump.sample import Job, read_bev, read_voxels
+from occjax.convert.dump.values import dense_log_probs, voxel_scores
+from occjax.targets.codec import decode_rows, floored_log_probs, kl_divergence
+from occjax.targets.files import CompactTeacher, grid_from_dict, read_teacher
+from occjax.targets.folder import TeacherFolder, read_manifest
+
+_READS = 5
+
+
+def compact_kl(job: Job) -> float:
+    """Mean KL(dump || file) in nats over all voxels, or over all cells of a BEV map, of a job that is done.
+
+    The file must be compact and on the dump's own grid.
+    """
+    written = read_teacher(job.target)
+    if job.file.voxels is None:
+        dumped = floored_log_probs(read_bev(job.file.bev, job.options)[0])
+        decoded = decode_rows(written.bev_free, written.bev_levels, NUM_CLASSES)
+        return float(kl_divergence(dumped, decoded).mean())
+    planes = read_voxels(job.file.voxels, job.options)
+    dumped = floored_log_probs(np.exp(dense_log_probs(planes, voxel_scores(planes)[1]).astype(np.float32)))
+    return float(kl_divergence(dumped, _decoded(written)).mean())
+
+
+def _decoded(compact: CompactTeacher) -> np.ndarray:
+    decoded = np.tile(compact.background, (compact.grid.num_voxels, 1))
+    active = np.unpackbits(compact.active, count=compact.grid.num_voxels).astype(bool)
+    decoded[active] = decode_rows(compact.free, compact.levels, NUM_CLASSES)
+    return decoded
+
+
+def decode_ms(directory: Path, tokens: list[str]) -> float:
+    """Processor time in milliseconds from a file of a teacher folder to training targets, median over the samples."""
+    folder = TeacherFolder(directory, grid_from_dict(read_manifest(directory)["grid"]))
+    times = []
+    for token in tokens:
+        reads = []
+        for _ in range(_READS):
+            started = time.process_time()
+            folder.read(token)
+            reads.append(time.process_time() - started)
+        times.append(min(reads))
+    return 1e3 * float(np.median(times))

@@ -1,0 +1,209 @@
+"""One sample of a dump: read, decided on, written as a teacher file, drawn."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from occjax.classes import FREE, IGNORE, OTHERS
+from occjax.convert.dump import bev_maps
+from occjax.convert.dump.arrays import DumpError, read_dump_array
+from occjax.convert.dump.listing import DumpFile
+from occjax.convert.dump.options import DumpOptions
+from occjax.convert.dump.resample import resample_sparse
+from occjax.convert.dump.values import bev_probabilities, class_first, dense_log_probs, voxel_scores
+from occjax.errors import UserError
+from occjax.grid import VoxelGrid
+from occjax.label_sets import LABEL_SETS, read_labels
+from occjax.targets.codec import floored_log_probs
+from occjax.targets.column_rule import column_log_probs_from_voxels
+from occjax.targets.files import DenseTeacher, SparseTeacher, compact_teacher, write_teacher
+
+
+class Job(NamedTuple):
+    """What a worker needs for one sample.
+
+    Attributes:
+      token: the sample's token.
+      file: its files in the dump.
+      output: folder of the teacher files.
+      options: of the run.
+      dump_from_output: float64 [4, 4] transform of points from the output grid's frame to the dump's, or None.
+      labels: name of the label set and file of this sample's truth, or None.
+    """
+
+    token: str
+    file: DumpFile
+    output: Path
+    options: DumpOptions
+    dump_from_output: np.ndarray | None
+    labels: tuple[str, Path] | None
+
+    @property
+    def target(self) -> Path:
+        """The teacher file that it writes."""
+        return self.output / f"{self.token}.npz"
+
+
+class Outcome(NamedTuple):
+    """What became of a job.
+
+    Attributes:
+      path: the input file that is named in messages.
+      problem: why nothing was written; empty = done.
+      kind: value kind of the input.
+      bytes_written: size of the teacher file.
+      active: active voxels.
+    """
+
+    path: Path
+    problem: str
+    kind: str
+    bytes_written: int
+    active: int
+
+
+def read_voxels(path: Path, options: DumpOptions) -> np.ndarray:
+    """Voxel scores [K, N] with free last; raises DumpError."""
+    array = read_dump_array(path, options.dump_3d_key)
+    return class_first(array, options.grid.shape, options.num_classes, options.free_id)
+
+
+def read_bev(path: Path, options: DumpOptions) -> tuple[np.ndarray, str]:
+    """BEV probabilities float32 [X, Y, K] in the grid's own axes, and their kind; raises DumpError."""
+    x, y = options.grid.shape[:2]
+    turned = (y, x) if options.bev_rotate_k % 2 else (x, y)
+    array = read_dump_array(path, options.bev_prob_key)
+    probabilities, kind = bev_probabilities(class_first(array, turned, options.num_classes, options.free_id))
+    bev = probabilities.reshape(*turned, options.num_classes)
+    back = bev_maps.turn_back(bev, rotate_k=options.bev_rotate_k, flip_x=options.bev_flip_x, flip_y=options.bev_flip_y)
+    return np.ascontiguousarray(back), kind
+
+
+def holds_bev_map(path: Path, options: DumpOptions) -> bool:
+    """True if the array in a dump file has the size of a BEV map, scores or hard labels; False if it cannot be read."""
+    try:
+        size = read_dump_array(path, options.bev_prob_key or options.dump_3d_key).size
+    except DumpError:
+        return False
+    cells = options.grid.shape[0] * options.grid.shape[1]
+    return size in (cells, cells * options.num_classes)
+
+
+def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
+    """uint8 [X, Y, Z] most likely class."""
+    labels = np.full(grid.num_voxels, FREE, np.uint8)
+    labels[sparse.index] = sparse.rows.argmax(1)
+    return labels.reshape(grid.shape)
+
+
+def convert_sample(job: Job) -> Outcome:
+    """Writes one teacher file and the maps asked for; a bad input becomes an Outcome with a problem."""
+    path = job.file.voxels or job.file.bev
+    try:
+        return Outcome(path, "", *_convert(job))
+    except (UserError, OSError) as error:
+        return Outcome(path, str(error), "", 0, 0)
+
+
+def _convert(job: Job) -> tuple[str, int, int]:
+    options = job.options
+    # Before anything is written: a sample whose truth cannot be read gives nothing at all.
+    truth = _read_truth(job) if options.maps.wants_truth else None
+    if job.file.voxels is None:
+        bev, kind = read_bev(job.file.bev, options)
+        if options.output_grid not in (None, options.grid):
+            raise DumpError("a BEV map has no heights, so it cannot be resampled to another frame; dump voxels")
+        if options.form == "dense":
+            logits = floored_log_probs(bev).astype(np.float16)
+            teacher = DenseTeacher(job.token, options.grid, None, logits, None)
+        else:
+            teacher = compact_teacher(job.token, options.grid, None, bev)
+        if options.maps.wants_any:
+            _write_maps(job, None, bev.argmax(-1).astype(np.uint8), truth)
+        return kind, write_teacher(job.target, teacher, value_kind=kind), 0
+
+    planes = read_voxels(job.file.voxels, options)
+    sparse, kind = voxel_scores(planes)
+    moved, valid, grid = sparse, None, options.grid
+    if options.output_grid is not None and job.dump_from_output is not None:
+        grid = options.output_grid
+        moved, valid = resample_sparse(sparse, options.grid, grid, job.dump_from_output)
+    if options.form == "dense":
+        teacher = _dense(job.token, grid, planes if moved is sparse else None, kind, moved, valid)
+    else:
+        teacher = compact_teacher(job.token, grid, moved, None, valid)
+    if options.maps.wants_any:
+        _write_maps(job, hard_labels(sparse, options.grid), None, truth)
+    # Last, so that --skip-existing finds it only where all else is there too.
+    return kind, write_teacher(job.target, teacher, value_kind=kind), len(moved.index)
+
+
+def _read_truth(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """Classes uint8 [X, Y, Z] of a sample's truth on the dump's grid, and where they count, bool [X, Y, Z]."""
+    if job.labels is None:
+        raise DumpError(f"ground-truth maps need labels, and sample {job.token} has none; see --data-root")
+    truth, camera_mask = read_labels(*job.labels)
+    crop = LABEL_SETS[job.labels[0]].grid.crop_slices(job.options.grid)
+    counts = (truth != OTHERS) & (truth != IGNORE) if camera_mask is None else camera_mask
+    return truth[crop], counts[crop]
+
+
+def _dense(token, grid: VoxelGrid, planes, kind: str, sparse: SparseTeacher, valid) -> DenseTeacher:
+    if planes is not None:
+        logits = dense_log_probs(planes, kind)
+    else:
+        logits = np.tile(floored_log_probs(sparse.background).astype(np.float16), (grid.num_voxels, 1))
+        logits[sparse.index] = floored_log_probs(sparse.rows)
+    logits = logits.reshape(*grid.shape, -1)
+    bev = np.stack(
+        [
+            column_log_probs_from_voxels(floored_log_probs(np.exp(row.astype(np.float32))), known, np)
+            for row, known in zip(logits, [None] * grid.shape[0] if valid is None else valid, strict=True)
+        ]
+    )
+    return DenseTeacher(token, grid, logits, bev.astype(np.float16), valid)
+
+
+def _write_maps(
+    job: Job, labels: np.ndarray | None, bev: np.ndarray | None, truth: tuple[np.ndarray, np.ndarray] | None
+) -> None:
+    """Writes what `MapOptions` asks for, in the dump script's layout."""
+    maps, options = job.options.maps, job.options
+
+    def draw(voxels: np.ndarray) -> np.ndarray:
+        return bev_maps.bev_semantics(
+            voxels,
+            mode=maps.bev_sem_mode,
+            scan_direction=maps.bev_scan_direction,
+            priority_ids=maps.bev_priority_ids,
+        )
+
+    def turned(bev: np.ndarray) -> np.ndarray:
+        return bev_maps.turn(bev, rotate_k=options.bev_rotate_k, flip_x=options.bev_flip_x, flip_y=options.bev_flip_y)
+
+    def target(folder: str, ending: str) -> Path:
+        inside = Path(folder) / job.file.split
+        inside.mkdir(parents=True, exist_ok=True)
+        return inside / f"{job.file.id}_{ending}"
+
+    if maps.dump_occ3d_dir and labels is not None:
+        bev_maps.write_npy(target(maps.dump_occ3d_dir, "occ3d_sem.npy"), labels)
+    semantics = turned(draw(labels) if bev is None else bev)
+    if maps.dump_bev_dir:
+        bev_maps.write_npy(target(maps.dump_bev_dir, "bev_sem.npy"), semantics)
+    if maps.dump_bev_vis_dir:
+        bev_maps.write_png(target(maps.dump_bev_vis_dir, "bev_sem.png"), bev_maps.colored(semantics, maps.vis_scale))
+    if truth is None:
+        return
+    semantics, mask = turned(draw(truth[0])), turned(truth[1].any(-1))
+    if maps.dump_gt_bev_dir:
+        bev_maps.write_npy(target(maps.dump_gt_bev_dir, "gt_bev_sem.npy"), semantics)
+    if maps.dump_gt_bev_vis_dir:
+        bev_maps.write_png(
+            target(maps.dump_gt_bev_vis_dir, "gt_bev_sem.png"), bev_maps.colored(semantics, maps.vis_scale)
+        )
+    if maps.dump_gt_bev_mask_vis_dir:
+        white = np.repeat(mask[..., None], 3, -1).astype(np.uint8) * 255
+        white = white.repeat(maps.vis_scale, 0).repeat(maps.vis_scale, 1)
+        bev_maps.write_png(target(maps.dump_gt_bev_mask_vis_dir, "gt_bev_mask.png"), white)

@@ -1,0 +1,204 @@
+"""Numbers of a dump decided on: where the class axis is, whether they are probabilities or logits, or neither."""
+
+import numpy as np
+
+from occjax.convert.dump.arrays import DumpError
+from occjax.targets.codec import floored_log_probs
+from occjax.targets.files import ACTIVE_THRESHOLDS, SparseTeacher, prune
+
+PROBABILITIES, LOGITS, MAX_OVER_Z = "probabilities", "logits", "max_over_z"
+# fp16 rounds each of 18 probabilities by up to 2.4e-4 of its size.
+SUM_TOLERANCE = 5e-3
+# Probabilities that were computed as differences may end a little below zero.
+NEGATIVE_TOLERANCE = 1e-3
+_ONE, _NEARLY_FREE, _NEARLY_NOTHING = (int(np.float16(v).view(np.uint16)) for v in (1.002, 0.9995, 2e-4))
+_INFINITY = 0x7C00
+_CHUNK = 1 << 15
+# float32 of each fp16 bit pattern: five times as fast as numpy's conversion.
+_HALF_VALUES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+
+
+def class_first(array: np.ndarray, places: tuple[int, ...], num_classes: int, free_id: int) -> np.ndarray:
+    """Class scores as contiguous [K, N] with free last, from any layout that dump scripts use.
+
+    Args:
+      array: [K, *places], [*places, K], [K, N] or [N, K], any number of leading ones; or integer [*places] of hard
+        labels.
+      places: (X, Y, Z) or (X, Y).
+      num_classes: K.
+      free_id: class that means free; the others keep their order.
+
+    Raises:
+      DumpError: another shape; the message lists the accepted ones.
+    """
+    found = array.shape
+    count = int(np.prod(places))
+    if array.dtype.kind in "iu" and _squeezed(array, len(places)).shape == places:
+        labels = _squeezed(array, len(places)).reshape(-1)
+        if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+            raise DumpError(f"hard labels must lie in 0 to {num_classes - 1}, found {labels.min()} to {labels.max()}")
+        planes = (labels == np.arange(num_classes)[:, None]).astype(np.float16)
+    else:
+        planes = None
+        for rank in (len(places) + 1, 2):
+            squeezed = _squeezed(array, rank)
+            if squeezed.ndim == rank and squeezed.shape in ((num_classes, *places), (num_classes, count)):
+                planes = squeezed.reshape(num_classes, count)
+            elif squeezed.ndim == rank and squeezed.shape in ((*places, num_classes), (count, num_classes)):
+                planes = squeezed.reshape(count, num_classes).T
+            if planes is not None:
+                break
+    if planes is None:
+        accepted = f"({num_classes}, {_times(places)}), ({_times(places)}, {num_classes})"
+        raise DumpError(
+            f"shape {found} is none of {accepted}, ({num_classes}, {count}) or ({count}, {num_classes}), leading ones "
+            "aside; check --num-classes, --spatial-shape and the key"
+        )
+    if planes.dtype.kind != "f":
+        planes = planes.astype(np.float32)
+    if free_id != num_classes - 1:
+        planes = planes[[c for c in range(num_classes) if c != free_id] + [free_id]]
+    return np.ascontiguousarray(planes)
+
+
+def _squeezed(array: np.ndarray, rank: int) -> np.ndarray:
+    while array.ndim > rank and array.shape[0] == 1:
+        array = array[0]
+    return array
+
+
+def _times(places: tuple[int, ...]) -> str:
+    return ", ".join(str(n) for n in places)
+
+
+def _require_finite(planes: np.ndarray) -> None:
+    if planes.dtype == np.float16:
+        # Exponent bits all set. Per plane, so that it stays in the cache.
+        bad = sum(int(((plane.view(np.uint16) & 0x7FFF) >= _INFINITY).sum()) for plane in planes)
+    else:
+        bad = int((~np.isfinite(planes)).sum())
+    if bad:
+        raise DumpError(f"{bad} of {planes.size} values are NaN or infinite; dump this sample again")
+
+
+def voxel_scores(planes: np.ndarray) -> tuple[SparseTeacher, str]:
+    """Sparse probabilities of voxel scores [K, N], and whether they were PROBABILITIES or LOGITS.
+
+    Probabilities are recognised by their numbers: none negative beyond rounding, every voxel summing to 1 within fp16.
+    Only voxels that are not plainly free are looked at one by one.
+
+    Raises:
+      DumpError: NaN, infinities, or numbers that are neither.
+    """
+    if planes.dtype != np.float16:
+        _require_finite(planes)
+        if _are_logits(planes):
+            return _sparse_from_logits(planes), LOGITS
+        planes = planes.astype(np.float16)
+    bits = planes.view(np.uint16)
+    largest = [int(plane.max()) for plane in bits]
+    if max(largest) > _ONE:
+        # Beyond 1, negative, or not finite: the sign bit is the highest.
+        _require_finite(planes)
+        if _are_logits(planes):
+            return _sparse_from_logits(planes), LOGITS
+        if float(planes.max()) > 1 + SUM_TOLERANCE:
+            raise DumpError(f"{_neither(planes)}: the largest value is {float(planes.max()):g}")
+        planes = np.where(planes > 0, planes, np.float16(0))
+        bits = planes.view(np.uint16)
+    likeliest = np.maximum.reduce(bits[:-1], axis=0)
+    told = (bits[-1] < _NEARLY_FREE) | (likeliest > _NEARLY_NOTHING)
+    index = np.flatnonzero(told)
+    rows = np.empty((len(planes), len(index)), np.float32)
+    for row, plane in zip(rows, bits, strict=True):
+        np.take(_HALF_VALUES, np.take(plane, index, mode="clip"), out=row, mode="clip")
+    total = rows.sum(0)
+    off = np.abs(total - 1) > SUM_TOLERANCE
+    if off.any():
+        raise DumpError(f"{_neither(planes)}: {int(off.sum())} voxels sum to {total.min():g} to {total.max():g}")
+    rows /= total
+    # Every 64th of the rest gives their mean: all of them are free to within 5e-4.
+    rest = planes[:, ::64][:, ~told[::64]].astype(np.float32)
+    background = rest.mean(1) if rest.size else np.eye(len(planes), dtype=np.float32)[-1]
+    return prune(SparseTeacher(index.astype(np.int32), rows.T, background), planes.shape[1]), PROBABILITIES
+
+
+def _neither(planes: np.ndarray) -> str:
+    return (
+        f"the {len(planes)} class values are neither probabilities (not negative, summing to 1) nor logits (some "
+        "negative)"
+    )
+
+
+def _are_logits(planes: np.ndarray) -> bool:
+    """True of scores with negative values that are more than rounding.
+
+    Raises:
+      DumpError: such values, yet every place sums to 1: no logits do that.
+    """
+    lowest = float(planes.min())
+    if lowest >= -NEGATIVE_TOLERANCE:
+        return False
+    total = planes[:, ::64].astype(np.float32).sum(0)
+    if np.abs(total - 1).max() <= SUM_TOLERANCE:
+        raise DumpError(f"{_neither(planes)}: they sum to 1, but the least is {lowest:g}")
+    return True
+
+
+def _sparse_from_logits(planes: np.ndarray) -> SparseTeacher:
+    indices, rows = [], []
+    rest, rest_count = np.zeros(len(planes), np.float64), 0
+    for start in range(0, planes.shape[1], _CHUNK):
+        probs = _softmax(planes[:, start : start + _CHUNK].astype(np.float32))
+        told = probs[-1] < 1 - ACTIVE_THRESHOLDS[-1]
+        indices.append(start + np.flatnonzero(told))
+        rows.append(probs[:, told].T)
+        rest += probs[:, ~told].sum(1)
+        rest_count += int((~told).sum())
+    background = rest / rest_count if rest_count else np.eye(len(planes))[-1]
+    index = np.concatenate(indices).astype(np.int32)
+    return prune(SparseTeacher(index, np.concatenate(rows), background.astype(np.float32)), planes.shape[1])
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Over axis 0."""
+    shifted = np.exp(logits - logits.max(0))
+    return shifted / shifted.sum(0)
+
+
+def dense_log_probs(planes: np.ndarray, kind: str) -> np.ndarray:
+    """float16 [N, K] floored log-probabilities of scores [K, N]."""
+    out = np.empty(planes.shape[::-1], np.float16)
+    for start in range(0, planes.shape[1], _CHUNK):
+        part = planes[:, start : start + _CHUNK].astype(np.float32)
+        probs = _softmax(part) if kind == LOGITS else np.maximum(part, 0)
+        out[start : start + _CHUNK] = floored_log_probs(probs.T)
+    return out
+
+
+def bev_probabilities(planes: np.ndarray) -> tuple[np.ndarray, str]:
+    """float32 [N, K] probabilities of BEV scores [K, N], and their kind.
+
+    The dump script's own maps are the largest voxel value per class and column (MAX_OVER_Z), not a distribution: every
+    column that has a free voxel looks free. They are recognised by columns that sum to 1 or more with a free channel
+    that is high nearly everywhere, and the occupied classes are then read as if each had one voxel:
+    p_free = Π_c (1 - max_z p_c), the rest in proportion to the maxima.
+
+    Raises:
+      DumpError: NaN, infinities, or numbers that are none of these.
+    """
+    _require_finite(planes)
+    values = planes.astype(np.float32)
+    if _are_logits(values):
+        return np.ascontiguousarray(_softmax(values).T), LOGITS
+    values = np.maximum(values, 0)
+    total = values.sum(0)
+    if values.max() <= 1 + SUM_TOLERANCE and np.abs(total - 1).max() <= SUM_TOLERANCE:
+        return np.ascontiguousarray((values / total).T), PROBABILITIES
+    has_free_voxel = float((values[-1] > 0.5).mean())
+    if values.max() > 1 + SUM_TOLERANCE or total.min() < 1 - SUM_TOLERANCE or has_free_voxel < 0.9:
+        raise DumpError(f"{_neither(planes)}: cells sum to {total.min():g} to {total.max():g}")
+    occupied = np.clip(values[:-1], 0, 1)
+    p_free = np.prod(1 - occupied, axis=0)
+    share = occupied / np.maximum(occupied.sum(0), 1e-9)
+    return np.concatenate([share * (1 - p_free), p_free[None]]).T.copy(), MAX_OVER_Z

@@ -1,0 +1,1 @@
+"""From images and calibration to occupancy."""

@@ -1,0 +1,114 @@
+"""Runs beside each other: mean and standard deviation over seeds, and what position alone would score.
+
+python -m occjax.run.compare distilled='runs/distilled-*' supervised='runs/supervised-*'
+"""
+
+import argparse
+import glob
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from occjax.config import Config
+from occjax.data.files import label_files
+from occjax.data.index import SplitIndex, load_index
+from occjax.errors import UserError
+from occjax.label_sets import label_set, read_labels
+from occjax.metrics.occ3d import Occ3dMiou
+from occjax.metrics.prior import PositionPrior
+from occjax.metrics.surroundocc import SurroundOccMiou
+from occjax.run.workdir import load_config
+
+_SHOWN = {"miou": "mIoU", "miou_present": "mIoU, classes present", "iou": "IoU, occupied", "bev_miou": "BEV mIoU"}
+
+
+def newest_scores(workdir: Path) -> dict[str, float]:
+    """Per cent of the newest evaluation of a run, by name.
+
+    Raises:
+      UserError: the run was never evaluated.
+    """
+    found = sorted((workdir / "eval").glob("*/metrics.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(f"{workdir} holds no evaluation; run python main.py --mode=eval --workdir={workdir}")
+    protocol = json.loads(found[-1].read_text(encoding="utf-8"))["protocols"][0]
+    return {name: protocol[name] for name in _SHOWN if protocol.get(name) is not None}
+
+
+def prior_scores(config: Config) -> dict[str, dict[str, float]]:
+    """Per cent that the most frequent class of each voxel, and of each column, scores on the validation split.
+
+    Counted over the whole training split, on the configuration's grid.
+    """
+    index = load_index(config.data)
+    grid = config.grid.build()
+    protocol = Occ3dMiou if config.data.labels == "occ3d" else SurroundOccMiou
+    prior = PositionPrior.of((s for s, _ in _labels(config, index.split(config.data.train_split))), grid.shape)
+    guesses = {
+        "most frequent class of the voxel": prior.by_voxel(),
+        "most frequent class of the column": prior.by_column(),
+    }
+    states = {name: protocol.empty(grid) for name in guesses}
+    for semantics, mask in _labels(config, index.split(config.data.val_split)):
+        seen = () if mask is None else (mask,)
+        states = {name: state.update(guesses[name], semantics, *seen) for name, state in states.items()}
+    scored = {}
+    for name, state in states.items():
+        scores = state.compute()[0] if config.data.labels == "occ3d" else state.compute()
+        scored[name] = {key: 100 * scores.summary[key] for key in _SHOWN if key in scores.summary}
+    return scored
+
+
+def _labels(config: Config, split: SplitIndex):
+    crop = label_set(config.data.labels).grid.crop_slices(config.grid.build())
+    for path in label_files(split, config.data.labels, config.data).paths:
+        semantics, mask = read_labels(config.data.labels, Path(path))
+        yield semantics[crop], None if mask is None else mask[crop]
+
+
+def compare(groups: dict[str, list[Path]]) -> str:
+    """A table: a row per group of runs (mean ± standard deviation over its runs), then the position priors.
+
+    Raises:
+      UserError: a group is empty, or a run was never evaluated.
+    """
+    rows = []
+    for name, workdirs in groups.items():
+        if not workdirs:
+            raise UserError(f"no run matches group {name!r}")
+        scores = [newest_scores(workdir) for workdir in workdirs]
+        cells = []
+        for key in _SHOWN:
+            values = [s[key] for s in scores if key in s]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.2f}{spread}" if values else "-")
+        rows.append([f"{name} ({len(workdirs)} runs)", *cells])
+    config = load_config(next(iter(groups.values()))[0])
+    for name, scores in prior_scores(config).items():
+        rows.append([name, *(f"{scores[key]:.2f}" if key in scores else "-" for key in _SHOWN)])
+    lines = [["", *_SHOWN.values()], ["---", *("---:" for _ in _SHOWN)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m occjax.run.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("groups", nargs="+", metavar="NAME=GLOB", help="a name and the workdirs of its runs")
+    groups = {}
+    for text in parser.parse_args().groups:
+        name, equals, pattern = text.partition("=")
+        if not equals:
+            parser.error(f"{text!r} is no NAME=GLOB")
+        groups[name] = [Path(path) for path in sorted(glob.glob(pattern))]
+    try:
+        sys.stdout.write(compare(groups) + "\n")
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

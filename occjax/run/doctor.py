@@ -1,0 +1,149 @@
+"""Says what data is there, what is missing or empty, and the command that mends it (`--mode=doctor`)."""
+
+from pathlib import Path
+
+from occjax.config import Config
+from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files, unreadable_archives
+from occjax.data.index import Index, SplitIndex, load_index
+from occjax.data.sources import open_source
+from occjax.errors import UserError
+from occjax.label_sets import LABEL_SETS
+from occjax.targets.folder import TeacherFolder
+
+_VERDICT = (
+    "all that this configuration needs is there: files were counted, and of teacher files the directory was read; "
+    "none was decoded"
+)
+
+
+def report(config: Config) -> tuple[str, bool]:
+    """What training and evaluation with `config` would find.
+
+    Returns:
+      the report, for a terminal; and whether everything that the configuration needs is there.
+    """
+    problems = list(config.problems())
+    lines = [f"nuScenes root  {Path(config.data.root).resolve()}", f"version        {config.data.version}"]
+    try:
+        index = load_index(config.data)
+    except UserError as error:
+        remedy = "; `python main.py --config=...` generates it" if config.data.synthetic.enabled else ""
+        return _finish(lines, [*problems, f"{error}{remedy}"])
+    lines += _index_lines(index)
+    teacher = None if config.data.records_dir else _open_teacher(config, problems)
+    for name in dict.fromkeys((config.data.train_split, config.data.val_split)):
+        try:
+            split = index.split(name)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        lines += ["", f"split {name}: {len(split)} keyframes in {len(set(split.scene_names))} scenes"]
+        lines += _split_lines(config, split, teacher, problems)
+    return _finish(lines, problems)
+
+
+def _index_lines(index: Index) -> list[str]:
+    splits = ", ".join(f"{name} ({len(scenes)} scenes)" for name, scenes in index.splits.items())
+    return [
+        f"tables         {len(index.everything)} keyframes in {len(index.everything.scene_name)} scenes; "
+        f"cameras {', '.join(index.everything.cameras) or 'none'}",
+        f"splits         {splits or 'none'}; from {index.splits_origin}",
+    ]
+
+
+def _open_teacher(config: Config, problems: list[str]) -> TeacherFolder | None:
+    distill = config.loss.distill
+    wanted = max(distill.voxel_kl, distill.bev_kl, distill.channel_wise, distill.bev_feature) > 0
+    if not config.data.teacher_dir:
+        if wanted:
+            problems.append(
+                "distillation has a weight but data.teacher_dir is empty; set it to a folder written by "
+                "converters/teacher_to_npz.py, or train configs/supervised.py"
+            )
+        return None
+    try:
+        return TeacherFolder(Path(config.data.teacher_dir), config.grid.build(), data=config.data)
+    except (UserError, ValueError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | None, problems: list[str]) -> list[str]:
+    if config.data.records_dir:
+        return [_records_line(config, split, problems)]
+    lines = []
+    for channel in config.data.cameras:
+        if channel in split.cameras:
+            lines.append(_kind_line(camera_files(split, channel), split.name, problems, is_needed=True))
+        else:
+            lines.append(f"  {f'{channel} images':22s} not in the tables: this camera is masked in every sample")
+    lines.append(_kind_line(lidar_files(split), split.name, problems, is_needed=config.loss.depth > 0))
+    for name in LABEL_SETS:
+        files = label_files(split, name, config.data)
+        lines.append(_kind_line(files, split.name, problems, is_needed=name == config.data.labels))
+    if teacher is not None:
+        files = FileSet(
+            "teacher files",
+            split.tokens,
+            [str(teacher.path(token)) for token in split.tokens],
+            teacher.completing_command(),
+        )
+        # Evaluation does without a teacher.
+        is_needed = split.name == config.data.train_split
+        lines.append(_kind_line(files, split.name, problems, is_needed=is_needed, are_archives=True))
+    return lines
+
+
+def _records_line(config: Config, split: SplitIndex, problems: list[str]) -> str:
+    with_teacher = config.loss.distill.is_on and split.name == config.data.train_split
+    try:
+        source = open_source(config, split, with_teacher=with_teacher)
+        source.require_complete()
+    except UserError as error:
+        problems.append(str(error))
+        return f"  {'records':22s} unusable, see below"
+    size = sum(shard.size_bytes for shard in source.shards)
+    return f"  {'records':22s} {len(split):6d} of {len(split):<6d} {_bytes(size):>9s}  in {len(source.shards)} shards"
+
+
+def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bool, are_archives: bool = False) -> str:
+    sizes = file_sizes(files)
+    total, found = len(sizes), sum(size > 0 for size in sizes)
+    line = f"  {files.kind:22s} {found:6d} of {total:<6d} {_bytes(sum(max(size, 0) for size in sizes)):>9s}"
+    if 0 < found < total:
+        line += f" of about {_bytes(sum(max(size, 0) for size in sizes) / found * total)}"
+    states = {
+        "missing": [i for i, size in enumerate(sizes) if size < 0],
+        "empty": [i for i, size in enumerate(sizes) if size == 0],
+        "damaged": [],
+    }
+    if are_archives:
+        there = [i for i, size in enumerate(sizes) if size > 0]
+        states["damaged"] = [there[i] for i in unreadable_archives([files.paths[i] for i in there])]
+    for state, rows in states.items():
+        if rows and not is_needed:
+            line += f"  {len(rows)} {state} (not needed by this configuration)"
+        elif rows:
+            tokens = ", ".join(files.tokens[i] for i in rows[:5]) + (", ..." if len(rows) > 5 else "")
+            line += f"  {len(rows)} {state}"
+            first = "delete them, then " if are_archives and state != "missing" else ""
+            problems.append(
+                f"{split}: {len(rows)} of {total} {files.kind} {state}\n     first: {files.paths[rows[0]]}\n"
+                f"     tokens: {tokens}\n     mend: {first}{files.remedy}"
+            )
+    return line
+
+
+def _bytes(size: int | float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _finish(lines: list[str], problems: list[str]) -> tuple[str, bool]:
+    if not problems:
+        return "\n".join([*lines, "", _VERDICT]), True
+    numbered = [f"  {number}. {problem}" for number, problem in enumerate(problems, 1)]
+    return "\n".join([*lines, "", f"{len(problems)} problem{'s' if len(problems) > 1 else ''}:", *numbered]), False

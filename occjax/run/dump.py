@@ -1,0 +1,192 @@
+"""Teacher files from a checkpoint of our own, so that a larger student teaches a smaller one (`--mode=dump`)."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from occjax.config import Config
+from occjax.convert.dump.output import kept_facts
+from occjax.data.index import Index, load_index
+from occjax.data.pipeline import make_eval_loader
+from occjax.errors import UserError
+from occjax.grid import VoxelGrid
+from occjax.predict.forward import full_batch, make_predict_fn, restore, without_depth
+from occjax.storage import versions
+from occjax.targets.files import (
+    MANIFEST_NAME,
+    compact_teacher,
+    grid_from_dict,
+    sparse_from_probabilities,
+    write_manifest,
+    write_teacher,
+)
+from occjax.targets.folder import read_manifest
+from occjax.train.mesh import make_mesh
+from occjax.types import Batch
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 5
+
+
+@dataclasses.dataclass
+class Dump:
+    """What a dump did.
+
+    Attributes:
+      output: its folder.
+      workdir: of the run that the files come from.
+      source: run, step and weights.
+      grid: of the files.
+      kept: files that were there before.
+      written: files written now, of `bytes_written` in all.
+      largest: largest count of active voxels in one file.
+    """
+
+    output: Path
+    workdir: Path
+    source: str
+    grid: VoxelGrid
+    kept: int = 0
+    written: int = 0
+    bytes_written: int = 0
+    largest: int = 0
+
+    def summary(self) -> str:
+        size = f" of {self.bytes_written / self.written / 1e6:.3f} MB on average" if self.written else ""
+        kept = f", {self.kept} were there" if self.kept else ""
+        return (
+            f"wrote {self.written} teacher files{size}{kept}\nwrote {self.output / MANIFEST_NAME}\n"
+            f"learn from them with --config.data.teacher_dir={self.output}"
+        )
+
+
+def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = False) -> Dump:
+    """Writes a compact teacher file of every sample of the training and validation splits, and the manifest.
+
+    The configured weights of the newest checkpoint (or the best one) predict on the model's grid, without
+    augmentation; the BEV map follows from the voxels by the column rule. Files that the same checkpoint wrote before
+    are kept, so that a dump that was cut off goes on. Runs in one process.
+
+    Raises:
+      UserError: no checkpoint, data that is not there, or `output` is taken or cannot be written.
+    """
+    mesh = make_mesh()
+    program, state = restore(config, workdir, mesh, best=best)
+    index = load_index(config.data, fallback_dir=workdir)
+    source = f"{workdir.resolve().name}, step {int(state.step)}, {config.eval.weights} weights"
+    dump = _open_output(Dump(output, workdir, source, config.grid.build()))
+    predict_fn = make_predict_fn(config, program, state, mesh, _probabilities)
+    batch_size = full_batch(config.eval.batch_size, mesh)
+    try:
+        for split in dict.fromkeys((config.data.train_split, config.data.val_split)):
+            _dump_split(dump, config, index, split, predict_fn, batch_size)
+    finally:
+        _write_manifest(dump)
+    return dump
+
+
+def _probabilities(voxel_logits: jax.Array, batch: Batch) -> jax.Array:
+    return jax.nn.softmax(voxel_logits.astype(jnp.float32))
+
+
+def _open_output(dump: Dump) -> Dump:
+    """Counts what an earlier run left and writes the first manifest, which says whose files come next."""
+    files = sorted(dump.output.glob("*.npz"))
+    manifest = {}
+    if (dump.output / MANIFEST_NAME).is_file():
+        manifest = read_manifest(dump.output)
+        found = (manifest.get("source"), manifest.get("form"), grid_from_dict(manifest["grid"]))
+        if found != (dump.source, "compact", dump.grid):
+            raise UserError(
+                f"{dump.output} holds {found[1]} teacher files of {found[0]}, {found[2]}; these are of {dump.source}, "
+                f"{dump.grid}: choose another --output, or delete that folder"
+            )
+    elif files:
+        raise UserError(f"{dump.output} holds .npz files but no {MANIFEST_NAME}; choose another --output")
+    largest, _ = kept_facts(files, manifest)
+    dump = dataclasses.replace(dump, kept=len(files), largest=largest)
+    try:
+        dump.output.mkdir(parents=True, exist_ok=True)
+        _write_manifest(dump)
+    except OSError as error:
+        raise UserError(f"cannot write to {dump.output}: {error.strerror}; choose another --output") from error
+    return dump
+
+
+def _dump_split(
+    dump: Dump, config: Config, index: Index, split: str, predict_fn: Callable[[Batch], np.ndarray], batch_size: int
+) -> None:
+    """Writes the files of a split that are absent, and counts them in `dump`."""
+    tokens = index.split(split).tokens[: config.eval.max_samples or None]
+    absent = {row for row, token in enumerate(tokens) if not (dump.output / f"{token}.npz").exists()}
+    if not absent:
+        _log.info("split %s: all %d files are there", split, len(tokens))
+        return
+    # A student needs no teacher to be one.
+    reading = dataclasses.replace(without_depth(config), data=dataclasses.replace(config.data, teacher_dir=""))
+    loader = make_eval_loader(reading, index, split, batch_size=batch_size, max_samples=config.eval.max_samples)
+    loader.set_state({**loader.get_state(), "next_batch": min(absent) // batch_size})
+    _log.info("split %s: %d of %d to write; the first batch waits for the compiler", split, len(absent), len(tokens))
+    start = last = time.monotonic()
+    done = 0
+    try:
+        for active, size in _written(loader, predict_fn, tokens, absent, dump):
+            done += 1
+            dump.written += 1
+            dump.bytes_written += size
+            dump.largest = max(dump.largest, active)
+            now = time.monotonic()
+            if now - last > _SECONDS_BETWEEN_LINES or done == len(absent):
+                speed, last = done / (now - start), now
+                left = (len(absent) - done) / speed
+                _log.info("split %s: %d of %d, %.2f samples/s, %.0f s left", split, done, len(absent), speed, left)
+    finally:
+        loader.close()
+
+
+def _written(
+    loader: Iterator[Batch], predict_fn: Callable[[Batch], np.ndarray], tokens: list[str], absent: set[int], dump: Dump
+) -> Iterator[tuple[int, int]]:
+    """Active voxels and bytes of each file; one batch is written while the next one is predicted."""
+    pending = []
+    with ThreadPoolExecutor() as pool:
+        for batch in loader:
+            rows = batch.sample_index.tolist()
+            wanted = [i for i in np.flatnonzero(batch.is_valid).tolist() if rows[i] in absent]
+            probabilities = predict_fn(batch) if wanted else None
+            yield from (future.result() for future in pending)
+            pending = [pool.submit(_write, dump, tokens[rows[i]], probabilities[i]) for i in wanted]
+        yield from (future.result() for future in pending)
+
+
+def _write(dump: Dump, token: str, probabilities: np.ndarray) -> tuple[int, int]:
+    sparse = sparse_from_probabilities(probabilities)
+    path = dump.output / f"{token}.npz"
+    try:
+        size = write_teacher(path, compact_teacher(token, dump.grid, sparse))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; make room and run the same command again") from error
+    return len(sparse.index), size
+
+
+def _write_manifest(dump: Dump) -> None:
+    samples = dump.kept + dump.written
+    write_manifest(
+        dump.output,
+        grid=dump.grid,
+        form="compact",
+        samples=samples,
+        max_active_voxels=dump.largest,
+        contents={"voxels": True, "bev": False, "validity": False},
+        source=dump.source,
+        matched_by="token",
+        value_kind={"logits": samples},
+        details={"bev": "column rule over the voxels", "workdir": str(dump.workdir), "versions": versions()},
+    )

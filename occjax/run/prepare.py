@@ -1,0 +1,65 @@
+"""The synthetic city on disk before a run starts: the world itself, then its teacher in our format."""
+
+import logging
+import os
+from pathlib import Path
+
+from occjax.config import Config
+from occjax.convert.dump.convert import convert_dump
+from occjax.convert.dump.options import DumpOptions
+from occjax.errors import DataError
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.synthetic import generate
+from occjax.targets.files import MANIFEST_NAME, grid_from_dict
+from occjax.targets.folder import read_manifest
+
+_log = logging.getLogger(__name__)
+
+
+def prepare(config: Config) -> None:
+    """Generates the synthetic world and converts its teacher dump, unless that is done or not asked for.
+
+    Only a folder below data.root is filled with that teacher, and none that holds another one, such as a student's
+    predictions.
+
+    Raises:
+      UserError: data.root holds another world than the configuration describes, a file of the dump or the manifest in
+        data.teacher_dir is damaged, or data.teacher_dir is neither below data.root nor a folder of teacher files.
+    """
+    data = config.data
+    if not data.synthetic.enabled:
+        return
+    root = Path(data.root)
+    generate(root, data.synthetic, progress=_log.info)
+    if not data.teacher_dir:
+        return
+    output_grid = OCC3D_GRID if data.labels == "occ3d" else None
+    dump, folder = root / "teacher_dump", Path(data.teacher_dir)
+    if (folder / MANIFEST_NAME).exists():
+        manifest = read_manifest(folder)
+        found = (manifest.get("source"), manifest.get("form"), grid_from_dict(manifest["grid"]))
+        if found != (dump.name, "compact", output_grid or SURROUNDOCC_GRID):
+            _log.info("teacher: %s as it is, made from %s", folder, found[0])
+            return
+    elif data.records_dir:
+        return
+    elif root.resolve() not in folder.resolve().parents:
+        raise DataError(
+            f"data.teacher_dir {folder} has no {MANIFEST_NAME}; name a folder of teacher files, or one below {root} to "
+            f"have it made from the simulated teacher, such as --config.data.teacher_dir={root / 'teacher'}"
+        )
+    _log.info("teacher: %s, made from %s", folder, dump)
+    result = convert_dump(
+        dump,
+        folder,
+        data_config=data,
+        options=DumpOptions(skip_existing=True, output_grid=output_grid),
+        workers=len(os.sched_getaffinity(0)),
+        progress=_log.info,
+    )
+    if result.failures:
+        path, reason = result.failures[0]
+        raise DataError(
+            f"{len(result.failures)} files of the synthetic teacher dump are damaged, first {path}: {reason}; delete "
+            f"{root} to generate it again"
+        )

@@ -1,0 +1,232 @@
+"""One pass over a split: batches in, protocol scores, pictures and metrics.json out."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from PIL import Image
+
+from occjax.classes import IGNORE, OTHERS
+from occjax.config import Config
+from occjax.data.index import SplitIndex
+from occjax.drawing.sheet import draw_sample
+from occjax.metrics.across_processes import merge_over_processes, wait_for_all
+from occjax.metrics.combined import CombinedScores, ScoredSample
+from occjax.metrics.on_device import VoxelSummary
+from occjax.metrics.prediction_files import write_prediction
+from occjax.metrics.rayiou import ray_origins_m
+from occjax.metrics.report import full_table, results_dict
+from occjax.storage import versions, write_json
+from occjax.types import Batch
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 15
+
+
+class Subject(NamedTuple):
+    """What is evaluated, for headings and metrics.json.
+
+    Attributes:
+      name: "student" or "teacher".
+      weights: "ema", "raw", or "" where there are none.
+      step: of the checkpoint, -1 where there is none.
+      scope: which voxels are scored, where it is not all that the protocol counts.
+    """
+
+    name: str
+    weights: str
+    step: int
+    scope: str = ""
+
+
+class Options(NamedTuple):
+    """What one pass produces beside scores.
+
+    Attributes:
+      pictures: how many samples, evenly spread over the split, are drawn into `output_dir`/pictures.
+      save_predictions: whether `output_dir`/predictions gets a file per sample.
+      rayiou: whether RayIoU is computed; on Occ3D's full grid only, elsewhere it has no meaning and is left out.
+    """
+
+    pictures: int = 0
+    save_predictions: bool = False
+    rayiou: bool = False
+
+
+class Evaluation(NamedTuple):
+    """Outcome of one pass.
+
+    Attributes:
+      results: content of metrics.json.
+      table: for people.
+      files: what was written, in the order to name it.
+    """
+
+    results: dict
+    table: str
+    files: tuple[Path, ...]
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """Per cent by name ("miou", "iou", ..., by the protocol's own mask); undefined values are left out."""
+        values = {}
+        for protocol in reversed(self.results["protocols"]):
+            values |= {name: value for name, value in protocol.items() if isinstance(value, float)}
+        agreement = self.results["teacher_agreement"] or {}
+        values |= {f"teacher_{name}": value for name, value in agreement.items() if isinstance(value, float)}
+        if self.results["occupancy_calibration_error"] is not None:
+            values["occupancy_calibration_error"] = self.results["occupancy_calibration_error"]
+        return values
+
+    def summary(self, workdir: Path) -> str:
+        """The table and where everything is; `workdir` is the folder of the run."""
+        return "\n".join([self.table, "", f"run: {workdir}", *(f"wrote {path}" for path in self.files)])
+
+
+def evaluate(
+    predict_fn: Callable[[Batch], VoxelSummary],
+    loader: Iterable[Batch],
+    split: SplitIndex,
+    config: Config,
+    *,
+    subject: Subject,
+    output_dir: Path,
+    options: Options,
+    num_samples: int,
+) -> Evaluation:
+    """Scores predictions by the protocol of `config.data.labels`.
+
+    In a distributed run every process calls it with its own part of the split; scores are merged, and process 0 alone
+    writes metrics.json.
+
+    Args:
+      predict_fn: a batch of numpy arrays to `occjax.metrics.on_device.summarise` of it, as numpy arrays of the same
+        samples.
+      loader: `make_eval_loader` of the same configuration and split.
+      split: keyframes that `Batch.sample_index` points into.
+      config: label set, grid, cameras.
+      subject: what is evaluated.
+      output_dir: gets metrics.json, pictures and predictions; those of an earlier pass that this one writes anew are
+        removed first, so that a pass that breaks off leaves no metrics.json, and none mixes two passes.
+      options: what is produced beside scores.
+      num_samples: that the loader yields over all processes, without padding.
+
+    Raises:
+      GridMismatchError: the model's grid is no crop of the label set's grid.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    metrics_path = output_dir / "metrics.json"
+    if jax.process_index() == 0:
+        _remove_old(output_dir, options)
+    wait_for_all("old files of the evaluation are gone")
+    grid = config.grid.build()
+    state = CombinedScores.empty(config.data.labels, grid, rayiou=options.rayiou)
+    drawn = set(np.linspace(0, num_samples - 1, min(options.pictures, num_samples)).astype(int).tolist())
+    pictures = []
+    progress = _Progress(num_samples)
+    _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
+    for batch in loader:
+        summary = predict_fn(batch)
+        for i in np.flatnonzero(batch.is_valid).tolist():
+            row = int(batch.sample_index[i])
+            sample = scored_sample(batch, summary, i)
+            state = state.update(sample, None if state.rayiou is None else ray_origins_m(split, row))
+            if options.save_predictions:
+                write_prediction(output_dir / "predictions", split.tokens[row], sample.prediction, grid)
+            if row in drawn:
+                pictures.append(write_sheet(batch.images[i], sample, config, split, row, output_dir / "pictures"))
+            progress.advance(jax.process_count())
+    state = merge_over_processes(state)
+    results = {
+        "name": config.name,
+        "subject": subject.name,
+        "weights": subject.weights,
+        "step": subject.step,
+        "scope": subject.scope,
+        "labels": config.data.labels,
+        "split": split.name,
+        "grid": dataclasses.asdict(grid),
+        **results_dict(state),
+        "versions": versions(),
+    }
+    if jax.process_index() == 0:
+        write_json(metrics_path, results)
+    weights = f", {subject.weights} weights of step {subject.step}" if subject.weights else ""
+    scope = f", {subject.scope}" if subject.scope else ""
+    table = full_table(state, subject=subject.name, about=f"split {split.name}{weights}{scope}")
+    folders = [output_dir / "predictions"] if options.save_predictions else []
+    return Evaluation(results, table, (metrics_path, *folders, *pictures))
+
+
+def _remove_old(output_dir: Path, options: Options) -> None:
+    stale = [output_dir / "metrics.json"]
+    stale += (output_dir / "pictures").glob("*.png") if options.pictures else []
+    stale += (output_dir / "predictions").glob("*.npz") if options.save_predictions else []
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+def scored_sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
+    """Row `i` of a labelled batch and its summary."""
+    labels, teacher = batch.labels, summary.teacher
+    return ScoredSample(
+        prediction=summary.semantics[i],
+        truth=labels.semantics[i],
+        camera_mask=None if labels.camera_mask is None else labels.camera_mask[i],
+        calibration=None if summary.calibration is None else summary.calibration[i],
+        teacher=None if teacher is None else teacher.semantics[i],
+        teacher_known=None if teacher is None else teacher.known[i],
+        kl_sum=None if teacher is None else teacher.kl_sum[i],
+    )
+
+
+def title_of(split: SplitIndex, row: int) -> str:
+    return f"{split.scene_names[row]}, frame {split.frame_index[row]}, sample {split.tokens[row]}"
+
+
+def write_sheet(
+    images: np.ndarray, sample: ScoredSample, config: Config, split: SplitIndex, row: int, folder: Path
+) -> Path:
+    """Draws a sample into `folder`; the error map looks at the voxels that the protocol counts."""
+    counted = sample.truth != IGNORE
+    if sample.camera_mask is not None:
+        counted &= sample.camera_mask
+    elif config.data.labels == "surroundocc":
+        counted &= sample.truth != OTHERS
+    sheet = draw_sample(
+        images,
+        tuple(config.data.cameras),
+        sample.truth,
+        sample.prediction,
+        sample.teacher,
+        config.grid.build(),
+        title=title_of(split, row),
+        counted=counted,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{split.scene_names[row]}_{split.frame_index[row]:03d}_{split.tokens[row]}.png"
+    Image.fromarray(sheet).save(path)
+    return path
+
+
+class _Progress:
+    """A log line every few seconds: samples done, speed and time left, reckoned from the first one on."""
+
+    def __init__(self, total: int):
+        self._total, self._done, self._first = total, 0, 0
+
+    def advance(self, count: int) -> None:
+        self._done = min(self._done + count, self._total)
+        now = time.monotonic()
+        if not self._first:
+            self._first, self._start, self._last = self._done, now, now  # it waited for the compiler
+        elif now - self._last > _SECONDS_BETWEEN_LINES:
+            self._last = now
+            speed = (self._done - self._first) / (now - self._start)
+            left = (self._total - self._done) / speed
+            _log.info("evaluated %d of %d samples, %.2f samples/s, %.0f s left", self._done, self._total, speed, left)

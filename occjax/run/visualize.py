@@ -1,0 +1,144 @@
+"""Pictures and films of chosen samples: a checkpoint's predictions beside what was there."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from occjax.config import Config
+from occjax.data.index import SplitIndex, load_index
+from occjax.data.samples import SampleReader
+from occjax.data.sources import open_source
+from occjax.drawing.movie import draw_frame, write_movie
+from occjax.errors import UserError
+from occjax.metrics.on_device import VoxelSummary
+from occjax.predict.forward import restore, without_depth
+from occjax.run.evaluate import make_summary_fn
+from occjax.run.scoring import scored_sample, title_of, write_sheet
+from occjax.train.mesh import make_mesh
+from occjax.types import Batch
+
+
+def visualize_workdir(
+    config: Config, workdir: Path, *, tokens: list[str], scene: str, movie_format: str, best: bool = False
+) -> list[Path]:
+    """Draws samples of any split as the newest checkpoint of `workdir` (or the best one) sees them.
+
+    Args:
+      config: of the run.
+      workdir: gets the files, in the folder pictures; one process.
+      tokens: samples to draw, or none for a scene.
+      scene: name of a scene, drawn whole where there are no tokens.
+      movie_format: "mp4" or "gif" for a film of the scene, empty for a picture of each sample. Pictures show the
+        teacher where `config.data.teacher_dir` has all of the samples.
+      best: the checkpoint with the best validation mIoU.
+
+    Returns:
+      the files that were written.
+
+    Raises:
+      UserError: no checkpoint, data that is not there, an unknown token or scene.
+    """
+    keyframes = load_index(config.data, fallback_dir=workdir).everything
+    rows = rows_of_tokens(keyframes, tokens) if tokens else rows_of_scene(keyframes, scene)
+    reading = without_depth(config)
+    source = open_source(reading, keyframes, with_teacher=bool(config.data.teacher_dir) and not movie_format)
+    if source.teacher is not None and source.without_teacher([keyframes.tokens[row] for row in rows]):
+        source = open_source(reading, keyframes, with_teacher=False)
+    reader = SampleReader(reading, keyframes, source, augment=None)
+    mesh = make_mesh()
+    program, state = restore(config, workdir, mesh, best=best)
+    output_dir = workdir / "pictures"
+    return visualize(
+        make_summary_fn(config, program, state, mesh),
+        reader,
+        keyframes,
+        rows,
+        config,
+        output_dir=output_dir,
+        movie=output_dir / f"{scene}.{movie_format}" if movie_format else None,
+        batch_size=mesh.size,
+    )
+
+
+def rows_of_tokens(keyframes: SplitIndex, tokens: list[str]) -> list[int]:
+    """Rows of samples by token.
+
+    Raises:
+      UserError: names the tokens that are not there.
+    """
+    row_of = {token: row for row, token in enumerate(keyframes.tokens)}
+    unknown = [token for token in tokens if token not in row_of]
+    if unknown:
+        raise UserError(
+            f"no keyframe has the token {', '.join(unknown[:5])}; the first ones here are "
+            f"{', '.join(keyframes.tokens[:3])}"
+        )
+    return [row_of[token] for token in tokens]
+
+
+def rows_of_scene(keyframes: SplitIndex, scene: str) -> list[int]:
+    """Rows of a scene's keyframes in time order.
+
+    Raises:
+      UserError: there is no such scene.
+    """
+    rows = [row for row, name in enumerate(keyframes.scene_names) if name == scene]
+    if not rows:
+        names = sorted(set(keyframes.scene_names))
+        raise UserError(f"no scene {scene!r} among {len(names)}: {', '.join(names[:10])}")
+    return rows
+
+
+def visualize(
+    predict_fn: Callable[[Batch], VoxelSummary],
+    reader: SampleReader,
+    keyframes: SplitIndex,
+    rows: list[int],
+    config: Config,
+    *,
+    output_dir: Path,
+    movie: Path | None = None,
+    batch_size: int = 1,
+) -> list[Path]:
+    """Draws samples, one PNG each, or a film of them.
+
+    Args:
+      predict_fn: as for `occjax.run.scoring.evaluate`.
+      reader: of `keyframes`, without augmentation.
+      keyframes: that `rows` point into.
+      rows: samples, in the order of the film.
+      config: of the model.
+      output_dir: gets the pictures.
+      movie: file to write a film to instead, .mp4 or .gif.
+      batch_size: what `predict_fn` wants; each sample is repeated to fill a batch.
+
+    Returns:
+      the files that were written.
+    """
+    if movie is not None:
+        frames = (
+            draw_frame(
+                batch.images[0],
+                tuple(config.data.cameras),
+                batch.labels.semantics[0],
+                summary.semantics[0],
+                config.grid.build(),
+                title=title_of(keyframes, row),
+            )
+            for row, batch, summary in _predictions(predict_fn, reader, rows, batch_size)
+        )
+        write_movie(frames, movie)
+        return [movie]
+    return [
+        write_sheet(batch.images[0], scored_sample(batch, summary, 0), config, keyframes, row, output_dir)
+        for row, batch, summary in _predictions(predict_fn, reader, rows, batch_size)
+    ]
+
+
+def _predictions(predict_fn, reader, rows: list[int], batch_size: int) -> Iterator[tuple[int, Batch, VoxelSummary]]:
+    for row in rows:
+        sample = reader(row, np.random.default_rng(0))
+        batch = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], batch_size, axis=0), sample)
+        yield row, batch, predict_fn(batch)

@@ -1,0 +1,110 @@
+"""What a run writes beside its checkpoints: the resolved configuration, and what it was made with."""
+
+import dataclasses
+import json
+import typing
+from pathlib import Path
+
+from occjax.config import Config
+from occjax.errors import UserError
+from occjax.storage import versions, write_json
+
+# Sections whose change would make a resumed run another run.
+_FIXED_SECTIONS = ("grid", "data", "augment", "model", "loss")
+# Fields of those sections that say where things lie and how fast they come, not what is computed.
+_FREE_FIELDS = (
+    "data.root",
+    "data.labels_dir",
+    "data.teacher_dir",
+    "data.records_dir",
+    "data.on_error",
+    "data.max_skipped",
+    "data.index_dir",
+    "data.splits_file",
+    "data.workers",
+    "data.prefetch",
+    "data.synthetic",
+    "model.backbone.weights",
+)
+
+
+class WorkdirError(UserError):
+    """A workdir belongs to another run, or holds none."""
+
+
+def claim(workdir: Path, config: Config) -> list[str]:
+    """Makes `workdir` the home of a run with this configuration, or checks that it already is.
+
+    A start that failed before its first checkpoint (a path mistyped, say) claims nothing.
+
+    Returns:
+      remarks about fields that changed and may change (training schedule, paths, workers).
+
+    Raises:
+      WorkdirError: the run in `workdir` had another model, grid, data, augmentation or loss, or there can be no folder.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkdirError(f"cannot make the folder {workdir}: {error.strerror}; choose another --workdir") from error
+    path = workdir / "config.json"
+    remarks = []
+    if path.exists() and any((workdir / "checkpoints").glob("[0-9]*")):
+        before, now = _flatten(load_config(workdir).to_dict()), _flatten(config.to_dict())
+        changed = [key for key in now if before.get(key) != now[key]]
+        fixed = [key for key in changed if key.split(".")[0] in _FIXED_SECTIONS and not key.startswith(_FREE_FIELDS)]
+        if fixed:
+            lines = "\n".join(f"  {key}: was {before.get(key)!r}, now {now[key]!r}" for key in fixed)
+            raise WorkdirError(
+                f"{workdir} holds a run with another configuration:\n{lines}\n"
+                "resume it with the values it was started with, or choose a new --workdir"
+            )
+        remarks = [f"{key}: was {before.get(key)!r}, now {now[key]!r}" for key in changed]
+    write_json(path, {"config": config.to_dict(), "versions": versions()})
+    return remarks
+
+
+def load_config(workdir: Path) -> Config:
+    """The configuration that the run in `workdir` was started with.
+
+    Raises:
+      WorkdirError: there is none, or it was written by a version with other fields.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        runs = sorted(str(p.parent) for p in workdir.parent.glob("*/config.json"))
+        beside = f"; runs beside it: {', '.join(runs)}" if runs else ""
+        raise WorkdirError(f"{workdir} holds no run (no config.json){beside}; train first or name another --workdir")
+    try:
+        return _from_dict(Config, json.loads(path.read_text(encoding="utf-8"))["config"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise WorkdirError(
+            f"{path} does not fit this version of occjax: {error}; name the configuration with --config, or use the "
+            "version that wrote it (its `versions` entry)"
+        ) from error
+
+
+def _from_dict(kind: type, values: dict):
+    """Builds the dataclass `kind` from plain JSON values."""
+    types = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - {f.name for f in dataclasses.fields(kind)})
+    if unknown:
+        raise TypeError(f"unknown fields {', '.join(unknown)}")
+    built = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(types[name]):
+            value = _from_dict(types[name], value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        built[name] = value
+    return kind(**built)
+
+
+def _flatten(values: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = tuple(value) if isinstance(value, list) else value
+    return flat

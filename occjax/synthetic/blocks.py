@@ -1,0 +1,173 @@
+"""Fills the blocks between the streets: towers, houses, parks, car parks and building sites."""
+
+import numpy as np
+
+from occjax.synthetic import objects
+from occjax.synthetic.ground import FLAT, KERB_M, PAVEMENT, ROAD, TERRAIN, Ground
+from occjax.synthetic.placement import Site
+from occjax.synthetic.shapes import footprint_m
+
+BLOCK_KINDS = ("towers", "towers", "houses", "park", "car_park", "works")
+GRASS, DIRT, BRICK = (0.27, 0.36, 0.16), (0.42, 0.34, 0.24), (0.52, 0.33, 0.27)
+
+
+class BlockBuilder:
+    """Paints and furnishes one block, a rectangle (x0, x1, y0, y1) between kerbs.
+
+    Args:
+      rng: generator of the scene.
+      ground: rasters to paint.
+      site: where things may stand.
+      pavement_color, asphalt_color: RGB in 0..1, one tone per scene.
+    """
+
+    def __init__(self, rng, ground: Ground, site: Site, pavement_color, asphalt_color):
+        self.rng, self.ground, self.site = rng, ground, site
+        self.pavement_color, self.asphalt_color = pavement_color, asphalt_color
+
+    def build(self, x0, x1, y0, y1, *, furnish: bool) -> None:
+        """Paints the block; only where `furnish` does anything stand on its inner part."""
+        rng, ground = self.rng, self.ground
+        ground.fill(x0, x1, y0, y1, PAVEMENT, self.pavement_color, radius_m=rng.uniform(2, 6))
+        verge = rng.uniform(1.0, 1.8) if rng.random() < 0.4 else 0.0
+        width = rng.uniform(2.2, 4.5)
+        if verge:  # a strip of grass beside the kerb, broken at the corners
+            for a, b, c, d in (
+                (x0 + 8, x1 - 8, y0 + 0.3, y0 + 0.3 + verge),
+                (x0 + 8, x1 - 8, y1 - 0.3 - verge, y1 - 0.3),
+                (x0 + 0.3, x0 + 0.3 + verge, y0 + 8, y1 - 8),
+                (x1 - 0.3 - verge, x1 - 0.3, y0 + 8, y1 - 8),
+            ):
+                ground.fill(a, b, c, d, TERRAIN, GRASS)
+        inset = width + verge
+        inner = (x0 + inset, x1 - inset, y0 + inset, y1 - inset)
+        kind = BLOCK_KINDS[int(rng.integers(len(BLOCK_KINDS)))]
+        if min(inner[1] - inner[0], inner[3] - inner[2]) < 10:
+            kind = "park"
+        self._line_with_furniture(x0, x1, y0, y1, verge, furnish)
+        getattr(self, f"_{kind}")(*inner, furnish)
+
+    def _line_with_furniture(self, x0, x1, y0, y1, verge, furnish):
+        rng = self.rng
+        street_trees = rng.random() < 0.6
+        for side, (fixed, start, end) in enumerate(((y0, x0, x1), (y1, x0, x1), (x0, y0, y1), (x1, y0, y1))):
+            inward = (1, -1, 1, -1)[side]
+            for along in np.arange(start + 5, end - 5, 7.5) + rng.uniform(-1, 1):
+                across = fixed + inward * (0.35 + max(verge, 0.9) / 2)
+                x, y = (along, across) if side < 2 else (across, along)
+                yaw = (np.pi / 2, -np.pi / 2, np.pi, 0)[side]  # faces the street
+                draw = rng.random()
+                if street_trees and draw < 0.45:
+                    thing = objects.tree(rng)
+                elif draw < 0.55:
+                    thing = objects.lamp(rng)
+                elif draw < 0.65:
+                    thing = objects.bin_(rng)
+                elif draw < 0.72:
+                    thing, yaw = objects.bicycle(rng), yaw + np.pi / 2
+                elif draw < 0.79:
+                    thing, yaw = objects.motorcycle(rng), yaw + np.pi / 2
+                else:
+                    continue
+                if furnish:
+                    if thing.name == "vegetation":  # only the trunk keeps others away
+                        self._plant(thing, x, y)
+                    else:
+                        self.site.place(thing, x, y, yaw, z=KERB_M)
+
+    def _plant(self, thing, x, y) -> None:
+        has_trunk = len(thing.solids) > 1
+        outline = footprint_m((x, y), 0.5 if has_trunk else thing.half_size[:2], 0)
+        if self.site.is_free(outline):
+            self.site.block(outline)
+            thing.x, thing.y, thing.z, thing.yaw = float(x), float(y), KERB_M, float(self.rng.uniform(0, 2 * np.pi))
+            self.site.things.append(thing)
+
+    def _lots(self, x0, x1, y0, y1, size):
+        """Splits a rectangle into lots of about `size` metres."""
+        nx, ny = max(int((x1 - x0) / size), 1), max(int((y1 - y0) / size), 1)
+        xs, ys = np.linspace(x0, x1, nx + 1), np.linspace(y0, y1, ny + 1)
+        for i in range(nx):
+            for j in range(ny):
+                on_street = i in (0, nx - 1) or j in (0, ny - 1)
+                yield xs[i], xs[i + 1], ys[j], ys[j + 1], on_street
+
+    def _towers(self, x0, x1, y0, y1, furnish):
+        rng = self.rng
+        self.ground.fill(x0, x1, y0, y1, FLAT, BRICK)
+        for a, b, c, d, on_street in self._lots(x0, x1, y0, y1, rng.uniform(13, 20)):
+            if not furnish or not on_street or rng.random() < 0.12:
+                continue  # a small square, or a courtyard
+            hx, hy = (b - a) / 2 - rng.uniform(0, 1.2), (d - c) / 2 - rng.uniform(0, 1.2)
+            self.site.place(objects.building(rng, hx, hy), (a + b) / 2, (c + d) / 2, 0, z=0, margin_m=0)
+
+    def _houses(self, x0, x1, y0, y1, furnish):
+        rng = self.rng
+        self.ground.fill(x0, x1, y0, y1, TERRAIN, GRASS)
+        for a, b, c, d, on_street in self._lots(x0, x1, y0, y1, rng.uniform(14, 18)):
+            if not furnish or not on_street:
+                continue
+            x, y = (a + b) / 2 + rng.uniform(-1, 1), (c + d) / 2 + rng.uniform(-1, 1)
+            hx, hy = rng.uniform(3.5, 5.5, 2)
+            if rng.random() < 0.85:
+                self.site.place(objects.house(rng, hx, hy), x, y, 0, z=0, margin_m=0)
+            for _ in range(int(rng.integers(1, 4))):
+                plant = (objects.tree, objects.bush, objects.conifer)[int(rng.integers(3))](rng)
+                self._plant(plant, rng.uniform(a, b), rng.uniform(c, d))
+        if rng.random() < 0.6 and furnish:
+            self._enclose(x0, x1, y0, y1, objects.hedge)
+
+    def _park(self, x0, x1, y0, y1, furnish):
+        rng, ground = self.rng, self.ground
+        ground.fill(x0, x1, y0, y1, TERRAIN, GRASS)
+        xm, ym = rng.uniform(x0, x1), rng.uniform(y0, y1)
+        ground.fill(xm - 1.5, xm + 1.5, y0, y1, FLAT, BRICK)
+        ground.fill(x0, x1, ym - 1.5, ym + 1.5, FLAT, BRICK)
+        for _ in range(int((x1 - x0) * (y1 - y0) / 55) if furnish else 0):
+            plant = (objects.tree, objects.tree, objects.conifer, objects.bush)[int(rng.integers(4))](rng)
+            x, y = rng.uniform(x0, x1), rng.uniform(y0, y1)
+            if min(abs(x - xm), abs(y - ym)) > 2.5:
+                self._plant(plant, x, y)
+
+    def _car_park(self, x0, x1, y0, y1, furnish):
+        rng, ground = self.rng, self.ground
+        ground.fill(x0, x1, y0, y1, ROAD, self.asphalt_color)
+        bay, depth = 2.6, 5.0
+        for row, y in enumerate(np.arange(y0 + depth / 2 + 0.5, y1 - depth / 2, depth + 3.5)):
+            for x in np.arange(x0 + bay, x1 - bay, bay):
+                ground.line((x - bay / 2, y - depth / 2), (x - bay / 2, y + depth / 2), 0.12, (0.8, 0.8, 0.78))
+                if furnish and rng.random() < 0.5:
+                    draw = rng.random()
+                    thing = objects.car(rng) if draw < 0.93 else objects.motorcycle(rng)
+                    self.site.place(thing, x, y, np.pi / 2 * (1 if row % 2 else -1), z=0, margin_m=0.05)
+        if furnish and rng.random() < 0.7:
+            self.site.place(objects.trailer(rng), x0 + 8, y1 - 2, 0, z=0)
+            self.site.place(objects.truck(rng), x1 - 8, y0 + 9, 0, z=0)
+
+    def _works(self, x0, x1, y0, y1, furnish):
+        rng = self.rng
+        self.ground.fill(x0, x1, y0, y1, TERRAIN, DIRT)
+        if not furnish:
+            return
+        self._enclose(x0, x1, y0, y1, objects.barrier if rng.random() < 0.7 else objects.fence)
+        makers = (objects.construction_vehicle, objects.container, objects.trailer, objects.truck, objects.traffic_cone)
+        for maker in (*makers[:3], *(makers[int(i)] for i in rng.integers(0, 5, 8))):
+            x, y = rng.uniform(x0 + 3, x1 - 3), rng.uniform(y0 + 3, y1 - 3)
+            self.site.place(maker(rng), x, y, rng.uniform(0, 2 * np.pi), z=KERB_M)
+        hx, hy = rng.uniform(4, 7, 2)
+        self.site.place(objects.building(rng, hx, hy), (x0 + x1) / 2, (y0 + y1) / 2, 0, z=0, margin_m=0)
+
+    def _enclose(self, x0, x1, y0, y1, maker):
+        """Lines the rim of a rectangle with barriers, fences or hedges, leaving gaps."""
+        rng = self.rng
+        takes_length = maker is not objects.barrier
+        piece = 4.0 if takes_length else 2.3
+        for axis, (fixed, start, end) in enumerate(((y0, x0, x1), (y1, x0, x1), (x0, y0, y1), (x1, y0, y1))):
+            for along in np.arange(start + piece / 2, end - piece / 2, piece):
+                if rng.random() < 0.12:
+                    continue
+                x, y, yaw = (along, fixed, 0) if axis < 2 else (fixed, along, np.pi / 2)
+                if takes_length:
+                    self.site.place(maker(rng, piece - 0.1), x, y, yaw, z=KERB_M, margin_m=0)
+                else:  # barriers are built across their own x
+                    self.site.place(maker(rng), x, y, yaw + np.pi / 2, z=KERB_M, margin_m=0)

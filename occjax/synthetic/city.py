@@ -1,0 +1,205 @@
+"""Builds one scene: streets, ground, everything that stands and moves, the ego's drive, and where it lies on Earth."""
+
+import dataclasses
+
+import numpy as np
+
+from occjax.synthetic import objects, traffic
+from occjax.synthetic.blocks import BlockBuilder
+from occjax.synthetic.ground import FLAT, ROAD, TERRAIN, Ground, weather
+from occjax.synthetic.objects import CLASS, MATERIAL, Thing
+from occjax.synthetic.placement import EGO_PATH, Site
+from occjax.synthetic.shapes import Parts, footprint_m
+from occjax.synthetic.streets import Path, Street, draw_path, draw_streets
+
+KEYFRAME_STEP_S = 0.5
+LEAD_IN_S = 0.5  # the scene's clock starts this long before the first keyframe
+SIGHT_M = 73.0  # the city reaches this far around the ego's path: beyond the corners of the 100 m grid
+
+
+@dataclasses.dataclass(frozen=True)
+class City:
+    """One scene.
+
+    Attributes:
+      ground: class and colour of the ground.
+      things: all objects; the index is the `owner` of their parts.
+      half_sizes_m: float64 [things, 3] half length, width and height of their boxes.
+      parts, part_velocity_mps: their solids at scene time 0, and how these move.
+      path, speed_mps: the ego's drive: at time t it is at distance speed * t along the path.
+      wobble: float64 [4, 2] amplitude (rad) and phase of the ego's slow roll and pitch.
+      global_from_city: [4, 4] turn and shift into the map's frame.
+      sun: unit vector to the sun, city frame.
+    """
+
+    ground: Ground
+    things: list[Thing]
+    half_sizes_m: np.ndarray
+    parts: Parts
+    part_velocity_mps: np.ndarray
+    path: Path
+    speed_mps: float
+    wobble: np.ndarray
+    global_from_city: np.ndarray
+    sun: np.ndarray
+
+    def city_from_ego(self, time_s: float) -> np.ndarray:
+        """[4, 4] pose of the ego (x forward, y left, z up, on the road) at scene time."""
+        position, heading = self.path.at(self.speed_mps * time_s)
+        roll, pitch = (a * np.sin(0.9 * (i + 1) * time_s + phase) for i, (a, phase) in enumerate(self.wobble))
+        cos, sin = np.cos(heading), np.sin(heading)
+        yaw_matrix = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        pitch_matrix = np.array([[np.cos(pitch), 0, np.sin(pitch)], [0, 1, 0], [-np.sin(pitch), 0, np.cos(pitch)]])
+        roll_matrix = np.array([[1, 0, 0], [0, np.cos(roll), -np.sin(roll)], [0, np.sin(roll), np.cos(roll)]])
+        pose = np.eye(4)
+        pose[:3, :3] = yaw_matrix @ pitch_matrix @ roll_matrix
+        pose[:2, 3] = position
+        return pose
+
+    def thing_position(self, index, time_s: float) -> np.ndarray:
+        """Origin [3] of an object at scene time, city frame: it goes straight along its yaw at constant speed."""
+        thing = self.things[index]
+        step = thing.speed * time_s
+        return np.array([thing.x + step * np.cos(thing.yaw), thing.y + step * np.sin(thing.yaw), thing.z])
+
+    def parts_at(self, time_s: float) -> Parts:
+        """Every solid of the scene where it is at scene time."""
+        return dataclasses.replace(self.parts, center_m=self.parts.center_m + time_s * self.part_velocity_mps)
+
+
+def assemble_parts(things: list[Thing]) -> tuple[Parts, np.ndarray]:
+    """The solids of all things at scene time 0 and their velocities [P, 3], city frame."""
+    rows = [(i, thing, solid) for i, thing in enumerate(things) for solid in thing.solids]
+    yaw = np.array([thing.yaw for _, thing, _ in rows])
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    local = np.array([solid.center for _, _, solid in rows])
+    turned = np.stack([cos * local[:, 0] - sin * local[:, 1], sin * local[:, 0] + cos * local[:, 1], local[:, 2]], -1)
+    parts = Parts(
+        kind=np.array([s.kind for _, _, s in rows], np.uint8),
+        center_m=turned + np.array([(t.x, t.y, t.z) for _, t, _ in rows]),
+        yaw_rad=yaw,
+        half_m=np.array([s.half for _, _, s in rows], float),
+        top_half_m=np.array([s.top or s.half[:2] for _, _, s in rows], float),
+        semantic=np.array([CLASS[t.name] for _, t, _ in rows], np.uint8),
+        material=np.array([MATERIAL[s.material] for _, _, s in rows], np.uint8),
+        color=np.array([s.color for _, _, s in rows], np.float32),
+        owner=np.array([i for i, _, _ in rows], np.int32),
+    )
+    speed = np.array([t.speed for _, t, _ in rows])
+    return parts, np.stack([speed * cos, speed * sin, np.zeros_like(speed)], axis=-1)
+
+
+def paint_markings(rng, ground: Ground, street: Street, stretches) -> None:
+    """Lane marks, edge lines, stop lines and zebra crossings of one street, between its junctions."""
+    white, yellow = (0.88, 0.88, 0.86), (0.85, 0.68, 0.2)
+    centre_color = yellow if rng.random() < 0.5 else white
+    zebra = rng.random() < 0.8
+
+    def mark(a, b, across0, across1, width, color, dash=None):
+        start, end = traffic.on_street(street, a, across0), traffic.on_street(street, b, across1)
+        ground.line(start, end, width, color, dash)
+
+    for start, end in stretches:
+        a, b = start + 3.5, end - 3.5
+        if b <= a:
+            continue
+        if street.median_m:
+            first = traffic.on_street(street, a, -street.median_m / 2)
+            second = traffic.on_street(street, b, street.median_m / 2)
+            x0, x1 = sorted((first[0], second[0]))
+            y0, y1 = sorted((first[1], second[1]))
+            ground.fill(x0, x1, y0, y1, FLAT, (0.5, 0.42, 0.36), radius_m=0.7)
+        else:
+            mark(a, b, 0, 0, 0.16, centre_color, None if rng.random() < 0.4 else (3.0, 4.0))
+        for side in (1, -1):
+            for lane in range(1, street.lanes):
+                across = side * (street.median_m / 2 + lane * street.lane_m)
+                mark(a, b, across, across, 0.14, white, (2.0, 4.0))
+            edge = side * (street.half_m - street.parking_m)
+            if street.parking_m:
+                mark(a, b, edge, edge, 0.12, white, (1.0, 1.0))
+            inner, outer = side * (street.median_m / 2), edge
+            stop = b if side < 0 else a  # right-hand traffic: the right side drives towards growing axis
+            mark(stop, stop, inner, outer, 0.4, white)
+        if zebra:
+            for middle in (start + 1.4, end - 1.4):
+                for across in np.arange(-street.half_m + 0.5, street.half_m - 0.3, 1.0):
+                    mark(middle - 1.2, middle + 1.2, across, across, 0.5, white)
+
+
+def build_city(rng: np.random.Generator, keyframes: int) -> City:
+    """Draws a scene long enough for `keyframes` keyframes half a second apart."""
+    duration = LEAD_IN_S * 2 + KEYFRAME_STEP_S * max(keyframes - 1, 0)
+    speed = float(rng.uniform(3.0, 9.0)) if rng.random() < 0.92 else 0.0
+    length = max(speed * duration, 1.0)
+    along_x, along_y = draw_streets(rng, length + SIGHT_M + 90)
+    path = draw_path(rng, along_x, along_y, length + 40)
+    # Begin anywhere in the first stretch, so that some scenes start in the middle of a turn.
+    start = rng.uniform(0, 40)
+    points, headings = path.at(start + np.linspace(0, length, max(int(length / 0.25), 2)))
+    distance = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    path = Path(points, headings, distance)
+
+    lower, upper = points.min(axis=0) - SIGHT_M, points.max(axis=0) + SIGHT_M
+    asphalt = tuple(np.array([0.27, 0.27, 0.28]) * rng.uniform(0.8, 1.35))
+    pavement = tuple(np.array([0.56, 0.55, 0.53]) * rng.uniform(0.85, 1.15))
+    columns, rows = np.ceil((upper - lower) / 0.1).astype(int)
+    ground = Ground(lower, np.full((rows, columns), TERRAIN, np.uint8), np.zeros((rows, columns, 3), np.uint8))
+    ground.fill(lower[0], upper[0], lower[1], upper[1], ROAD, asphalt)
+    site = Site.empty(lower, upper)
+    times = np.linspace(0, duration, max(int(duration / 0.1), 2))
+    ego_xy, ego_heading = path.at(speed * times)
+    clearance = traffic.EgoClearance(times, ego_xy, ego_heading)
+    for position, heading in zip(ego_xy, ego_heading, strict=True):
+        middle = position + traffic.EGO_CENTER_AHEAD_M * np.array([np.cos(heading), np.sin(heading)])
+        site.block(footprint_m(middle, (3.6, 1.7), heading), EGO_PATH)
+
+    builder = BlockBuilder(rng, ground, site, pavement, asphalt)
+    for a, b in zip(along_y[:-1], along_y[1:], strict=True):
+        for c, d in zip(along_x[:-1], along_x[1:], strict=True):
+            x0, x1 = a.center_m + a.half_m, b.center_m - b.half_m
+            y0, y1 = c.center_m + c.half_m, d.center_m - d.half_m
+            if x1 > lower[0] and x0 < upper[0] and y1 > lower[1] and y0 < upper[1]:
+                builder.build(x0, x1, y0, y1, furnish=True)
+
+    for network, crossing in ((along_x, along_y), (along_y, along_x)):
+        for street in network:
+            axis = street.axis
+            low, high = lower[axis], upper[axis]
+            if not lower[1 - axis] < street.center_m < upper[1 - axis]:
+                continue
+            stretches = list(traffic.junction_gaps(street, crossing, low, high, 1.5))
+            paint_markings(rng, ground, street, stretches)
+            inside = list(traffic.junction_gaps(street, crossing, low + 1, high - 1, 6.0))
+            if inside and rng.random() < 0.3:
+                traffic.close_lane(rng, site, street, inside[int(rng.integers(len(inside)))])
+            if street.parking_m:
+                traffic.park_vehicles(rng, site, street, inside)
+            if rng.random() < 0.7:
+                traffic.ride(rng, site, street, clearance, low, high, int(rng.integers(1, 4)))
+            traffic.drive_lanes(rng, site, street, clearance, low, high, inside, moving=axis == 0)
+    traffic.walk(rng, site, ground, clearance, lower, upper, int(rng.integers(12, 40)))
+    weather(rng, ground)
+    _raise_skyline(rng, site, lower, upper)
+
+    yaw, azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.1)
+    global_from_city = np.eye(4)
+    global_from_city[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    outline = np.array([(x, y) for x in (lower[0], upper[0]) for y in (lower[1], upper[1])])
+    # The map starts at (0, 0) and holds the whole scene.
+    global_from_city[:2, 3] = 10 - (outline @ global_from_city[:2, :2].T).min(axis=0)
+    sun = np.array([np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)])
+    wobble = np.stack([rng.uniform(0.001, 0.006, 2), rng.uniform(0, 2 * np.pi, 2)], axis=-1)
+    parts, velocity = assemble_parts(site.things)
+    sizes = np.array([thing.half_size for thing in site.things])
+    return City(ground, site.things, sizes, parts, velocity, path, speed, wobble, global_from_city, sun)
+
+
+def _raise_skyline(rng, site: Site, lower, upper) -> None:
+    """Closes the horizon with buildings and woods beyond everything that labels or LiDAR can reach."""
+    for axis in (0, 1):
+        for fixed in (lower[1 - axis] - 14, upper[1 - axis] + 14):
+            for along in np.arange(lower[axis] - 10, upper[axis] + 10, 21.0):
+                thing = objects.building(rng, 9.5, 9.5)
+                thing.x, thing.y = (along, fixed) if axis == 0 else (fixed, along)
+                site.things.append(thing)

@@ -1,0 +1,215 @@
+"""Writes one scene: images, sweeps, labels, masks, the simulated teacher, and the scene's rows of the tables."""
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from occjax.classes import FREE
+from occjax.config import NUSCENES_CAMERAS
+from occjax.geometry import invert_rigid
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.synthetic import files, rig, tables
+from occjax.synthetic.annotate import annotation_records, box_pose, unoccluded_area
+from occjax.synthetic.city import KEYFRAME_STEP_S, LEAD_IN_S, City, build_city
+from occjax.synthetic.ground import PAVEMENT, ROAD, TEXEL_M
+from occjax.synthetic.lidar import sweep
+from occjax.synthetic.render import Painter, city_from_sensor, see
+from occjax.synthetic.teacher import bev_labels, column_maximum, hard_labels, simulate_teacher
+from occjax.synthetic.visibility import camera_mask, lidar_mask
+from occjax.synthetic.voxelize import voxelize
+
+EPOCH_US = 1_600_000_000_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class ScenePlan:
+    """What one worker needs to write one scene.
+
+    Attributes:
+      root: folder to write into.
+      name, split: of the scene; `split` is "train" or "val".
+      seed: entropy of the scene's generators.
+      number: position among all scenes, which sets its date.
+      dump_position: position of its first keyframe in the teacher dump of its split.
+    """
+
+    root: Path
+    name: str
+    split: str
+    seed: tuple[int, ...]
+    number: int
+    keyframes: int
+    image_width: int
+    image_height: int
+    dump_position: int
+
+
+def scene_token(name: str, seed: int) -> str:
+    return tables.make_token("scene", name, seed)
+
+
+def write_scene(plan: ScenePlan) -> dict[str, list[dict]]:
+    """Writes the files of a scene under `plan.root` and returns its rows per table."""
+    rng = np.random.default_rng(plan.seed)
+    city = build_city(rng, plan.keyframes)
+    painter = Painter(rng, city)
+    token, log_token = scene_token(plan.name, plan.seed[0]), tables.make_token("log", plan.name, plan.seed[0])
+    start_us = EPOCH_US + plan.number * 3_600_000_000
+    rows: dict[str, list[dict]] = {name: [] for name in tables.TABLES}
+    frames, data_rows = [], {channel: [] for channel in rig.SENSORS}
+    for k in range(plan.keyframes):
+        clock_us = int(1e6 * (LEAD_IN_S + k * KEYFRAME_STEP_S))
+        sample = {
+            "token": tables.make_token("sample", plan.name, plan.seed[0], k),
+            "timestamp": start_us + clock_us,
+            "scene_token": token,
+        }
+        rows["sample"].append(sample)
+        for channel in rig.SENSORS:
+            _sensor_rows(plan, city, sample, channel, clock_us, start_us, rows, data_rows)
+        frames.append(_write_keyframe(plan, city, painter, rng, k, sample, clock_us, data_rows))
+
+    tables.link(rows["sample"])
+    for chain in data_rows.values():
+        tables.link(chain)
+        rows["sample_data"] += chain
+    rows["instance"], rows["sample_annotation"] = annotation_records(city, plan.name, frames)
+    rows["calibrated_sensor"] = tables.calibration_records(plan.name, plan.image_width, plan.image_height)
+    rows["scene"].append(
+        {
+            "token": token,
+            "name": plan.name,
+            "description": "synthetic city",
+            "log_token": log_token,
+            "nbr_samples": plan.keyframes,
+            "first_sample_token": rows["sample"][0]["token"],
+            "last_sample_token": rows["sample"][-1]["token"],
+        }
+    )
+    rows["log"].append(
+        {
+            "token": log_token,
+            "logfile": plan.name,
+            "vehicle": "synthetic",
+            "date_captured": "2020-09-13",
+            "location": "synthetic-city",
+        }
+    )
+    map_file = f"maps/{plan.name}.png"
+    files.write_png(plan.root / map_file, drivable_map(city))
+    rows["map"].append(
+        {
+            "token": tables.make_token("map", plan.name, plan.seed[0]),
+            "log_tokens": [log_token],
+            "category": "semantic_prior",
+            "filename": map_file,
+        }
+    )
+    return rows
+
+
+def _sensor_rows(plan, city: City, sample, channel, clock_us, start_us, rows, data_rows) -> None:
+    """One sample_data row and the ego pose at its own time stamp."""
+    time_us = clock_us + rig.MOUNTS[channel].delay_us
+    stamp = start_us + time_us
+    is_lidar = channel == rig.LIDAR
+    pose = {
+        "token": tables.make_token("ego_pose", sample["token"], channel),
+        "timestamp": stamp,
+        **tables.pose_record(city.global_from_city @ city.city_from_ego(time_us * 1e-6)),
+    }
+    rows["ego_pose"].append(pose)
+    data_rows[channel].append(
+        {
+            "token": tables.make_token("sample_data", sample["token"], channel),
+            "sample_token": sample["token"],
+            "ego_pose_token": pose["token"],
+            "calibrated_sensor_token": tables.make_token("calibration", plan.name, channel),
+            "timestamp": stamp,
+            "fileformat": "pcd" if is_lidar else "jpg",
+            "is_key_frame": True,
+            "height": 0 if is_lidar else plan.image_height,
+            "width": 0 if is_lidar else plan.image_width,
+            "filename": f"samples/{channel}/{plan.name}__{channel}__{stamp}.{'pcd.bin' if is_lidar else 'jpg'}",
+        }
+    )
+
+
+def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us, data_rows) -> dict:
+    """Files of one keyframe; returns what annotations need to know."""
+    time_s = clock_us * 1e-6
+    width, height = plan.image_width, plan.image_height
+    city_from_ego = city.city_from_ego(time_s)
+    seen_px, possible_px = np.zeros(len(city.things)), np.zeros(len(city.things))
+    views = []
+    for channel in NUSCENES_CAMERAS:
+        camera_time = time_s + rig.MOUNTS[channel].delay_us * 1e-6
+        pose = city_from_sensor(city, rig.ego_from_sensor(channel), camera_time)
+        lens, parts = rig.pixel_from_cam(channel, width, height), city.parts_at(camera_time)
+        hits, rays = see(parts, city.ground, pose, lens, width, height)
+        image = painter.paint(rng, parts, hits, rays, pose[:3, 3], lens[0, 0])
+        files.write_jpeg(plan.root / data_rows[channel][k]["filename"], image)
+        views.append((lens, invert_rigid(pose) @ city_from_ego, hits.distance))
+        on_part = hits.part[hits.part >= 0]
+        count = np.bincount(parts.owner[on_part], minlength=len(city.things))
+        seen_px += count
+        for index in np.flatnonzero(count):
+            cam_from_box = invert_rigid(pose) @ box_pose(city, index, camera_time)
+            possible_px[index] += unoccluded_area(cam_from_box, city.half_sizes_m[index], lens, width, height)
+
+    parts = city.parts_at(time_s)
+    city_from_lidar = city_from_sensor(city, rig.ego_from_sensor(rig.LIDAR), time_s)
+    turn = sweep(rng, city.ground, parts, city_from_lidar)
+    lidar_file = data_rows[rig.LIDAR][k]["filename"]
+    (plan.root / lidar_file).parent.mkdir(parents=True, exist_ok=True)
+    turn.points.tofile(plan.root / lidar_file)
+
+    labels = voxelize(parts, city.ground, SURROUNDOCC_GRID, city_from_lidar)
+    occupied = np.argwhere(labels != FREE)
+    listed = np.concatenate([occupied, labels[tuple(occupied.T)][:, None]], axis=1).astype(np.int32)
+    files.write_npy(plan.root / "surroundocc" / "samples" / f"{Path(lidar_file).name}.npy", listed)
+    files.write_npz(
+        plan.root / "gts" / plan.name / sample["token"] / "labels.npz",
+        semantics=voxelize(parts, city.ground, OCC3D_GRID, city_from_ego),
+        mask_lidar=lidar_mask(OCC3D_GRID, invert_rigid(city_from_ego) @ city_from_lidar, turn),
+        mask_camera=camera_mask(OCC3D_GRID, views),
+    )
+    _write_teacher(plan, rng, k, labels)
+    owners = parts.owner[turn.part[turn.part >= 0]]
+    return {
+        "token": sample["token"],
+        "time_s": time_s,
+        "ego_xy": city_from_ego[:2, 3],
+        "lidar_points": np.bincount(owners, minlength=len(city.things)),
+        "seen_px": seen_px,
+        "possible_px": possible_px,
+    }
+
+
+def _write_teacher(plan: ScenePlan, rng, k: int, labels: np.ndarray) -> None:
+    """The simulated teacher in the layout of GaussianFormer's dump script."""
+    probabilities = simulate_teacher(rng, labels)
+    name, dump = f"{plan.dump_position + k:06d}_0", plan.root / "teacher_dump"
+    semantics = hard_labels(probabilities)
+    files.write_npz(dump / "occ3d_logits" / plan.split / f"{name}_3d_logits_fp16.npz", logits=probabilities)
+    files.write_npz(dump / "bev_prob" / plan.split / f"{name}_bev_prob_fp16.npz", prob=column_maximum(probabilities))
+    files.write_npy(dump / "occ3d_sem" / plan.split / f"{name}_occ3d_sem.npy", semantics)
+    files.write_npy(dump / "bev_sem" / plan.split / f"{name}_bev_sem.npy", bev_labels(semantics))
+
+
+def drivable_map(city: City) -> np.ndarray:
+    """Mask [rows, columns], 255 on carriageway and pavement, north up, 0.1 m per pixel from the global origin."""
+    mask = np.isin(city.ground.semantic, (ROAD, PAVEMENT)).astype(np.uint8) * 255
+    rows, columns = mask.shape
+    corners = city.ground.lower_m + np.array([(0, 0), (columns, 0), (0, rows), (columns, rows)]) * TEXEL_M
+    upper = (corners @ city.global_from_city[:2, :2].T + city.global_from_city[:2, 3]).max(axis=0)
+    size = np.ceil((upper + 10) / TEXEL_M).astype(int)
+    # Pixel (column, row) of the map holds global ((column, rows - row)) * TEXEL_M; of the city raster, its own.
+    pixel_from_global = np.array([[1 / TEXEL_M, 0, 0], [0, -1 / TEXEL_M, size[1]], [0, 0, 1]])
+    global_from_city = np.eye(3)
+    global_from_city[:2, :2], global_from_city[:2, 2] = city.global_from_city[:2, :2], city.global_from_city[:2, 3]
+    city_from_cell = np.array([[TEXEL_M, 0, city.ground.lower_m[0]], [0, TEXEL_M, city.ground.lower_m[1]], [0, 0, 1]])
+    matrix = (pixel_from_global @ global_from_city @ city_from_cell)[:2]
+    return cv2.warpAffine(mask, matrix, tuple(int(s) for s in size), flags=cv2.INTER_NEAREST)

@@ -1,0 +1,101 @@
+"""The 13 nuScenes tables of the city."""
+
+import hashlib
+
+import numpy as np
+
+from occjax.config import NUSCENES_CAMERAS
+from occjax.synthetic import rig
+from occjax.synthetic.objects import CATEGORIES
+
+VERSION = "v1.0-synthetic"
+TABLES = (
+    "category",
+    "attribute",
+    "visibility",
+    "instance",
+    "sensor",
+    "calibrated_sensor",
+    "ego_pose",
+    "log",
+    "scene",
+    "sample",
+    "sample_data",
+    "sample_annotation",
+    "map",
+)
+VISIBILITY = {"1": "v0-40", "2": "v40-60", "3": "v60-80", "4": "v80-100"}
+ATTRIBUTES = (
+    "vehicle.moving",
+    "vehicle.parked",
+    "cycle.with_rider",
+    "cycle.without_rider",
+    "pedestrian.moving",
+    "pedestrian.standing",
+)
+
+
+def make_token(*parts) -> str:
+    """A token of 32 hexadecimal digits that depends on `parts` alone."""
+    return hashlib.md5("/".join(str(p) for p in parts).encode(), usedforsecurity=False).hexdigest()
+
+
+def pose_record(parent_from_child: np.ndarray) -> dict:
+    """`rotation` (w, x, y, z) and `translation` of a pose, as nuScenes writes them."""
+    return {
+        "rotation": rig.quaternion_from_rotation(parent_from_child[:3, :3]),
+        "translation": [float(v) for v in parent_from_child[:3, 3]],
+    }
+
+
+def attribute_of(name: str, speed: float, ridden: bool) -> list[str]:
+    """Tokens of the attributes of an annotation."""
+    if name in ("bicycle", "motorcycle"):
+        found = "cycle.with_rider" if ridden else "cycle.without_rider"
+    elif name == "pedestrian":
+        found = "pedestrian.moving" if speed else "pedestrian.standing"
+    elif name in ("car", "truck", "bus", "trailer", "construction_vehicle"):
+        found = "vehicle.moving" if speed else "vehicle.parked"
+    else:
+        return []
+    return [make_token("attribute", found)]
+
+
+def shared_tables() -> dict[str, list[dict]]:
+    """Tables that do not depend on the scenes."""
+    return {
+        "category": [
+            {"token": make_token("category", name), "name": name, "description": f"synthetic {own}", "index": i}
+            for i, (own, name) in enumerate(CATEGORIES.items())
+        ],
+        "attribute": [{"token": make_token("attribute", a), "name": a, "description": ""} for a in ATTRIBUTES],
+        "visibility": [{"token": t, "level": v, "description": ""} for t, v in VISIBILITY.items()],
+        "sensor": [
+            {
+                "token": make_token("sensor", c),
+                "channel": c,
+                "modality": "camera" if c in NUSCENES_CAMERAS else "lidar",
+            }
+            for c in rig.SENSORS
+        ],
+    }
+
+
+def calibration_records(scene_name: str, width: int, height: int) -> list[dict]:
+    """One calibrated_sensor record per sensor of a scene."""
+    return [
+        {
+            "token": make_token("calibration", scene_name, channel),
+            "sensor_token": make_token("sensor", channel),
+            **pose_record(rig.ego_from_sensor(channel)),
+            "camera_intrinsic": [] if channel == rig.LIDAR else rig.pixel_from_cam(channel, width, height).tolist(),
+        }
+        for channel in rig.SENSORS
+    ]
+
+
+def link(records: list[dict]) -> None:
+    """Fills `prev` and `next` of records that follow each other in time."""
+    for i, record in enumerate(records):
+        record["prev"] = records[i - 1]["token"] if i else ""
+        record["next"] = records[i + 1]["token"] if i + 1 < len(records) else ""

@@ -1,0 +1,127 @@
+"""A simulated teacher, no real model: the truth blurred and displaced, with misses, confusions and hallucinations."""
+
+import numpy as np
+
+from occjax.classes import CLASS_NAMES, FREE, NUM_CLASSES
+from occjax.synthetic.ground import smooth_noise
+
+# What a class is mistaken for, where it is.
+CONFUSIONS = {
+    "barrier": ("manmade", "others"),
+    "bicycle": ("motorcycle", "pedestrian"),
+    "bus": ("truck", "car"),
+    "car": ("truck", "others"),
+    "construction_vehicle": ("truck", "manmade"),
+    "motorcycle": ("bicycle", "pedestrian"),
+    "pedestrian": ("bicycle", "manmade"),
+    "traffic_cone": ("barrier", "others"),
+    "trailer": ("truck", "manmade"),
+    "truck": ("bus", "car"),
+    "driveable_surface": ("sidewalk", "other_flat"),
+    "other_flat": ("sidewalk", "driveable_surface"),
+    "sidewalk": ("driveable_surface", "terrain"),
+    "terrain": ("sidewalk", "other_flat"),
+    "manmade": ("vegetation", "others"),
+    "vegetation": ("manmade", "terrain"),
+    "others": ("manmade", "barrier"),
+}
+GROUND_CLASSES = (11, 12, 13, 14)
+# A voxel hears itself and its face neighbours; elsewhere the teacher is sure of free, as where a splat has no support.
+STENCIL = ((0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
+STENCIL_WEIGHTS = (0.52, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08)
+
+
+def corrupt(rng, labels: np.ndarray) -> np.ndarray:
+    """Labels [X, Y, Z] as a fallible observer reports them; worse with distance from the middle."""
+    shape = labels.shape
+    x, y = np.meshgrid(*(np.arange(n) for n in shape[:2]), indexing="ij")
+    far = np.hypot((x + 0.5) / shape[0] - 0.5, (y + 0.5) / shape[1] - 0.5) * 2  # 0 in the middle, 1 at the sides
+    # Objects drift by a fraction of a voxel nearby, by more far away.
+    drift = [np.round(smooth_noise(rng, shape[:2], 24) * (0.15 + 0.75 * far)).astype(int) for _ in range(2)]
+    x, y = np.clip(x + drift[0], 0, shape[0] - 1), np.clip(y + drift[1], 0, shape[1] - 1)
+    noisy = labels[x, y]
+    # Misses come in patches and spare most of the ground.
+    patch = smooth_noise(rng, shape[:2], 7)
+    missed = patch < (-2.0 + 1.1 * far)
+    solid = ~np.isin(noisy, GROUND_CLASSES)
+    noisy = np.where(missed[..., None] & solid, np.uint8(FREE), noisy)
+    noisy = np.where((patch > 3.1 - 0.9 * far)[..., None] & ~solid, np.uint8(FREE), noisy)
+    # Confusions come in patches too, one wrong class per patch.
+    wrong = np.tile(np.arange(NUM_CLASSES, dtype=np.uint8), (2, 1))
+    for name, others in CONFUSIONS.items():
+        wrong[:, CLASS_NAMES.index(name)] = [CLASS_NAMES.index(o) for o in others]
+    for alternative in wrong:
+        confused = smooth_noise(rng, shape[:2], 9) > 1.9 - 0.6 * far
+        noisy = np.where(confused[..., None], alternative[noisy], noisy)
+    # Hallucinations stand on the ground.
+    for _ in range(int(rng.integers(4, 14))):
+        size = rng.integers((2, 2, 2), (9, 5, 6))
+        corner = rng.integers(0, np.array(shape) - size)
+        height = int(np.median(np.argmax(noisy != FREE, axis=2)))
+        block = noisy[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1], height : height + size[2]]
+        block[block == FREE] = rng.choice((1, 4, 7, 15, 16, 16))
+    return noisy
+
+
+def simulate_teacher(rng, labels: np.ndarray) -> np.ndarray:
+    """Probabilities float16 [18, X, Y, Z] that sum to 1, as GaussianFormer-2 writes them.
+
+    Channels 0-16 are p_occ * softmax(semantics), channel 17 is 1 - p_occ; exactly 0 and 1 where nothing is near.
+    """
+    noisy = corrupt(rng, labels)
+    shape = labels.shape
+    padded = np.pad(noisy, 1, constant_values=FREE)
+    windows = [
+        padded[1 + dx : shape[0] + 1 + dx, 1 + dy : shape[1] + 1 + dy, 1 + dz : shape[2] + 1 + dz]
+        for dx, dy, dz in STENCIL
+    ]
+    near = np.logical_or.reduce([w != FREE for w in windows])
+    voxels = np.flatnonzero(near)
+    # Every neighbour votes for its class; votes for free are what remains to 1.
+    classes = np.stack([w[near] for w in windows])  # [stencil, n]
+    votes = np.bincount(
+        (np.arange(len(voxels)) * NUM_CLASSES + classes).ravel(),
+        np.repeat(STENCIL_WEIGHTS, len(voxels)),
+        len(voxels) * NUM_CLASSES,
+    ).reshape(-1, NUM_CLASSES)[:, :FREE]
+    total = votes.sum(axis=1)
+    x, y = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[:2]), indexing="ij")
+    confidence = np.clip(0.95 - 0.2 * np.hypot(x, y) + 0.08 * smooth_noise(rng, shape[:2], 10), 0.35, 0.99)
+    p_occ = np.clip(1.25 * total, 0, 1) * confidence.ravel()[voxels // shape[2]]
+    semantics = votes / total[:, None] + 0.004
+    semantics *= (p_occ / semantics.sum(axis=1))[:, None]
+    channels = np.concatenate([semantics, 1 - p_occ[:, None]], axis=1).astype(np.float16).T
+    out = np.zeros((NUM_CLASSES, *shape), np.float16)
+    out[FREE] = 1
+    for channel, values in zip(out, channels, strict=True):
+        channel.ravel()[voxels] = values
+    return out
+
+
+def bev_labels(semantics: np.ndarray) -> np.ndarray:
+    """uint8 [X, Y]: the highest non-free voxel of each column of [X, Y, Z], else FREE (the dump's `overwrite`)."""
+    occupied = semantics != FREE
+    top = semantics.shape[2] - 1 - np.argmax(occupied[:, :, ::-1], axis=2)
+    highest = np.take_along_axis(semantics, top[..., None], axis=2)[..., 0]
+    return np.where(occupied.any(axis=2), highest, np.uint8(FREE))
+
+
+def hard_labels(probabilities: np.ndarray) -> np.ndarray:
+    """uint8 [X, Y, Z] argmax of float16 [18, X, Y, Z], first class first."""
+    # Non-negative float16 compare like their bit patterns, and integers compare faster.
+    bits = probabilities.view(np.uint16)
+    best, labels = bits[0].copy(), np.zeros(bits.shape[1:], np.uint8)
+    for c in range(1, len(bits)):
+        better = bits[c] > best
+        labels[better] = c
+        np.maximum(best, bits[c], out=best)
+    return labels
+
+
+def column_maximum(probabilities: np.ndarray) -> np.ndarray:
+    """float16 [18, X, Y]: each class's largest probability in a column, the dump's `bev_prob`."""
+    bits = probabilities.view(np.uint16)
+    best = bits[..., 0].copy()
+    for z in range(1, bits.shape[-1]):
+        np.maximum(best, bits[..., z], out=best)
+    return best.view(np.float16)

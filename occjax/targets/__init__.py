@@ -1,0 +1,1 @@
+"""The teacher as data: the file format, its codes, folders of it, and its rows on the device."""

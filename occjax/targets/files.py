@@ -1,0 +1,258 @@
+"""Teacher files on disk, dense or compact: one .npz per sample token, written to a temporary name and renamed."""
+
+import dataclasses
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from occjax.classes import CLASS_NAMES
+from occjax.errors import SampleError
+from occjax.grid import VoxelGrid
+from occjax.storage import read_npz
+from occjax.targets.codec import encode_rows, floored_log_probs, kl_divergence
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA = "occjax-teacher"
+SCHEMA_VERSION = 1
+
+# A voxel gets a row of its own if p_occupied exceeds the largest of these that keeps the mean KL of all others to
+# their shared background below the budget (nats per voxel of the grid).
+ACTIVE_THRESHOLDS = (0.02, 0.01, 3e-3, 1e-3)
+BACKGROUND_KL_BUDGET = 3e-5
+_ENTROPY_ONLY = ("free", "levels", "bev_free", "bev_levels")
+
+
+class TeacherFileError(SampleError):
+    """A teacher file or folder is absent, damaged or not what it claims to be."""
+
+
+class SparseTeacher(NamedTuple):
+    """Teacher probabilities with all plainly free voxels folded into one distribution.
+
+    Attributes:
+      index: int32 [M] flat voxel index, ascending.
+      rows: float32 [M, K] probabilities of those voxels, free last.
+      background: float32 [K] mean probabilities of all other voxels.
+    """
+
+    index: np.ndarray
+    rows: np.ndarray
+    background: np.ndarray
+
+
+class DenseTeacher(NamedTuple):
+    """The canonical content: float16 log-probabilities [X, Y, Z, K] and [X, Y, K], either may be None.
+
+    `valid` is bool [X, Y, Z] or None (everywhere).
+    """
+
+    token: str
+    grid: VoxelGrid
+    voxel_logits: np.ndarray | None
+    bev_logits: np.ndarray | None
+    valid: np.ndarray | None
+
+
+class CompactTeacher(NamedTuple):
+    """The same in codes; fields as in `occjax.targets.folder.TeacherTargets`, `active` being bits over the grid."""
+
+    token: str
+    grid: VoxelGrid
+    active: np.ndarray | None
+    free: np.ndarray | None
+    levels: np.ndarray | None
+    background: np.ndarray | None
+    valid: np.ndarray | None
+    bev_free: np.ndarray | None
+    bev_levels: np.ndarray | None
+    bev_valid: np.ndarray | None
+
+
+def grid_to_dict(grid: VoxelGrid) -> dict:
+    return dataclasses.asdict(grid)
+
+
+def grid_from_dict(fields: dict) -> VoxelGrid:
+    return VoxelGrid(fields["frame"], tuple(fields["lower_m"]), fields["voxel_size_m"], tuple(fields["shape"]))
+
+
+def sparse_from_probabilities(probabilities: np.ndarray) -> SparseTeacher:
+    """Folds the plainly free voxels of probabilities [..., K] (float, free last) into their mean."""
+    flat = probabilities.reshape(-1, probabilities.shape[-1])
+    index = np.flatnonzero(1 - flat[:, -1] > ACTIVE_THRESHOLDS[-1]).astype(np.int32)
+    rows = flat[index].astype(np.float32)
+    rest = len(flat) - len(index)
+    background = (flat.sum(0, dtype=np.float64) - rows.sum(0, dtype=np.float64)) / max(rest, 1)
+    if rest == 0:
+        background[-1] = 1
+    return prune(SparseTeacher(index, rows, np.maximum(background, 0).astype(np.float32)), len(flat))
+
+
+def prune(sparse: SparseTeacher, num_voxels: int) -> SparseTeacher:
+    """Drops rows into the background as far as the KL budget allows; the background stays the mean of its voxels."""
+    occupied = 1 - sparse.rows[:, -1]
+    rest = num_voxels - len(sparse.index)
+    for threshold in ACTIVE_THRESHOLDS:
+        dropped = occupied <= threshold
+        rows = sparse.rows[dropped]
+        total = rest + len(rows)
+        if total == 0:
+            return sparse
+        background = (sparse.background.astype(np.float64) * rest + rows.sum(0, dtype=np.float64)) / total
+        log_background = floored_log_probs(background)
+        kl = kl_divergence(floored_log_probs(rows), log_background).sum()
+        kl += rest * kl_divergence(floored_log_probs(sparse.background), log_background)
+        if kl / num_voxels <= BACKGROUND_KL_BUDGET or threshold == ACTIVE_THRESHOLDS[-1]:
+            break
+    if dropped.any():
+        # Class by class where rows are stored so: several times as fast as by rows.
+        rows = np.compress(~dropped, sparse.rows.T, axis=1).T
+        sparse = SparseTeacher(sparse.index[~dropped], rows, background.astype(np.float32))
+    return sparse
+
+
+def compact_teacher(
+    token: str,
+    grid: VoxelGrid,
+    sparse: SparseTeacher | None,
+    bev_probabilities: np.ndarray | None = None,
+    valid: np.ndarray | None = None,
+    bev_valid: np.ndarray | None = None,
+) -> CompactTeacher:
+    """Codes of one sample.
+
+    Args:
+      token: the sample's token.
+      grid: grid of the voxels.
+      sparse: probabilities over the grid's voxels, or None (BEV only).
+      bev_probabilities: float [X, Y, K] of a BEV map of its own; None leaves it to the column rule.
+      valid: bool [X, Y, Z] voxels that the teacher knows; None = all.
+      bev_valid: bool [X, Y] cells that the BEV map knows; None = all.
+    """
+    voxels, bev = (None, None, None, None), (None, None)
+    if sparse is not None:
+        active = np.zeros(grid.num_voxels, bool)
+        active[sparse.index] = True
+        voxels = (np.packbits(active), *encode_rows(sparse.rows), floored_log_probs(sparse.background))
+    if bev_probabilities is not None:
+        free, levels = encode_rows(bev_probabilities.reshape(-1, bev_probabilities.shape[-1]))
+        bev = (free.reshape(grid.shape[:2]), levels.reshape(*grid.shape[:2], -1))
+    bits = [None if mask is None else np.packbits(mask.reshape(-1)) for mask in (valid, bev_valid)]
+    return CompactTeacher(token, grid, *voxels, bits[0], *bev, bits[1])
+
+
+def compact_from_dense(dense: DenseTeacher) -> CompactTeacher:
+    """Codes of a dense file; its BEV map is kept only if it has no voxels, which give the map by the column rule."""
+    valid = None if dense.valid is None else dense.valid.astype(bool)
+    if dense.voxel_logits is None:
+        return compact_teacher(dense.token, dense.grid, None, np.exp(dense.bev_logits.astype(np.float32)))
+    probabilities = np.exp(dense.voxel_logits.astype(np.float32))
+    return compact_teacher(dense.token, dense.grid, sparse_from_probabilities(probabilities), None, valid)
+
+
+def write_teacher(path: Path, teacher: DenseTeacher | CompactTeacher, *, value_kind: str = "") -> int:
+    """Writes one sample through a temporary name; returns the bytes written.
+
+    Args:
+      path: the file.
+      teacher: its content.
+      value_kind: what the numbers were that it was made from; kept beside token and grid.
+    """
+    arrays = {name: value for name, value in teacher._asdict().items() if isinstance(value, np.ndarray)}
+    if "levels" in arrays:  # one plane per byte: deflates better than rows
+        arrays["levels"] = np.ascontiguousarray(arrays["levels"].T)
+    if "bev_levels" in arrays:
+        arrays["bev_levels"] = np.ascontiguousarray(np.moveaxis(arrays["bev_levels"], -1, 0))
+    meta = {"token": teacher.token, "grid": grid_to_dict(teacher.grid), "value_kind": value_kind}
+    arrays["meta"] = np.array(json.dumps(meta))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+            for name, value in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    if name in _ENTROPY_ONLY:
+                        # Codes hold next to no repeated strings: without the search for them deflate is 7 times as
+                        # fast and the file smaller. zipfile has no public way to say so.
+                        member._compressor = zlib.compressobj(6, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
+                    np.lib.format.write_array(member, value, allow_pickle=False)
+        size = temporary.stat().st_size
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return size
+
+
+def read_teacher(path: Path) -> DenseTeacher | CompactTeacher:
+    """Reads a file as written by `write_teacher`.
+
+    Raises:
+      OSError, ValueError, EOFError, KeyError or zipfile.BadZipFile for absent and damaged files.
+    """
+    arrays = read_npz(path)
+    meta = json.loads(str(arrays.pop("meta")))
+    if "levels" in arrays:
+        arrays["levels"] = cv2.transpose(arrays["levels"])  # ten times as fast as numpy's copy
+    if "bev_levels" in arrays:
+        arrays["bev_levels"] = np.ascontiguousarray(np.moveaxis(arrays["bev_levels"], 0, -1))
+    kind = DenseTeacher if "voxel_logits" in arrays or "bev_logits" in arrays else CompactTeacher
+    fields = {name: arrays.get(name) for name in kind._fields if name not in ("token", "grid")}
+    return kind(token=meta["token"], grid=grid_from_dict(meta["grid"]), **fields)
+
+
+def read_value_kind(path: Path) -> str:
+    """What the numbers were that a teacher file was made from; raises as `read_teacher` does."""
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
+        return json.loads(str(archive["meta"])).get("value_kind", "")
+
+
+def write_manifest(
+    directory: Path,
+    *,
+    grid: VoxelGrid,
+    form: str,
+    samples: int,
+    max_active_voxels: int,
+    contents: dict[str, bool],
+    source: str,
+    matched_by: str,
+    value_kind: dict[str, int],
+    details: dict,
+) -> None:
+    """Writes manifest.json of a folder of teacher files.
+
+    Args:
+      directory: the folder.
+      grid: grid of all files.
+      form: "dense" or "compact".
+      samples: number of files.
+      max_active_voxels: largest number of active voxels in one file.
+      contents: which of "voxels", "bev" and "validity" every file holds.
+      source: what the files were made from.
+      matched_by: how ids became tokens.
+      value_kind: number of inputs per kind ("probabilities", "logits").
+      details: further facts: measured sizes, versions, the audit.
+    """
+    manifest = {
+        "schema": SCHEMA,
+        "version": SCHEMA_VERSION,
+        "form": form,
+        "source": source,
+        "grid": grid_to_dict(grid),
+        "classes": list(CLASS_NAMES),
+        "samples": samples,
+        "matched_by": matched_by,
+        "value_kind": value_kind,
+        "temperature": 1.0,
+        "max_active_voxels": max_active_voxels,
+        "contents": contents,
+        **details,
+    }
+    temporary = directory / f".{MANIFEST_NAME}.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+    os.replace(temporary, directory / MANIFEST_NAME)

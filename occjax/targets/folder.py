@@ -1,0 +1,257 @@
+"""Teacher targets as the loss consumes them, read from one file per sample token."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from occjax.classes import CLASS_NAMES
+from occjax.config import DataConfig
+from occjax.grid import GridMismatchError, VoxelGrid
+from occjax.grid_map import VoxelSource
+from occjax.targets.codec import decode_rows
+from occjax.targets.commands import completing_command, dump_command, resampling_command
+from occjax.targets.files import (
+    MANIFEST_NAME,
+    SCHEMA,
+    SCHEMA_VERSION,
+    CompactTeacher,
+    TeacherFileError,
+    compact_from_dense,
+    grid_from_dict,
+    read_teacher,
+)
+from occjax.types import TeacherTargets
+
+
+class TeacherLayout:
+    """What all files of a teacher folder have in common, and with it their codes as arrays of one shape.
+
+    Attributes:
+      manifest: of the folder.
+      grid: grid that the files lie on.
+      capacity: M, rows per sample: the largest count of the folder times `capacity_factor`.
+      has_voxels, has_bev: what the files hold.
+    """
+
+    def __init__(self, manifest: dict, grid: VoxelGrid, *, capacity_factor: float = 1.25):
+        """Checks the manifest against the model's grid.
+
+        Args:
+          manifest: as `read_manifest` returns it.
+          grid: the model's grid, which must be an aligned crop of the files' grid.
+          capacity_factor: room for BEV augmentation, which repeats voxels when it enlarges: at least the largest
+            scale squared.
+
+        Raises:
+          GridMismatchError: the model's grid is no aligned crop of the files' grid.
+        """
+        self.manifest = manifest
+        self.grid = grid_from_dict(manifest["grid"])
+        self.grid.crop_slices(grid)
+        self.has_voxels = bool(manifest["contents"]["voxels"])
+        self.has_bev = bool(manifest["contents"]["bev"])
+        self._has_validity = bool(manifest["contents"]["validity"])
+        largest = int(manifest["max_active_voxels"])
+        self.capacity = min(int(np.ceil(largest * capacity_factor / 1024)) * 1024, self.grid.num_voxels)
+
+    def targets(self, compact: CompactTeacher, where: str) -> TeacherTargets:
+        """Targets on the files' grid, padded to `capacity`; `where` names the file in errors.
+
+        Raises:
+          TeacherFileError: more active voxels than the manifest says.
+        """
+        voxels = (None, None, None, None)
+        if self.has_voxels:
+            is_active = np.unpackbits(compact.active, count=self.grid.num_voxels).view(bool)
+            active = np.flatnonzero(is_active).astype(np.int32)
+            if len(active) > self.capacity:
+                raise TeacherFileError(
+                    f"{where} has {len(active)} active voxels, more than the {self.capacity} that the manifest allows "
+                    "for; convert the folder again"
+                )
+            rows = _pad(active, compact.free, compact.levels, self.capacity, self.grid.num_voxels)
+            voxels = (*rows, compact.background)
+        valid = compact.valid
+        if self.has_voxels and self._has_validity and valid is None:
+            valid = np.packbits(np.ones(self.grid.num_voxels, bool))
+        return TeacherTargets(*voxels, valid, compact.bev_free, compact.bev_levels, compact.bev_valid)
+
+
+class TeacherFolder(TeacherLayout):
+    """A folder of teacher files with its manifest.
+
+    Attributes:
+      directory: the folder.
+    """
+
+    def __init__(
+        self, directory: Path, grid: VoxelGrid, *, data: DataConfig | None = None, capacity_factor: float = 1.25
+    ):
+        """As `TeacherLayout`, with the manifest of `directory` (converters/teacher_to_npz.py or --mode=dump).
+
+        Args:
+          directory: the folder.
+          grid: the model's grid.
+          data: root, version and splits file of the tables, for the commands in errors; the defaults where it is None.
+          capacity_factor: as for `TeacherLayout`.
+
+        Raises:
+          TeacherFileError: manifest absent, unreadable, or of another schema or class order.
+          GridMismatchError: the model's grid is no aligned crop of the files' grid.
+        """
+        self.directory = Path(directory)
+        self._data = data or DataConfig()
+        manifest = read_manifest(self.directory)
+        try:
+            super().__init__(manifest, grid, capacity_factor=capacity_factor)
+        except GridMismatchError as error:
+            where = f"the teacher files in {self.directory} lie on another grid"
+            remedy = resampling_command(self._data, grid_from_dict(manifest["grid"]), grid)
+            raise GridMismatchError(f"{where}: {error}{': ' if remedy else ''}{remedy}") from error
+
+    def path(self, token: str) -> Path:
+        return self.directory / f"{token}.npz"
+
+    def completing_command(self) -> str:
+        """The command line that adds what the folder lacks."""
+        if workdir := self.manifest.get("workdir"):
+            return dump_command(workdir, self.directory)
+        return completing_command(self._data, self.directory, self.grid, is_resampled=self._has_validity)
+
+    def missing(self, tokens) -> list[str]:
+        """The tokens that have no file, in the order given."""
+        present = {path.stem for path in self.directory.glob("*.npz")}
+        return [token for token in tokens if token not in present]
+
+    def read(self, token: str) -> TeacherTargets:
+        """Targets of one sample; raises as `read_compact` and `targets` do."""
+        return self.targets(self.read_compact(token), f"teacher file {self.path(token)}")
+
+    def read_compact(self, token: str) -> CompactTeacher:
+        """Codes of one sample.
+
+        Raises:
+          TeacherFileError: file absent or damaged, written for another token, or not as the manifest says.
+          GridMismatchError: the file lies on another grid than the manifest says.
+        """
+        path = self.path(token)
+        try:
+            found = read_teacher(path)
+        except FileNotFoundError as error:
+            raise TeacherFileError(
+                f"no teacher file {path}; convert the missing samples: {self.completing_command()}"
+            ) from error
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise TeacherFileError(
+                f"teacher file {path} of sample {token} cannot be read ({error}); delete it and run "
+                f"{self.completing_command()}"
+            ) from error
+        if found.token != token:
+            raise TeacherFileError(
+                f"teacher file {path} was written for sample {found.token}: files were renamed or swapped; "
+                "convert the folder again"
+            )
+        self.grid.require_same(found.grid, f"teacher file {path}", "convert the folder again with one grid")
+        compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
+        has = (compact.free is not None, compact.bev_free is not None)
+        if has != (self.has_voxels, self.has_bev):
+            raise TeacherFileError(
+                f"teacher file {path} holds (voxels, BEV map) = {has}, the manifest says "
+                f"{(self.has_voxels, self.has_bev)}; convert the folder again"
+            )
+        return compact
+
+
+def _pad(index, free, levels, capacity: int, fill: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    count = len(index)
+    padded_index = np.full(capacity, fill, np.int32)
+    padded_free = np.zeros(capacity, np.uint8)
+    padded_levels = np.zeros((capacity, levels.shape[1]), np.uint8)
+    padded_index[:count], padded_free[:count], padded_levels[:count] = index, free, levels
+    return padded_index, padded_free, padded_levels
+
+
+def gather_teacher(teacher: TeacherTargets, source: VoxelSource, grid: VoxelGrid) -> TeacherTargets:
+    """Targets moved to the model's grid: a crop, a BEV augmentation, or both.
+
+    Args:
+      teacher: unbatched targets on the files' grid.
+      source: map from the model's grid to the files'.
+      grid: the files' grid.
+
+    Returns:
+      Unbatched targets on the model's grid; outside is not valid. M stays, or becomes the number of the model's
+      voxels where that is less.
+
+    Raises:
+      TeacherFileError: more active voxels than M; rows are never dropped.
+    """
+    index, free, levels, valid = teacher.index, teacher.free, teacher.levels, None
+    if index is not None:
+        active = index[: np.searchsorted(index, grid.num_voxels)]
+        is_active = np.zeros(grid.num_voxels, bool)
+        is_active[active] = True
+        row_of_voxel = np.empty(grid.num_voxels, np.int32)  # of active voxels, which alone are looked up
+        row_of_voxel[active] = np.arange(len(active), dtype=np.int32)
+        inside = source.inside
+        moved = np.flatnonzero(source.gather(is_active.reshape(grid.shape), False)).astype(np.int32)
+        capacity = min(len(index), inside.size)
+        if len(moved) > capacity:
+            raise TeacherFileError(
+                f"{len(moved)} teacher voxels are active after augmentation, but there is room for {capacity}; "
+                "raise the teacher's capacity_factor to the largest config.augment.bev_scale squared"
+            )
+        column, layer = np.divmod(moved, np.int32(len(source.layers)))
+        voxel = source.columns.take(column) * np.int32(grid.shape[2]) + source.layers.take(layer)
+        rows = row_of_voxel.take(voxel)
+        index, free, levels = _pad(moved, free.take(rows), levels.take(rows, axis=0), capacity, inside.size)
+        if teacher.valid is not None:
+            known = np.unpackbits(teacher.valid, count=grid.num_voxels).view(bool)
+            inside = source.gather(known.reshape(grid.shape), False)
+        valid = np.packbits(inside)
+    bev_free, bev_levels, bev_valid = teacher.bev_free, teacher.bev_levels, None
+    if bev_free is not None:
+        inside = source.columns >= 0
+        bev_free = bev_free.reshape(-1)[source.columns]
+        bev_levels = bev_levels.reshape(-1, bev_levels.shape[-1])[source.columns]
+        if teacher.bev_valid is not None:
+            known = np.unpackbits(teacher.bev_valid, count=grid.shape[0] * grid.shape[1]).astype(bool)
+            inside = inside & known[source.columns]
+        bev_valid = np.packbits(inside.reshape(-1))
+    return TeacherTargets(index, free, levels, teacher.background, valid, bev_free, bev_levels, bev_valid)
+
+
+def dense_log_probs(teacher: TeacherTargets, shape: tuple[int, int, int]) -> np.ndarray:
+    """float32 [X, Y, Z, K] log-probabilities of unbatched targets: for pictures and tests, never for training."""
+    count = int(np.searchsorted(teacher.index, np.prod(shape)))
+    dense = np.tile(teacher.background, (int(np.prod(shape)), 1))
+    num_classes = len(teacher.background)
+    dense[teacher.index[:count]] = decode_rows(teacher.free[:count], teacher.levels[:count], num_classes)
+    return dense.reshape(*shape, num_classes)
+
+
+def read_manifest(directory: Path) -> dict:
+    """The manifest of a teacher folder.
+
+    Raises:
+      TeacherFileError: absent, unreadable, another schema version, class order or softened targets.
+    """
+    path = Path(directory) / MANIFEST_NAME
+    remedy = "make the folder with converters/teacher_to_npz.py"
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise TeacherFileError(f"no teacher manifest {path}; {remedy}") from error
+    except (OSError, ValueError) as error:
+        raise TeacherFileError(f"teacher manifest {path} cannot be read ({error}); {remedy}") from error
+    expected = {"schema": SCHEMA, "version": SCHEMA_VERSION, "classes": list(CLASS_NAMES), "temperature": 1.0}
+    for name, value in expected.items():
+        found = manifest.get(name)
+        if found != value:
+            raise TeacherFileError(f"teacher manifest {path}: {name} is {found!r}, not {value!r}; {remedy}")
+    absent = [name for name in ("grid", "contents", "max_active_voxels", "value_kind") if name not in manifest]
+    if absent:
+        raise TeacherFileError(f"teacher manifest {path} lacks {', '.join(absent)}; {remedy}")
+    return manifest

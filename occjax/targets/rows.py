@@ -1,0 +1,87 @@
+"""Teacher targets on the device: codes become small tables of log-probabilities, never a dense voxel tensor."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from occjax.classes import NUM_CLASSES
+from occjax.targets import codec
+from occjax.targets.column_rule import PROBABILITY_FLOOR, column_log_probs, log_free_from
+from occjax.types import TeacherTargets
+
+
+class VoxelRows(NamedTuple):
+    """What the teacher says about one sample's voxels. N = X*Y*Z; a row that is padding has counts = False.
+
+    Attributes:
+      index: flat voxel of each row, N for padding.
+      log_probs: of each row.
+      counts: rows of valid voxels.
+      background: log-probabilities of every inactive voxel.
+      inactive: valid voxels without a row.
+      valid: voxels that the teacher knows.
+    """
+
+    index: Int[Array, "m"]
+    log_probs: Float[Array, "m k"]
+    counts: Bool[Array, "m"]
+    background: Float[Array, "k"]
+    inactive: Bool[Array, "n"]
+    valid: Bool[Array, "n"]
+
+
+class BevMap(NamedTuple):
+    """What the teacher says about one sample's BEV cells: log-probabilities and where they count."""
+
+    log_probs: Float[Array, "x y k"]
+    valid: Bool[Array, "x y"]
+
+
+def expand_rows(free: UInt8[Array, "*r"], levels: UInt8[Array, "*r h"], num_classes: int) -> Float[Array, "*r k"]:
+    """Log-probabilities of codes, as `occjax.targets.codec.decode_rows` gives them."""
+    nibbles = jnp.stack([levels & 15, levels >> 4], axis=-1).reshape(*levels.shape[:-1], -1).astype(jnp.float32)
+    tail_scale = jnp.exp((nibbles[..., num_classes - 1, None] / 7.5 - 1) * codec.TAIL_LIMIT)
+    nibbles = nibbles[..., : num_classes - 1]
+    below = codec.TOP_LEVEL - nibbles
+    share = jnp.exp(-below * (codec.FIRST_STEP + (below - 1) * (codec.STEP_GROWTH / 2)))
+    share = jnp.where(nibbles == 0, codec.LOWEST_SHARE, share)
+    share = jnp.where(below == 0, 1.0, share * tail_scale)
+    p_free = jax.nn.sigmoid(free.astype(jnp.float32) * codec.FREE_LOGIT_STEP - codec.FREE_LOGIT_LIMIT)[..., None]
+    occupied = share / share.sum(-1, keepdims=True) * (1 - p_free)
+    floored = jnp.maximum(jnp.concatenate([occupied, p_free], axis=-1), PROBABILITY_FLOOR)
+    return jnp.log(floored / floored.sum(-1, keepdims=True))
+
+
+def soften(log_probs: Float[Array, "*v k"], temperature: float) -> Float[Array, "*v k"]:
+    """Log-probabilities at a temperature."""
+    return jax.nn.log_softmax(log_probs / temperature)
+
+
+def _mask(bits: UInt8[Array, "bytes"] | None, count: int) -> Bool[Array, "n"]:
+    return jnp.ones(count, bool) if bits is None else jnp.unpackbits(bits, count=count).astype(bool)
+
+
+def voxel_rows(teacher: TeacherTargets, num_voxels: int) -> VoxelRows:
+    """Rows of one sample (no batch axis)."""
+    valid = _mask(teacher.valid, num_voxels)
+    counts = valid.at[teacher.index].get(mode="fill", fill_value=False)
+    inactive = valid.at[teacher.index].set(False, mode="drop")
+    log_probs = expand_rows(teacher.free, teacher.levels, teacher.background.shape[-1])
+    return VoxelRows(teacher.index, log_probs, counts, teacher.background, inactive, valid)
+
+
+def bev_map(teacher: TeacherTargets, rows: VoxelRows | None, shape: tuple[int, int, int]) -> BevMap:
+    """BEV map of one sample: its own if the folder has one, else by the column rule from the voxel rows."""
+    x, y, z = shape
+    if teacher.bev_free is not None:
+        log_probs = expand_rows(teacher.bev_free, teacher.bev_levels, NUM_CLASSES)
+        return BevMap(log_probs, _mask(teacher.bev_valid, x * y).reshape(x, y))
+    column = jnp.where(rows.counts, rows.index // z, x * y)
+    values = jnp.concatenate([log_free_from(rows.log_probs, jnp)[:, None], jnp.exp(rows.log_probs[:, :-1])], axis=-1)
+    background = jnp.concatenate([log_free_from(rows.background, jnp)[None], jnp.exp(rows.background[:-1])])
+    inactive = rows.inactive.reshape(x * y, z).sum(-1)
+    sums = (inactive[:, None] * background).at[column].add(values, mode="drop")
+    log_probs = column_log_probs(sums[:, 0], sums[:, 1:], jnp)
+    return BevMap(log_probs.reshape(x, y, -1), rows.valid.reshape(x, y, z).any(-1))

@@ -1,0 +1,132 @@
+"""Runs of the command line: ended in every way and resumed, they do what an uninterrupted run does, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_world import tiny_config
+
+from occjax.run.workdir import claim, load_config
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def environment():
+    """One device as on a user's machine; what one run compiles the next one finds."""
+    return {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
+
+def command(config_file: Path, workdir: Path, *extra: str) -> list[str]:
+    return [sys.executable, "main.py", f"--config={config_file}", f"--workdir={workdir}", *extra]
+
+
+@pytest.fixture(scope="module")
+def config_file(world, tmp_path_factory):
+    """A configuration file that rebuilds the tiny configuration from JSON."""
+    folder = tmp_path_factory.mktemp("config")
+    claim(folder / "source", tiny_config(world))
+    path = folder / "tiny.py"
+    path.write_text(
+        "from pathlib import Path\nfrom occjax.run.workdir import load_config\n"
+        f"def get_config():\n    return load_config(Path({str(folder / 'source')!r}))\n"
+    )
+    return path
+
+
+def losses(workdir: Path) -> list[tuple[int, float, float]]:
+    entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    return [(e["step"], e["loss"], e["grad_norm"]) for e in entries if e["group"] == "train"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config_file, environment, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    result = subprocess.run(
+        command(config_file, workdir), cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return workdir, result.stdout
+
+
+def interrupt(config_file, environment, workdir, *, after_step: int, how: signal.Signals) -> tuple[int, str]:
+    """Starts a run, sends the signal once the step is logged, and returns exit status and output."""
+    with subprocess.Popen(
+        command(config_file, workdir), cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.time() + 300
+        log = workdir / "log.jsonl"
+        while time.time() < deadline and process.poll() is None:
+            if log.exists() and f'"step": {after_step},' in log.read_text():
+                break
+            time.sleep(0.01)
+        process.send_signal(how)
+        output = process.communicate(timeout=300)[0]
+        return process.returncode, output
+
+
+def test_the_run_ends_with_a_table_and_the_paths_of_what_it_wrote(uninterrupted):
+    workdir, output = uninterrupted
+    assert [step for step, *_ in losses(workdir)] == [1, 2, 3, 4, 5, 6]
+    for wanted in ("mIoU", "driveable_surface", "metrics.json", "checkpoints"):
+        assert wanted in output
+    assert "samples/s" in output
+    assert "left" in output
+    assert load_config(workdir).name == "tiny"
+    entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    assert all(entry["gradient_ratio"] > 0.01 for entry in entries if entry["group"] == "train")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_run_resumes_bit_for_bit(config_file, environment, uninterrupted, tmp_path, how):
+    workdir = tmp_path / "cut"
+    status, output = interrupt(config_file, environment, workdir, after_step=3, how=how)
+    if how == signal.SIGTERM:
+        assert status == 0, output
+        assert "stopped on request" in output
+    else:
+        assert status == -signal.SIGKILL
+    assert len(losses(workdir)) < 6
+    result = subprocess.run(
+        command(config_file, workdir), cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "resumed from step" in result.stdout
+    assert losses(workdir) == losses(uninterrupted[0])
+
+
+def test_eval_reads_the_workdir_and_needs_no_configuration(environment, uninterrupted):
+    workdir, _ = uninterrupted
+    result = subprocess.run(
+        [sys.executable, "main.py", "--mode=eval", f"--workdir={workdir}", "--config.eval.pictures=0"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "mIoU" in result.stdout
+
+
+def test_a_loss_that_is_not_finite_names_step_terms_and_tokens(config_file, environment, tmp_path):
+    workdir = tmp_path / "hot"
+    overrides = ("--config.train.learning_rate=1e30", "--config.train.clip_norm=1e30")
+    result = subprocess.run(
+        command(config_file, workdir, *overrides),
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "is not finite" in result.stderr
+    assert "samples:" in result.stderr
+    assert "cross_entropy" in result.stderr
+    assert "Traceback" not in result.stderr

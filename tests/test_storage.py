@@ -1,0 +1,55 @@
+"""What is read is what numpy reads, and damage of every kind is an error."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from occjax.storage import read_npz
+
+ARRAYS = {
+    "codes": np.random.default_rng(0).integers(0, 40, (9, 500), np.uint8),
+    "text": np.array("a token"),
+    "mask": np.ones((3, 4), bool),
+    "by_column": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_come_back_as_numpy_reads_them(tmp_path, save):
+    save(tmp_path / "a.npz", **ARRAYS)
+    found = read_npz(tmp_path / "a.npz")
+    assert list(found) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    assert list(read_npz(tmp_path / "a.npz", ("mask",))) == ["mask"]
+    with pytest.raises(KeyError, match="absent"):
+        read_npz(tmp_path / "a.npz", ("absent",))
+
+
+def test_damage_is_an_error(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, **ARRAYS)
+    whole = path.read_bytes()
+    for cut in (0, 20, len(whole) // 2, len(whole) - 5):
+        path.write_bytes(whole[:cut])
+        with pytest.raises((zipfile.BadZipFile, ValueError, EOFError)):
+            read_npz(path)
+    for place in range(60, 600, 45):  # anywhere in the codes, which come first
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with pytest.raises((zipfile.BadZipFile, ValueError, EOFError)):
+            read_npz(path)
+
+
+def test_python_objects_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", thing=np.array([{}], object))
+    with pytest.raises(ValueError, match="[Oo]bject arrays"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_other_compression_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.npy", b"x" * 1000)
+    with pytest.raises(zipfile.BadZipFile, match="method 12"):
+        read_npz(tmp_path / "a.npz")
