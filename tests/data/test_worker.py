@@ -34,7 +34,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 def test_a_killed_run_leaves_no_loader_behind(world):
-    path = os.pathsep.join(("tests", ".", os.environ.get("PYTHONPATH", "")))
+    path = os.pathsep.join(("tests/support", ".", os.environ.get("PYTHONPATH", "")))
     environment = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
     run = subprocess.Popen(
         [sys.executable, "-c", _LOAD, str(world)], stdout=subprocess.PIPE, text=True, env=environment
