@@ -209,11 +209,12 @@ def _names_config(arguments: list[str]) -> bool:
 
 
 def _checked(config):
+    from occjax.config_checks import problems
     from occjax.errors import UserError
 
-    problems = config.problems()
-    if problems:
-        raise UserError("the configuration does not hold together:\n" + "\n".join(f"  {p}" for p in problems))
+    found = problems(config)
+    if found:
+        raise UserError("the configuration does not hold together:\n" + "\n".join(f"  {p}" for p in found))
     return config
 
 

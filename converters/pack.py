@@ -42,6 +42,7 @@ def main(_) -> None:
 
 
 def _pack() -> int:
+    from occjax.config_checks import problems
     from occjax.convert.pack import pack_split
     from occjax.data.index import load_index
     from occjax.errors import UserError
@@ -49,9 +50,9 @@ def _pack() -> int:
     config = _CONFIG.value
     if not _OUTPUT.value:
         raise UserError("name the folder for the records: --output=DIR")
-    problems = config.problems()
-    if problems:
-        raise UserError("the configuration does not hold together:\n" + "\n".join(f"  {p}" for p in problems))
+    found = problems(config)
+    if found:
+        raise UserError("the configuration does not hold together:\n" + "\n".join(f"  {p}" for p in found))
     part = _part(_SHARD.value)
     output = Path(_OUTPUT.value)
     index = load_index(config.data, fallback_dir=output)

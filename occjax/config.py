@@ -216,9 +216,3 @@ class Config:
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
-
-    def problems(self) -> list[str]:
-        """Everything that is wrong with the values, each as rule, value and remedy; empty when all is well."""
-        from occjax.config_checks import problems  # which names this class
-
-        return problems(self)

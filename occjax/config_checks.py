@@ -1,9 +1,8 @@
 """What makes a configuration hold together: every rule on its values, and the remedy for each."""
 
 from occjax.config import Config
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
-
-_LABEL_GRIDS = {"surroundocc": SURROUNDOCC_GRID, "occ3d": OCC3D_GRID}
+from occjax.grid import VoxelGrid
+from occjax.label_sets import LABEL_SETS
 
 
 def problems(config: Config) -> list[str]:
@@ -22,13 +21,14 @@ def problems(config: Config) -> list[str]:
     except ValueError as error:
         found.append(f"grid: {error}")
     else:
-        of_labels = _LABEL_GRIDS.get(config.data.labels, grid)
+        labels = LABEL_SETS.get(config.data.labels)
+        of_labels = labels.grid if labels else grid
         require(
             grid.frame == of_labels.frame,
             f"data.labels={config.data.labels} lie in the {of_labels.frame} frame but grid.frame={grid.frame}; set "
             f"that label set's grid, or a crop of it, with {_grid_flags(of_labels)}, or use the other label set",
         )
-    one_of("data.labels", config.data.labels, tuple(_LABEL_GRIDS))
+    one_of("data.labels", config.data.labels, tuple(LABEL_SETS))
     one_of("loss.class_counts", config.loss.class_counts, ("labels", "occ3d"))
     one_of("model.view_transform.splat", config.model.view_transform.splat, ("sum", "mean"))
     one_of("model.compute_dtype", config.model.compute_dtype, ("float32", "bfloat16"))

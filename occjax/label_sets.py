@@ -1,28 +1,143 @@
-"""Ground truth of both label sets as dense class grids, each with the grid that its files are written on."""
+"""Label sets: what SurroundOcc and Occ3D call ground truth, one object each that is asked instead of its name.
 
+A further label set is one more entry of `LABEL_SETS` and one reader.
+"""
+
+import dataclasses
+import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-from occjax.classes import FREE, NUM_CLASSES
+from occjax.classes import FREE, NUM_CLASSES, OTHERS
 from occjax.errors import DataError
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
 from occjax.storage import read_npz
 
+# Classes uint8 [X, Y, Z] and what the cameras see, bool [X, Y, Z] or None.
+Labels = tuple[np.ndarray, np.ndarray | None]
 
-class LabelSet(NamedTuple):
-    """Where a label set lies: default folder under the nuScenes root, grid, and whether it tells what cameras see."""
 
-    folder: str
+@dataclasses.dataclass(frozen=True)
+class LabelSet:
+    """Where the ground truth of a label set lies, how it is read, and which of its voxels count.
+
+    Attributes:
+      name: as data.labels says it.
+      grid: that its files are written on.
+      folder: default folder below the nuScenes root.
+      file: path of a sample's file in that folder, with {lidar_file}, {scene_name} and {token} filled in.
+      reader: bytes of a file and the grid to `Labels`; raises ValueError, KeyError, EOFError or zipfile.BadZipFile.
+      ignored: classes that neither losses nor metrics count.
+      has_camera_mask: whether the files tell which voxels the cameras see.
+      protocol: name of the published protocol that scores it.
+    """
+
+    name: str
     grid: VoxelGrid
+    folder: str
+    file: str
+    reader: Callable[[bytes, VoxelGrid], Labels]
+    ignored: tuple[int, ...]
     has_camera_mask: bool
+    protocol: str
+
+    def path(self, folder: Path, *, lidar_file: str, scene_name: str, token: str) -> Path:
+        """The label file of one sample in the published layout."""
+        return folder / self.file.format(lidar_file=Path(lidar_file).name, scene_name=scene_name, token=token)
+
+    def read(self, path: Path) -> Labels:
+        """Classes and camera mask of a file, on `grid`.
+
+        Raises:
+          DataError: the file is truncated, of another shape, or holds values that are no voxel or class.
+          OSError: the file cannot be opened.
+        """
+        return self.decode(path.read_bytes())
+
+    def decode(self, data: bytes) -> Labels:
+        """As `read`, from a file's bytes."""
+        try:
+            return self.reader(data, self.grid)
+        except DataError:
+            raise
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"no readable {self.name} label file: {error}") from error
+
+    def counted(self, semantics: Any, camera_mask: Any | None = None) -> Any:
+        """The one rule for which voxels count, in losses and metrics, on numpy and jax arrays alike.
+
+        A voxel counts if its class is known (255 and whatever else is no class is not), is not one that the label set
+        ignores, and, where a camera mask is given, if the cameras see it.
+
+        Args:
+          semantics: integer [..., X, Y, Z] truth.
+          camera_mask: bool or integer of the same shape, or None to count what no camera sees too.
+
+        Returns:
+          bool, of the same shape.
+        """
+        counted = (semantics >= 0) & (semantics < NUM_CLASSES)
+        for ignored in self.ignored:
+            counted = counted & (semantics != ignored)
+        return counted if camera_mask is None else counted & (camera_mask != 0)
+
+
+def _read_surroundocc(data: bytes, grid: VoxelGrid) -> Labels:
+    """A list [n, 4] of x, y, z and class; what is not listed is free."""
+    voxels = np.load(io.BytesIO(data), allow_pickle=False)
+    shape = grid.shape
+    if voxels.ndim != 2 or voxels.shape[1] != 4:
+        raise DataError(f"expected an array [n, 4] of x, y, z and class; found {voxels.dtype} {voxels.shape}")
+    if voxels.size and (voxels.min() < 0 or np.any(voxels.max(axis=0) >= (*shape, NUM_CLASSES))):
+        raise DataError(
+            f"indices must lie in {shape} and classes in 0 to {NUM_CLASSES - 1}; found "
+            f"{voxels.min(axis=0).tolist()} to {voxels.max(axis=0).tolist()}"
+        )
+    semantics = np.full(shape, FREE, np.uint8)
+    x, y, z, classes = voxels.astype(np.int64, copy=False).T
+    semantics.ravel()[(x * shape[1] + y) * shape[2] + z] = classes
+    return semantics, None
+
+
+def _read_occ3d(data: bytes, grid: VoxelGrid) -> Labels:
+    """Dense `semantics` and `mask_camera`."""
+    semantics, camera_mask = read_npz(data, ("semantics", "mask_camera")).values()
+    for array, what in ((semantics, "semantics"), (camera_mask, "mask_camera")):
+        if array.shape != grid.shape:
+            raise DataError(f"{what} must have shape {grid.shape}, found {array.shape}")
+    if semantics.max() >= NUM_CLASSES:
+        raise DataError(f"classes must lie in 0 to {NUM_CLASSES - 1}, found {semantics.max()}")
+    return semantics.astype(np.uint8, copy=False), camera_mask.astype(bool)
 
 
 LABEL_SETS = {
-    "surroundocc": LabelSet("surroundocc", SURROUNDOCC_GRID, has_camera_mask=False),
-    "occ3d": LabelSet("gts", OCC3D_GRID, has_camera_mask=True),
+    label_set.name: label_set
+    for label_set in (
+        LabelSet(
+            name="surroundocc",
+            grid=SURROUNDOCC_GRID,
+            folder="surroundocc",
+            file="samples/{lidar_file}.npy",
+            reader=_read_surroundocc,
+            ignored=(OTHERS,),  # noise: unlabelled points of the aggregated sweeps
+            has_camera_mask=False,
+            protocol="surroundocc",
+        ),
+        LabelSet(
+            name="occ3d",
+            grid=OCC3D_GRID,
+            folder="gts",
+            file="{scene_name}/{token}/labels.npz",
+            reader=_read_occ3d,
+            ignored=(),
+            has_camera_mask=True,
+            protocol="occ3d",
+        ),
+    )
 }
 
 
@@ -37,48 +152,13 @@ def label_set(name: str) -> LabelSet:
     return LABEL_SETS[name]
 
 
-def label_path(name: str, folder: Path, *, lidar_file: str, scene_name: str, token: str) -> Path:
-    """The label file of one sample in the published layout of a label set."""
-    if name == "surroundocc":
-        return folder / "samples" / f"{Path(lidar_file).name}.npy"
-    return folder / scene_name / token / "labels.npz"
-
-
-def read_labels(name: str, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """uint8 classes [X, Y, Z] on the label set's grid, and bool camera mask [X, Y, Z] or None.
+def label_set_of_frame(frame: str) -> LabelSet:
+    """The label set whose files lie in this frame ("lidar" or "ego"): what a grid is compared with.
 
     Raises:
-      DataError: the file is truncated, of another shape, or holds values that are no voxel or class.
-      OSError: the file cannot be opened.
+      DataError: there is none.
     """
-    try:
-        return _read_surroundocc(path) if name == "surroundocc" else _read_occ3d(path)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise error if isinstance(error, DataError) else DataError(f"no readable {name} label file: {error}") from error
-
-
-def _read_surroundocc(path: Path) -> tuple[np.ndarray, None]:
-    with path.open("rb") as file:
-        voxels = np.load(file, allow_pickle=False)
-    shape = SURROUNDOCC_GRID.shape
-    if voxels.ndim != 2 or voxels.shape[1] != 4:
-        raise DataError(f"expected an array [n, 4] of x, y, z and class; found {voxels.dtype} {voxels.shape}")
-    if voxels.size and (voxels.min() < 0 or np.any(voxels.max(axis=0) >= (*shape, NUM_CLASSES))):
-        raise DataError(
-            f"indices must lie in {shape} and classes in 0 to {NUM_CLASSES - 1}; found "
-            f"{voxels.min(axis=0).tolist()} to {voxels.max(axis=0).tolist()}"
-        )
-    semantics = np.full(shape, FREE, np.uint8)
-    x, y, z, classes = voxels.astype(np.int64, copy=False).T
-    semantics.ravel()[(x * shape[1] + y) * shape[2] + z] = classes
-    return semantics, None
-
-
-def _read_occ3d(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    semantics, camera_mask = read_npz(path, ("semantics", "mask_camera")).values()
-    for array, what in ((semantics, "semantics"), (camera_mask, "mask_camera")):
-        if array.shape != OCC3D_GRID.shape:
-            raise DataError(f"{what} must have shape {OCC3D_GRID.shape}, found {array.shape}")
-    if semantics.max() >= NUM_CLASSES:
-        raise DataError(f"classes must lie in 0 to {NUM_CLASSES - 1}, found {semantics.max()}")
-    return semantics.astype(np.uint8, copy=False), camera_mask.astype(bool)
+    for candidate in LABEL_SETS.values():
+        if candidate.grid.frame == frame:
+            return candidate
+    raise DataError(f"no label set lies in the {frame} frame; there are {', '.join(LABEL_SETS)}")

@@ -17,15 +17,15 @@ _PACKAGES = ("occjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gr
 _LOCAL_HEADER = 30  # bytes before name and extra field, whose lengths are its last four bytes
 
 
-def read_npz(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of these names, or all of them.
+def read_npz(source: Path | bytes, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of these names, or all of them, of an .npz file or its bytes.
 
     Raises:
       KeyError: a name is not in the file.
       ValueError, EOFError or zipfile.BadZipFile: the file is truncated, damaged or no .npz of plain arrays.
       OSError: the file cannot be opened.
     """
-    data = path.read_bytes()
+    data = source if isinstance(source, bytes) else source.read_bytes()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist() if names is None else [archive.getinfo(f"{name}.npy") for name in names]
         return {member.filename.removesuffix(".npy"): _array(data, member) for member in members}

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from occjax.config import Config
+from occjax.config_checks import problems
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.run.overrides import apply_overrides, load_config_file
 
@@ -15,7 +16,7 @@ CONFIGS = ("base", "kd", "supervised", "original", "quickstart", "quickstart.py:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_configuration_holds_together(name):
     path = f"configs/{name}" if ".py" in name else f"configs/{name}.py"
-    assert load_config_file(path).problems() == []
+    assert problems(load_config_file(path)) == []
 
 
 def test_controls_differ_from_their_distilled_twins_in_the_teacher_only():
@@ -37,7 +38,7 @@ def changed(path: str, value) -> list[str]:
     for section in sections:
         holder = getattr(holder, section)
     setattr(holder, name, value)
-    return config.problems()
+    return problems(config)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_labels_in_another_frame_are_answered_with_overrides_that_work(labels, g
     config.data.labels = labels
     config.grid.frame = {"lidar": "ego", "ego": "lidar"}[grid.frame]
     config.grid.shape = (8, 8, 8)
-    (problem,) = config.problems()
+    (problem,) = problems(config)
     flags = re.findall(r"--config\.(grid\.\w+)=([^\s\"]+)", problem)
     apply_overrides(config, {name: value if name == "grid.frame" else ast.literal_eval(value) for name, value in flags})
-    assert config.problems() == [] and config.grid.build() == grid
+    assert problems(config) == [] and config.grid.build() == grid

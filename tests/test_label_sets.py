@@ -6,13 +6,13 @@ import pytest
 from occjax.classes import FREE
 from occjax.errors import DataError
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
-from occjax.label_sets import LABEL_SETS, label_path, label_set, read_labels
+from occjax.label_sets import LABEL_SETS, label_set
 
 
 def test_sparse_voxels_are_x_y_z_class(tmp_path):
     path = tmp_path / "label.npy"
     np.save(path, np.array([[1, 2, 3, 4], [199, 0, 15, 16], [7, 8, 9, 0]]))
-    semantics, mask = read_labels("surroundocc", path)
+    semantics, mask = label_set("surroundocc").read(path)
     assert semantics.shape == SURROUNDOCC_GRID.shape and semantics.dtype == np.uint8 and mask is None
     assert (semantics[1, 2, 3], semantics[199, 0, 15], semantics[7, 8, 9]) == (4, 16, 0)
     assert np.count_nonzero(semantics != FREE) == 3
@@ -21,7 +21,7 @@ def test_sparse_voxels_are_x_y_z_class(tmp_path):
 def test_no_occupied_voxel_is_all_free(tmp_path):
     path = tmp_path / "label.npy"
     np.save(path, np.zeros((0, 4), np.int64))
-    assert np.all(read_labels("surroundocc", path)[0] == FREE)
+    assert np.all(label_set("surroundocc").read(path)[0] == FREE)
 
 
 def test_occ3d_reads_the_camera_mask(tmp_path):
@@ -29,7 +29,7 @@ def test_occ3d_reads_the_camera_mask(tmp_path):
     rng = np.random.default_rng(0)
     semantics, camera, lidar = rng.integers(0, 2, (3, *OCC3D_GRID.shape), np.uint8)
     np.savez_compressed(path, semantics=semantics, mask_camera=camera, mask_lidar=lidar)
-    found, mask = read_labels("occ3d", path)
+    found, mask = label_set("occ3d").read(path)
     np.testing.assert_array_equal(found, semantics)
     np.testing.assert_array_equal(mask, camera.astype(bool))
     assert mask.dtype == bool
@@ -50,7 +50,7 @@ def test_bad_sparse_labels(tmp_path, voxels, message):
     path = tmp_path / "label.npy"
     np.save(path, np.array(voxels))
     with pytest.raises(DataError, match=message):
-        read_labels("surroundocc", path)
+        label_set("surroundocc").read(path)
 
 
 @pytest.mark.parametrize("name", list(LABEL_SETS))
@@ -66,28 +66,28 @@ def test_truncated_files(tmp_path, name):
     for keep in (0, 20, len(whole) // 2, len(whole) - 10):
         path.write_bytes(whole[:keep])
         with pytest.raises(DataError, match=f"{name} label file"):
-            read_labels(name, path)
+            label_set(name).read(path)
 
 
 def test_wrong_occ3d_content(tmp_path):
     path = tmp_path / "labels.npz"
     np.savez(path, semantics=np.zeros(OCC3D_GRID.shape, np.uint8))
     with pytest.raises(DataError, match="mask_camera"):
-        read_labels("occ3d", path)
+        label_set("occ3d").read(path)
     small = np.zeros((2, 2, 2), np.uint8)
     np.savez(path, semantics=small, mask_camera=small)
     with pytest.raises(DataError, match="must have shape"):
-        read_labels("occ3d", path)
+        label_set("occ3d").read(path)
 
 
 def test_published_layouts(tmp_path):
     where = {"lidar_file": "samples/LIDAR_TOP/a.pcd.bin", "scene_name": "scene-0003", "token": "t"}
-    assert label_path("surroundocc", tmp_path, **where) == tmp_path / "samples/a.pcd.bin.npy"
-    assert label_path("occ3d", tmp_path, **where) == tmp_path / "scene-0003/t/labels.npz"
+    assert label_set("surroundocc").path(tmp_path, **where) == tmp_path / "samples/a.pcd.bin.npy"
+    assert label_set("occ3d").path(tmp_path, **where) == tmp_path / "scene-0003/t/labels.npz"
     with pytest.raises(DataError, match="surroundocc, occ3d"):
         label_set("openocc")
 
 
 def test_real_labels(shared_dir):
-    semantics, mask = read_labels("occ3d", shared_dir / "data/occ3d_real/labels.npz")
+    semantics, mask = label_set("occ3d").read(shared_dir / "data/occ3d_real/labels.npz")
     assert 0.01 < np.mean(semantics != FREE) < 0.5 and 0 < mask.mean() < 1

@@ -24,7 +24,7 @@ def bytes_on_disk(config: Config, split: SplitIndex, *, with_teacher: bool) -> d
     sizes = {
         "images": sum(_mean(camera_files(some, channel)) for channel in data.cameras if channel in split.cameras),
         "LiDAR": _mean(lidar_files(some)) if config.loss.depth > 0 else 0.0,
-        "labels": _mean(label_files(some, data.labels, data)),
+        "labels": _mean(label_files(some, label_set(data.labels), data)),
     }
     if with_teacher:
         folder = Path(data.teacher_dir)

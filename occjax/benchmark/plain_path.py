@@ -21,7 +21,7 @@ from occjax.data.index import SplitIndex
 from occjax.data.lidar import MIN_DEPTH_M, STRIDE
 from occjax.errors import DataError
 from occjax.grid import VoxelGrid
-from occjax.label_sets import label_path, label_set, read_labels
+from occjax.label_sets import label_set
 from occjax.targets.folder import dense_log_probs
 
 # Mirrors occjax.models.preprocess, which does this on the device and imports jax.
@@ -141,14 +141,13 @@ class PlainPath:
 
     def _labels(self, row: int, indices: dict[VoxelGrid, PlainVoxelIndex] | None) -> np.ndarray:
         """int64 [X, Y, Z] classes, as cross-entropy in PyTorch takes them."""
-        path = label_path(
-            self._source.labels_name,
+        path = self._source.label_set.path(
             self._source.labels_folder,
             lidar_file=self._split.lidar_file[row].decode(),
             scene_name=self._split.scene_names[row],
             token=self._split.tokens[row],
         )
-        labels = read_labels(self._source.labels_name, path)[0].astype(np.int64)
+        labels = self._source.label_set.read(path)[0].astype(np.int64)
         return labels if indices is None else indices[self._label_grid].move(labels, IGNORE)
 
     def _teacher(self, row: int, indices: dict[VoxelGrid, PlainVoxelIndex] | None) -> np.ndarray:

@@ -10,7 +10,7 @@ from occjax.data.images import read_image
 from occjax.data.index import SplitIndex
 from occjax.data.lidar import read_points
 from occjax.errors import DataError, SampleError
-from occjax.label_sets import label_path, read_labels
+from occjax.label_sets import label_set
 from occjax.targets.folder import TeacherFolder
 from occjax.types import TeacherTargets
 
@@ -21,8 +21,8 @@ class FileSource:
     def __init__(self, config: Config, split: SplitIndex, teacher: TeacherFolder | None):
         self.teacher = teacher
         self.split = split
-        self.labels_name = config.data.labels
-        self.labels_folder = labels_folder(config.data.labels, config.data)
+        self.label_set = label_set(config.data.labels)
+        self.labels_folder = labels_folder(self.label_set, config.data)
         self._config = config
 
     def open(self, row: int) -> "FileParts":
@@ -32,7 +32,7 @@ class FileSource:
         data, split = self._config.data, self.split
         files = [camera_files(split, channel) for channel in data.cameras if channel in split.cameras]
         files += [lidar_files(split)] if self._config.loss.depth > 0 else []
-        require_files(split, [*files, label_files(split, data.labels, data)], self.teacher)
+        require_files(split, [*files, label_files(split, self.label_set, data)], self.teacher)
 
     def without_teacher(self, tokens: list[str]) -> list[str]:
         return self.teacher.missing(tokens) if self.teacher else list(tokens)
@@ -55,14 +55,13 @@ class FileParts:
         return self._read(path, read_points, path)
 
     def labels(self) -> tuple[np.ndarray, np.ndarray | None]:
-        path = label_path(
-            self._source.labels_name,
+        path = self._source.label_set.path(
             self._source.labels_folder,
             lidar_file=self._split.lidar_file[self._row].decode(),
             scene_name=self._split.scene_names[self._row],
             token=self._split.tokens[self._row],
         )
-        return self._read(path, read_labels, self._source.labels_name, path)
+        return self._read(path, self._source.label_set.read, path)
 
     def teacher(self) -> TeacherTargets:
         return self._source.teacher.read(self._split.tokens[self._row])

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from occjax.config import DataConfig
 from occjax.data.index import SplitIndex
 from occjax.errors import DataError
-from occjax.label_sets import label_path, label_set
+from occjax.label_sets import LabelSet
 from occjax.targets.folder import TeacherFolder
 
 # Listing is waiting, above all on network file systems.
@@ -44,22 +44,24 @@ def lidar_files(split: SplitIndex) -> FileSet:
     return FileSet("LiDAR sweeps", split.tokens, paths, _unpack_blobs(split.root))
 
 
-def labels_folder(name: str, data: DataConfig) -> Path:
+def labels_folder(labels: LabelSet, data: DataConfig) -> Path:
     """Where the files of a label set lie; `data.labels_dir` applies to the configured set only."""
-    if data.labels_dir and name == data.labels:
+    if data.labels_dir and labels.name == data.labels:
         return Path(data.labels_dir)
-    return Path(data.root) / label_set(name).folder
+    return Path(data.root) / labels.folder
 
 
-def label_files(split: SplitIndex, name: str, data: DataConfig) -> FileSet:
-    """Label files of a label set (one of `LABEL_SETS`)."""
-    folder = labels_folder(name, data)
+def label_files(split: SplitIndex, labels: LabelSet, data: DataConfig) -> FileSet:
+    """Label files of a label set."""
+    folder = labels_folder(labels, data)
     paths = [
-        str(label_path(name, folder, lidar_file=lidar.decode(), scene_name=scene, token=token))
+        str(labels.path(folder, lidar_file=lidar.decode(), scene_name=scene, token=token))
         for lidar, scene, token in zip(split.lidar_file, split.scene_names, split.tokens, strict=True)
     ]
-    remedy = f"extract the {name} archive so that such files appear, or set data.labels_dir to the folder it went to"
-    return FileSet(f"{name} labels", split.tokens, paths, remedy)
+    remedy = (
+        f"extract the {labels.name} archive so that such files appear, or set data.labels_dir to the folder it went to"
+    )
+    return FileSet(f"{labels.name} labels", split.tokens, paths, remedy)
 
 
 def _unpack_blobs(root: Path) -> str:

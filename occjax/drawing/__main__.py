@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from occjax.classes import FREE, IGNORE, OTHERS
+from occjax.classes import FREE, IGNORE
 from occjax.drawing.sheet import draw_sample
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
-from occjax.label_sets import LABEL_SETS, read_labels
+from occjax.label_sets import LABEL_SETS, LabelSet
 from occjax.metrics.occ3d import require_shape
 from occjax.metrics.prediction_files import read_prediction
 
@@ -69,8 +69,8 @@ def _draw(file: Path, truth_file: Path | None, default: VoxelGrid | None) -> np.
         truth, truth_grid = _read(truth_file, default)
         require_shape(truth_grid, **{str(truth_file): truth})
         truth = truth[truth_grid.crop_slices(grid)]
-        if _label_set_of(truth_file) == "surroundocc":
-            counted = truth != OTHERS  # as its protocol does
+        if labels := _label_set_of(truth_file):
+            counted = labels.counted(truth)
     return draw_sample(_NO_IMAGES, (), truth, prediction, None, grid, title=file.name, caption=caption, counted=counted)
 
 
@@ -78,8 +78,8 @@ def _read(path: Path, default: VoxelGrid | None) -> tuple[np.ndarray, VoxelGrid]
     """Classes uint8 [X, Y, Z] and their grid; raises UserError where nobody names it."""
     if not path.is_file():
         raise UserError(f"there is no file {path}; name one that exists")
-    if name := _label_set_of(path):
-        return read_labels(name, path)[0], LABEL_SETS[name].grid
+    if labels := _label_set_of(path):
+        return labels.read(path)[0], labels.grid
     classes, grid = read_prediction(path)
     if grid is None and default is None:
         raise UserError(f"{path} does not name its grid; say --grid={' or --grid='.join(LABEL_SETS)}")
@@ -88,11 +88,11 @@ def _read(path: Path, default: VoxelGrid | None) -> tuple[np.ndarray, VoxelGrid]
     return classes.astype(np.uint8), grid or default
 
 
-def _label_set_of(path: Path) -> str:
-    """Whose label file it is; empty for a prediction."""
+def _label_set_of(path: Path) -> LabelSet | None:
+    """Whose label file it is; None for a prediction."""
     if path.suffix == ".npy" and np.load(path, mmap_mode="r", allow_pickle=False).ndim == 2:
-        return "surroundocc"
-    return "occ3d" if path.name == "labels.npz" else ""
+        return LABEL_SETS["surroundocc"]
+    return LABEL_SETS["occ3d"] if path.name == "labels.npz" else None
 
 
 if __name__ == "__main__":

@@ -5,34 +5,29 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, UInt8
 
-from occjax.classes import FREE, IGNORE, OTHERS
+from occjax.classes import FREE
+from occjax.label_sets import LabelSet
 from occjax.losses.masked import masked_mean, sum_all
 from occjax.types import VoxelLabels
 
-LABEL_KINDS = ("surroundocc", "occ3d")
 # Keeps -log finite, and its gradient bounded, where a class has no probability at all.
 _LOG_FLOOR = 1e-6
 _LOVASZ_BINS = 1024
 
 
 def counted_voxels(
-    labels: VoxelLabels, is_valid: Bool[Array, "b"], *, labels_kind: str, use_camera_mask: bool
+    labels: VoxelLabels, is_valid: Bool[Array, "b"], *, label_set: LabelSet, use_camera_mask: bool
 ) -> Bool[Array, "b x y z"]:
-    """Voxels that supervision counts: known, of a real sample, not SurroundOcc's label 0, seen where that is asked.
+    """Voxels that supervision counts: what the label set counts, of real samples, seen where that is asked.
 
     Raises:
-      ValueError: an unknown kind, or the camera mask is asked for on Occ3D labels that carry none.
+      ValueError: the camera mask is asked for on labels that should carry one and do not.
     """
-    if labels_kind not in LABEL_KINDS:
-        raise ValueError(f"labels must be one of {LABEL_KINDS}, not {labels_kind!r}")
-    counted = (labels.semantics != IGNORE) & is_valid[:, None, None, None]
-    if labels_kind == "surroundocc":
-        return counted & (labels.semantics != OTHERS)
-    if use_camera_mask:
-        if labels.camera_mask is None:
-            raise ValueError("these Occ3D labels carry no camera mask; set loss.use_camera_mask=False")
-        counted &= labels.camera_mask
-    return counted
+    use_camera_mask = use_camera_mask and label_set.has_camera_mask
+    if use_camera_mask and labels.camera_mask is None:
+        raise ValueError(f"these {label_set.name} labels carry no camera mask; set loss.use_camera_mask=False")
+    counted = label_set.counted(labels.semantics, labels.camera_mask if use_camera_mask else None)
+    return counted & is_valid[:, None, None, None]
 
 
 def cross_entropy(

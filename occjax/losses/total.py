@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from occjax.classes import NUM_CLASSES, OCC3D_CLASS_COUNTS, OTHERS
+from occjax.classes import NUM_CLASSES, OCC3D_CLASS_COUNTS
 from occjax.config import DepthConfig, LossConfig
+from occjax.label_sets import LabelSet
 from occjax.losses import occupancy
 from occjax.losses.class_weights import class_weights
 from occjax.losses.depth import depth_loss
@@ -58,7 +59,7 @@ def supervised_terms(
     batch: Batch,
     *,
     config: LossConfig,
-    labels_kind: str,
+    label_set: LabelSet,
     depth_config: DepthConfig,
     class_counts: np.ndarray = OCC3D_CLASS_COUNTS,
 ) -> dict[str, Float[Array, ""]]:
@@ -68,7 +69,7 @@ def supervised_terms(
       predictions: what the student returned for `batch`.
       batch: samples; those with is_valid false count nothing.
       config: weights, and which voxels count.
-      labels_kind: "surroundocc" or "occ3d".
+      label_set: of the batch; says which voxels and classes count.
       depth_config: depth bins of the student.
       class_counts: [K] voxels per class in the training labels, for the class weights.
 
@@ -82,11 +83,12 @@ def supervised_terms(
             raise ValueError("supervised losses need labels; give the loader a label set or set their weights to 0")
         semantics = batch.labels.semantics
         counted = occupancy.counted_voxels(
-            batch.labels, batch.is_valid, labels_kind=labels_kind, use_camera_mask=config.use_camera_mask
+            batch.labels, batch.is_valid, label_set=label_set, use_camera_mask=config.use_camera_mask
         )
         if weights["cross_entropy"]:
-            ignored = (OTHERS,) if labels_kind == "surroundocc" else ()
-            per_class = class_weights(class_counts, ignored=ignored) if config.class_balanced else np.ones(NUM_CLASSES)
+            per_class = np.ones(NUM_CLASSES)
+            if config.class_balanced:
+                per_class = class_weights(class_counts, ignored=label_set.ignored)
             terms["cross_entropy"] = occupancy.cross_entropy(
                 predictions.voxel_logits, semantics, counted, jnp.asarray(per_class, jnp.float32)
             )
@@ -123,7 +125,7 @@ def total_loss(
     batch: Batch,
     *,
     config: LossConfig,
-    labels_kind: str,
+    label_set: LabelSet,
     depth_config: DepthConfig,
     distill_terms: dict[str, Float[Array, ""]],
     class_counts: np.ndarray = OCC3D_CLASS_COUNTS,
@@ -137,7 +139,7 @@ def total_loss(
         predictions,
         batch,
         config=config,
-        labels_kind=labels_kind,
+        label_set=label_set,
         depth_config=depth_config,
         class_counts=class_counts,
     )

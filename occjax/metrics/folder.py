@@ -10,7 +10,7 @@ from occjax.config import DataConfig
 from occjax.data.index import Index, SplitIndex, load_index
 from occjax.errors import DataError, UserError
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
-from occjax.label_sets import label_path, label_set, read_labels
+from occjax.label_sets import label_set
 from occjax.metrics.confusion import ScoringError
 from occjax.metrics.occ3d import Occ3dMiou
 from occjax.metrics.prediction_files import read_prediction
@@ -164,15 +164,14 @@ def _rows_to_score(files: dict[str, Path], keyframes: SplitIndex, folder: Path, 
 
 
 def _read_labels(labels: str, root: Path, keyframes: SplitIndex, row: int) -> tuple[np.ndarray, np.ndarray | None]:
-    path = label_path(
-        labels,
+    path = label_set(labels).path(
         root / label_set(labels).folder,
         lidar_file=keyframes.lidar_file[row].decode(),
         scene_name=keyframes.scene_names[row],
         token=keyframes.tokens[row],
     )
     try:
-        return read_labels(labels, path)
+        return label_set(labels).read(path)
     except (DataError, OSError) as error:
         raise ScoringError(
             f"{labels} labels of sample {keyframes.tokens[row]} cannot be read from {path}: {error}; extract the label "

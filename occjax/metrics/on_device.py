@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from occjax.classes import FREE
+from occjax.label_sets import LabelSet
 from occjax.losses.occupancy import counted_voxels
 from occjax.metrics.calibration import FINE_BINS
 from occjax.targets.rows import voxel_rows
@@ -42,20 +43,20 @@ class VoxelSummary(NamedTuple):
 
 
 def summarise(
-    voxel_logits: Float[Array, "b x y z k"], batch: Batch, *, labels_kind: str, use_camera_mask: bool
+    voxel_logits: Float[Array, "b x y z k"], batch: Batch, *, label_set: LabelSet, use_camera_mask: bool
 ) -> VoxelSummary:
     """Most probable classes, calibration on the voxels that count, and agreement with the teacher.
 
     Args:
       voxel_logits: logits or log-probabilities.
       batch: labels and teacher may be None.
-      labels_kind: "surroundocc" or "occ3d".
+      label_set: of the batch; says which voxels count.
       use_camera_mask: calibration on what the cameras see only (Occ3D).
     """
     log_probs = jax.nn.log_softmax(voxel_logits.astype(jnp.float32))
     calibration = teacher = None
     if batch.labels is not None:
-        counted = counted_voxels(batch.labels, batch.is_valid, labels_kind=labels_kind, use_camera_mask=use_camera_mask)
+        counted = counted_voxels(batch.labels, batch.is_valid, label_set=label_set, use_camera_mask=use_camera_mask)
         occupied = -jnp.expm1(log_probs[..., FREE])
         calibration = jax.vmap(occupancy_histogram)(occupied, batch.labels.semantics != FREE, counted)
     if batch.teacher is not None and batch.teacher.index is not None:

@@ -14,7 +14,7 @@ from occjax.config import Config
 from occjax.data.files import label_files
 from occjax.data.index import SplitIndex, load_index
 from occjax.errors import UserError
-from occjax.label_sets import label_set, read_labels
+from occjax.label_sets import label_set
 from occjax.metrics.occ3d import Occ3dMiou
 from occjax.metrics.prior import PositionPrior
 from occjax.metrics.surroundocc import SurroundOccMiou
@@ -61,9 +61,10 @@ def prior_scores(config: Config) -> dict[str, dict[str, float]]:
 
 
 def _labels(config: Config, split: SplitIndex):
-    crop = label_set(config.data.labels).grid.crop_slices(config.grid.build())
-    for path in label_files(split, config.data.labels, config.data).paths:
-        semantics, mask = read_labels(config.data.labels, Path(path))
+    labels = label_set(config.data.labels)
+    crop = labels.grid.crop_slices(config.grid.build())
+    for path in label_files(split, labels, config.data).paths:
+        semantics, mask = labels.read(Path(path))
         yield semantics[crop], None if mask is None else mask[crop]
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from occjax import config_checks
 from occjax.config import Config
 from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files, unreadable_archives
 from occjax.data.index import Index, SplitIndex, load_index
@@ -22,7 +23,7 @@ def report(config: Config) -> tuple[str, bool]:
     Returns:
       the report, for a terminal; and whether everything that the configuration needs is there.
     """
-    problems = list(config.problems())
+    problems = config_checks.problems(config)
     lines = [f"nuScenes root  {Path(config.data.root).resolve()}", f"version        {config.data.version}"]
     try:
         index = load_index(config.data)
@@ -78,9 +79,9 @@ def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | Non
         else:
             lines.append(f"  {f'{channel} images':22s} not in the tables: this camera is masked in every sample")
     lines.append(_kind_line(lidar_files(split), split.name, problems, is_needed=config.loss.depth > 0))
-    for name in LABEL_SETS:
-        files = label_files(split, name, config.data)
-        lines.append(_kind_line(files, split.name, problems, is_needed=name == config.data.labels))
+    for labels in LABEL_SETS.values():
+        files = label_files(split, labels, config.data)
+        lines.append(_kind_line(files, split.name, problems, is_needed=labels.name == config.data.labels))
     if teacher is not None:
         files = FileSet(
             "teacher files",

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from occjax.config import Config
 from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_eval_loader
+from occjax.label_sets import label_set
 from occjax.metrics.on_device import VoxelSummary, summarise
 from occjax.predict.forward import full_batch, make_predict_fn, restore, without_depth
 from occjax.run.scoring import Evaluation, Options, Subject, evaluate
@@ -79,5 +80,5 @@ def evaluate_student(
 
 def make_summary_fn(config: Config, program: Program, state: TrainState, mesh: Mesh) -> Callable[[Batch], VoxelSummary]:
     """Compiled forward pass and summary: a numpy batch in, this process's part of the summary in numpy out."""
-    output = functools.partial(summarise, labels_kind=config.data.labels, use_camera_mask=config.data.labels == "occ3d")
+    output = functools.partial(summarise, label_set=label_set(config.data.labels), use_camera_mask=True)
     return make_predict_fn(config, program, state, mesh, output)

@@ -12,6 +12,7 @@ from occjax.config import Config
 from occjax.data.index import Index
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
+from occjax.label_sets import LabelSet, label_set
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
 from occjax.run.scoring import Evaluation, Options, Subject, evaluate
 from occjax.targets.commands import completing_command
@@ -33,7 +34,7 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
     loader = make_eval_loader(config, index, split, batch_size=1, max_samples=config.eval.max_samples)
     try:
         return evaluate(
-            functools.partial(_summary, labels_kind=config.data.labels),
+            functools.partial(_summary, label_set=label_set(config.data.labels)),
             _known_labels(loader, config),
             keyframes,
             config,
@@ -62,14 +63,12 @@ def _known_labels(loader: Iterator[Batch], config: Config) -> Iterator[Batch]:
         yield batch._replace(labels=batch.labels._replace(semantics=semantics))
 
 
-def _summary(batch: Batch, *, labels_kind: str) -> VoxelSummary:
-    return jax.tree.map(np.asarray, _summarise_teacher(batch._replace(images=None, rig=None), labels_kind))
+def _summary(batch: Batch, *, label_set: LabelSet) -> VoxelSummary:
+    return jax.tree.map(np.asarray, _summarise_teacher(batch._replace(images=None, rig=None), label_set))
 
 
-@functools.partial(jax.jit, static_argnames="labels_kind")
-def _summarise_teacher(batch: Batch, labels_kind: str) -> VoxelSummary:
+@functools.partial(jax.jit, static_argnames="label_set")
+def _summarise_teacher(batch: Batch, label_set: LabelSet) -> VoxelSummary:
     shape = batch.labels.semantics.shape[1:]
     log_probs, _ = jax.lax.map(lambda teacher: dense_teacher(teacher, shape), batch.teacher)
-    return summarise(
-        log_probs, batch._replace(teacher=None), labels_kind=labels_kind, use_camera_mask=labels_kind == "occ3d"
-    )
+    return summarise(log_probs, batch._replace(teacher=None), label_set=label_set, use_camera_mask=True)

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from occjax.classes import IGNORE, OTHERS
 from occjax.config import Config
 from occjax.data.index import SplitIndex
 from occjax.drawing.sheet import draw_sample
+from occjax.label_sets import label_set
 from occjax.metrics.across_processes import merge_over_processes, wait_for_all
 from occjax.metrics.combined import CombinedScores, ScoredSample
 from occjax.metrics.on_device import VoxelSummary
@@ -193,11 +193,7 @@ def write_sheet(
     images: np.ndarray, sample: ScoredSample, config: Config, split: SplitIndex, row: int, folder: Path
 ) -> Path:
     """Draws a sample into `folder`; the error map looks at the voxels that the protocol counts."""
-    counted = sample.truth != IGNORE
-    if sample.camera_mask is not None:
-        counted &= sample.camera_mask
-    elif config.data.labels == "surroundocc":
-        counted &= sample.truth != OTHERS
+    counted = label_set(config.data.labels).counted(sample.truth, sample.camera_mask)
     sheet = draw_sample(
         images,
         tuple(config.data.cameras),

@@ -10,6 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from occjax.config import Config
+from occjax.label_sets import label_set
 from occjax.losses.distillation import distillation_terms
 from occjax.losses.masked import sum_all
 from occjax.losses.total import total_loss
@@ -71,7 +72,7 @@ def make_gradients(config: Config, program: Program, class_counts: np.ndarray) -
             predictions,
             batch,
             config=config.loss,
-            labels_kind=config.data.labels,
+            label_set=label_set(config.data.labels),
             depth_config=config.model.depth,
             distill_terms=distill,
             class_counts=class_counts,

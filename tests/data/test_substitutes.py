@@ -2,13 +2,13 @@
 
 import errno
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 from loading import assert_same, augmented, leaves, make_config, take, write_teacher_folder
 from nuscenes_root import write_root
 
-from occjax.data import file_source
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_eval_loader, make_train_loader
 from occjax.errors import DataError, SampleError
@@ -74,14 +74,14 @@ def test_every_kind_of_damage_names_file_and_token_or_is_skipped(world, kind, ca
 def test_a_disk_that_cannot_be_read_is_told_from_a_damaged_file(world, monkeypatch):
     config, index = world
     wanted = path_of("labels", config, index, 2)
-    read_labels = file_source.read_labels
+    read_bytes = Path.read_bytes
 
-    def failing(name, path):
+    def failing(path):
         if path == wanted:
             raise OSError(errno.EIO, "Input/output error", str(path))
-        return read_labels(name, path)
+        return read_bytes(path)
 
-    monkeypatch.setattr(file_source, "read_labels", failing)
+    monkeypatch.setattr(Path, "read_bytes", failing)
     with pytest.raises(SampleError, match=rf"{wanted} of sample {index.split('train').tokens[2]}: Input/output error"):
         take(make_train_loader(config, index), 6)
     config.data.on_error = "skip"

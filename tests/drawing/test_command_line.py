@@ -8,7 +8,7 @@ from PIL import Image
 from occjax.drawing.__main__ import main
 from occjax.drawing.top_view import ERROR_COLORS
 from occjax.grid import VoxelGrid
-from occjax.label_sets import read_labels
+from occjax.label_sets import label_set
 from occjax.metrics.prediction_files import write_prediction
 
 
@@ -30,7 +30,7 @@ def test_label_files_of_both_sets_are_drawn(labels, tmp_path):
 
 
 def test_a_prediction_on_a_crop_beside_its_truth(labels, tmp_path):
-    truth = read_labels("surroundocc", labels[1])[0]
+    truth = label_set("surroundocc").read(labels[1])[0]
     crop = VoxelGrid("lidar", (-20.0, -20.0, -5.0), 0.5, (80, 80, 16))
     path = write_prediction(tmp_path, "token", truth[60:140, 60:140], crop)
     page = draw(tmp_path, path, "--truth", labels[1])

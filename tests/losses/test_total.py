@@ -7,6 +7,7 @@ import pytest
 
 from occjax.classes import NUM_CLASSES
 from occjax.config import DepthConfig, DistillConfig, LossConfig
+from occjax.label_sets import LABEL_SETS
 from occjax.losses.total import total_loss
 from occjax.types import Batch, CameraRig, Predictions, VoxelLabels
 
@@ -44,7 +45,7 @@ def loss_of(predictions, batch, config=None, distill_terms=None, labels_kind="su
             predictions,
             batch,
             config=config or LossConfig(),
-            labels_kind=labels_kind,
+            label_set=LABEL_SETS[labels_kind],
             depth_config=DEPTH,
             distill_terms=distill_terms,
         )
@@ -79,7 +80,7 @@ def test_both_heads_receive_a_gradient():
     def gradient(voxels, depth):
         predictions = Predictions(voxels, depth, None, None, None)
         return total_loss(
-            predictions, batch, config=LossConfig(), labels_kind="occ3d", depth_config=DEPTH, distill_terms={}
+            predictions, batch, config=LossConfig(), label_set=LABEL_SETS["occ3d"], depth_config=DEPTH, distill_terms={}
         ).total
 
     for value in gradient(voxels, depth):

@@ -10,7 +10,7 @@ from occjax.classes import FREE
 from occjax.config import DataConfig
 from occjax.data.index import load_index
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
-from occjax.label_sets import read_labels
+from occjax.label_sets import label_set
 from occjax.metrics.__main__ import main
 from occjax.metrics.folder import score_folder
 from occjax.metrics.prediction_files import read_prediction, write_prediction
@@ -30,11 +30,11 @@ def samples():
 
 
 def occ3d_truth(root, scene, frame):
-    return read_labels("occ3d", root / "gts" / scene / token(scene, frame) / "labels.npz")[0]
+    return label_set("occ3d").read(root / "gts" / scene / token(scene, frame) / "labels.npz")[0]
 
 
 def surroundocc_truth(root, scene, frame):
-    return read_labels("surroundocc", root / "surroundocc/samples" / f"{scene}__LIDAR_TOP__{frame}.pcd.bin.npy")[0]
+    return label_set("surroundocc").read(root / "surroundocc/samples" / f"{scene}__LIDAR_TOP__{frame}.pcd.bin.npy")[0]
 
 
 def test_perfect_predictions_score_100_on_every_protocol(root, tmp_path, capsys):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from occjax.classes import FREE, NUM_CLASSES
+from occjax.label_sets import LABEL_SETS
 from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
 from occjax.metrics.on_device import compare_with_teacher, occupancy_histogram, summarise
@@ -43,7 +44,9 @@ def test_summary_keeps_samples_apart_and_leaves_padding_out():
     rng = np.random.default_rng(1)
     logits = jnp.asarray(rng.normal(size=(2, 4, 4, 2, NUM_CLASSES)), jnp.float32)
     semantics = jnp.asarray(rng.integers(0, 18, (2, 4, 4, 2)), jnp.uint8)
-    summary = summarise(logits, batch_of(semantics, [True, False]), labels_kind="surroundocc", use_camera_mask=True)
+    summary = summarise(
+        logits, batch_of(semantics, [True, False]), label_set=LABEL_SETS["surroundocc"], use_camera_mask=True
+    )
     np.testing.assert_array_equal(summary.semantics, np.argmax(logits, -1))
     assert summary.calibration[0, 0].sum() == np.sum(np.asarray(semantics)[0] != 0)
     assert summary.calibration[1].sum() == 0

@@ -11,6 +11,7 @@ from occjax.classes import FREE, NUM_CLASSES
 from occjax.config import NUSCENES_CAMERAS, Config
 from occjax.data.index import SplitIndex, load_index
 from occjax.data.pipeline import make_eval_loader
+from occjax.label_sets import LABEL_SETS
 from occjax.metrics.on_device import summarise
 from occjax.metrics.prediction_files import read_prediction
 from occjax.run.scoring import Options, Subject, evaluate
@@ -70,7 +71,7 @@ def predictor(config, change=lambda semantics: semantics):
         semantics = np.where(batch.is_valid[:, None, None, None], change(batch.labels.semantics), 9)
         logits = 20 * jax.nn.one_hot(semantics, NUM_CLASSES)
         summary = summarise(
-            logits, jax.tree.map(jnp.asarray, batch), labels_kind=config.data.labels, use_camera_mask=True
+            logits, jax.tree.map(jnp.asarray, batch), label_set=LABEL_SETS[config.data.labels], use_camera_mask=True
         )
         return jax.tree.map(np.asarray, summary)
 

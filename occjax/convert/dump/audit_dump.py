@@ -17,19 +17,19 @@ from occjax.data.files import absent_files, label_files
 from occjax.data.index import Index
 from occjax.errors import UserError
 from occjax.geometry import invert_rigid
-from occjax.grid import OCC3D_GRID, VoxelGrid, resample_labels
-from occjax.label_sets import LABEL_SETS, read_labels
+from occjax.grid import VoxelGrid, resample_labels
+from occjax.label_sets import LABEL_SETS, LabelSet, label_set_of_frame
 
 
 class AuditError(DumpError):
     """The dump does not fit the ground truth of the samples that it was matched with."""
 
 
-def label_paths(index: Index, splits: tuple[str, ...], name: str, data: DataConfig) -> dict[str, Path]:
+def label_paths(index: Index, splits: tuple[str, ...], labels: LabelSet, data: DataConfig) -> dict[str, Path]:
     """Label file of every sample of the splits that has one, by token."""
     found = {}
     for split in splits:
-        files = label_files(index.split(split), name, data)
+        files = label_files(index.split(split), labels, data)
         absent = set(absent_files(files))
         found |= {
             token: Path(path)
@@ -37,11 +37,6 @@ def label_paths(index: Index, splits: tuple[str, ...], name: str, data: DataConf
             if i not in absent
         }
     return found
-
-
-def label_set_of(options: DumpOptions) -> str:
-    """Name of the label set on the dump's grid."""
-    return "occ3d" if options.grid.frame == OCC3D_GRID.frame else "surroundocc"
 
 
 def audit_dump(
@@ -52,10 +47,11 @@ def audit_dump(
     Files that cannot be read are left for the conversion to name. Truth on the other label set's grid comes from its
     own files, or else from these labels, resampled.
     """
-    name = label_set_of(options)
-    paths = label_paths(index, options.splits, name, data)
-    other_paths = label_paths(index, options.splits, _other(name), data)
-    other_grid = LABEL_SETS[_other(name)].grid
+    labels = label_set_of_frame(options.grid.frame)
+    other_labels = _other(labels)
+    paths = label_paths(index, options.splits, labels, data)
+    other_paths = label_paths(index, options.splits, other_labels, data)
+    other_grid = other_labels.grid
     place = {token: (split, i) for split in options.splits for i, token in enumerate(index.split(split).tokens)}
     candidates = [item for item in matched if item.token in paths]
     if not candidates:
@@ -67,7 +63,7 @@ def audit_dump(
     for item in picked:
         try:
             prediction, is_flat = _prediction(item, options)
-            truth = _truth(name, paths[item.token], options, is_flat)
+            truth = _truth(labels, paths[item.token], options, is_flat)
         except (UserError, OSError):
             continue
         predictions.append(prediction)
@@ -76,9 +72,9 @@ def audit_dump(
         order = index.split(split).tokens
         for offset, found in neighbours.items():
             token = order[row + offset] if 0 <= row + offset < len(order) else ""
-            found.append(_truth(name, paths[token], options, is_flat) if token in paths else None)
+            found.append(_truth(labels, paths[token], options, is_flat) if token in paths else None)
         if options.grid.shape == other_grid.shape:
-            semantics = _on_other_grid(item.token, paths[item.token], other_paths.get(item.token), index, name)
+            semantics = _on_other_grid(item.token, paths[item.token], other_paths.get(item.token), index, labels)
             others.append(bev_semantics(semantics)[..., None] if is_flat else semantics)
     if not predictions:
         return None
@@ -91,17 +87,16 @@ def frame_from_frame(index: Index, row: int, dst: VoxelGrid, src: VoxelGrid) -> 
     return invert_rigid(poses[dst.frame]) @ poses[src.frame]
 
 
-def _on_other_grid(token: str, path: Path, other_path: Path | None, index: Index, name: str) -> np.ndarray:
-    other_name = _other(name)
+def _on_other_grid(token: str, path: Path, other_path: Path | None, index: Index, labels: LabelSet) -> np.ndarray:
+    other = _other(labels)
     if other_path is not None:
-        return read_labels(other_name, other_path)[0]
-    own, other = LABEL_SETS[name].grid, LABEL_SETS[other_name].grid
-    own_from_other = frame_from_frame(index, index.everything.tokens.index(token), own, other)
-    return resample_labels(read_labels(name, path)[0], own, other, own_from_other, outside=FREE)
+        return other.read(other_path)[0]
+    own_from_other = frame_from_frame(index, index.everything.tokens.index(token), labels.grid, other.grid)
+    return resample_labels(labels.read(path)[0], labels.grid, other.grid, own_from_other, outside=FREE)
 
 
-def _other(name: str) -> str:
-    return next(other for other in LABEL_SETS if other != name)
+def _other(labels: LabelSet) -> LabelSet:
+    return next(other for other in LABEL_SETS.values() if other is not labels)
 
 
 def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[np.ndarray, bool]:
@@ -111,7 +106,6 @@ def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[np.ndarray, bo
     return read_bev(item.file.bev, options)[0].argmax(-1).astype(np.uint8)[..., None], True
 
 
-def _truth(name: str, path: Path, options: DumpOptions, is_flat: bool) -> np.ndarray:
-    label_grid = LABEL_SETS[name].grid
-    semantics = read_labels(name, path)[0][label_grid.crop_slices(options.grid)]
+def _truth(labels: LabelSet, path: Path, options: DumpOptions, is_flat: bool) -> np.ndarray:
+    semantics = labels.read(path)[0][labels.grid.crop_slices(options.grid)]
     return bev_semantics(semantics)[..., None] if is_flat else semantics

@@ -13,7 +13,7 @@ import numpy as np
 
 from occjax.config import DataConfig
 from occjax.convert.dump.arrays import DumpError
-from occjax.convert.dump.audit_dump import AuditError, audit_dump, frame_from_frame, label_paths, label_set_of
+from occjax.convert.dump.audit_dump import AuditError, audit_dump, frame_from_frame, label_paths
 from occjax.convert.dump.info_pickle import tokens_in_order
 from occjax.convert.dump.listing import MatchedFile, list_dump, match_files
 from occjax.convert.dump.measure import compact_kl, decode_ms
@@ -21,6 +21,7 @@ from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion, kept_facts, previous_manifest, write_output_manifest
 from occjax.convert.dump.sample import Job, Outcome, convert_sample, holds_bev_map
 from occjax.data.index import Index, load_index
+from occjax.label_sets import label_set_of_frame
 
 _AUDIT_SAMPLES = 16
 _MEASURED_SAMPLES = 4
@@ -152,9 +153,10 @@ def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
 def _jobs(
     matched: list[MatchedFile], output: Path, index: Index, data: DataConfig, options: DumpOptions
 ) -> tuple[list[Job], list[Path]]:
-    labels: dict[str, Path] = {}
+    labels = label_set_of_frame(options.grid.frame)
+    truths: dict[str, Path] = {}
     if options.maps.wants_truth:
-        labels = label_paths(index, options.splits, label_set_of(options), data)
+        truths = label_paths(index, options.splits, labels, data)
     rows = {token: i for i, token in enumerate(index.everything.tokens)}
     present = {path.name for path in output.glob("*.npz")} if options.skip_existing else set()
     jobs, kept = [], []
@@ -165,8 +167,8 @@ def _jobs(
         dump_from_output = None
         if options.output_grid is not None:
             dump_from_output = frame_from_frame(index, rows[token], options.grid, options.output_grid)
-        path = labels.get(token)
-        label = (label_set_of(options), path) if path else None
+        path = truths.get(token)
+        label = (labels, path) if path else None
         jobs.append(Job(token, file, output, options, dump_from_output, label))
     return jobs, kept
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from occjax.classes import FREE, IGNORE, OTHERS
+from occjax.classes import FREE
 from occjax.convert.dump import bev_maps
 from occjax.convert.dump.arrays import DumpError, read_dump_array
 from occjax.convert.dump.listing import DumpFile
@@ -14,7 +14,7 @@ from occjax.convert.dump.resample import resample_sparse
 from occjax.convert.dump.values import bev_probabilities, class_first, dense_log_probs, voxel_scores
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
-from occjax.label_sets import LABEL_SETS, read_labels
+from occjax.label_sets import LabelSet
 from occjax.targets.codec import floored_log_probs
 from occjax.targets.column_rule import column_log_probs_from_voxels
 from occjax.targets.files import DenseTeacher, SparseTeacher, compact_teacher, write_teacher
@@ -29,7 +29,7 @@ class Job(NamedTuple):
       output: folder of the teacher files.
       options: of the run.
       dump_from_output: float64 [4, 4] transform of points from the output grid's frame to the dump's, or None.
-      labels: name of the label set and file of this sample's truth, or None.
+      labels: label set and file of this sample's truth, or None.
     """
 
     token: str
@@ -37,7 +37,7 @@ class Job(NamedTuple):
     output: Path
     options: DumpOptions
     dump_from_output: np.ndarray | None
-    labels: tuple[str, Path] | None
+    labels: tuple[LabelSet, Path] | None
 
     @property
     def target(self) -> Path:
@@ -143,9 +143,9 @@ def _read_truth(job: Job) -> tuple[np.ndarray, np.ndarray]:
     """Classes uint8 [X, Y, Z] of a sample's truth on the dump's grid, and where they count, bool [X, Y, Z]."""
     if job.labels is None:
         raise DumpError(f"ground-truth maps need labels, and sample {job.token} has none; see --data-root")
-    truth, camera_mask = read_labels(*job.labels)
-    crop = LABEL_SETS[job.labels[0]].grid.crop_slices(job.options.grid)
-    counts = (truth != OTHERS) & (truth != IGNORE) if camera_mask is None else camera_mask
+    truth, camera_mask = job.labels[0].read(job.labels[1])
+    crop = job.labels[0].grid.crop_slices(job.options.grid)
+    counts = job.labels[0].counted(truth, camera_mask)
     return truth[crop], counts[crop]
 
 
