@@ -1,8 +1,16 @@
 """What makes a configuration hold together: every rule on its values, and the remedy for each."""
 
 from occjax.config import Config
+from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS
+
+
+def require_sound(config: Config) -> None:
+    """Raises UserError with all the problems of a configuration, if it has any."""
+    found = problems(config)
+    if found:
+        raise UserError("the configuration does not hold together:\n" + "\n".join(f"  {p}" for p in found))
 
 
 def problems(config: Config) -> list[str]:

@@ -9,8 +9,8 @@ import numpy as np
 from flax import nnx
 from PIL import Image
 
-from configs import original
 from occjax.config import NUSCENES_CAMERAS
+from occjax.configs import original
 from occjax.convert.torch_names import student_entries
 from occjax.geometry import invert_rigid, transform_from_pose
 from occjax.models.student import Student, apply_student, split_student

@@ -1,7 +1,7 @@
 """The control of kd.py: the same data, model and schedule without the teacher."""
 
-from configs import kd
 from occjax.config import Config
+from occjax.configs import kd
 
 
 def get_config() -> Config:
