@@ -73,14 +73,8 @@ def problems(config: Config) -> list[str]:
         ("train.steps", config.train.steps),
         ("train.eval_every", config.train.eval_every),
         ("eval.max_samples", config.eval.max_samples),
-        ("loss.cross_entropy", loss.cross_entropy),
-        ("loss.scene_class_affinity", loss.scene_class_affinity),
-        ("loss.lovasz", loss.lovasz),
-        ("loss.depth", loss.depth),
-        ("loss.distill.voxel_kl", distill.voxel_kl),
-        ("loss.distill.bev_kl", distill.bev_kl),
-        ("loss.distill.channel_wise", distill.channel_wise),
-        ("loss.distill.bev_feature", distill.bev_feature),
+        *((f"loss.{name}", getattr(loss, name)) for name in loss.weight_fields()),
+        *((f"loss.distill.{name}", getattr(distill, name)) for name in distill.weight_fields()),
     ):
         require(value >= 0, f"{name} must be 0 or more, not {value}")
     for name, value in (

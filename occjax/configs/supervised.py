@@ -13,8 +13,5 @@ def get_config() -> Config:
 def without_teacher(config: Config) -> Config:
     """Switches every distillation term off."""
     config.data.teacher_dir = ""
-    config.loss.distill.voxel_kl = 0.0
-    config.loss.distill.bev_kl = 0.0
-    config.loss.distill.channel_wise = 0.0
-    config.loss.distill.bev_feature = 0.0
+    config.loss.distill.switch_off()
     return config
