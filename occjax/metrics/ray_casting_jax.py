@@ -39,7 +39,7 @@ def cast_rays_jax(volumes: list[np.ndarray], origins_m: np.ndarray, grid: VoxelG
     origins = np.concatenate([origins_m, np.repeat(origins_m[:1], spare, axis=0)]).astype(np.float64)
     rays = Traversal(*rays_in_voxels(origins, grid), grid.shape)
     # Not every jax has it in the same place.
-    enable_x64 = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
+    enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
     with enable_x64(True):
         labels, distances = _march(
             jnp.asarray(np.stack([padded(volume) for volume in volumes])),
