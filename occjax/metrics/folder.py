@@ -1,7 +1,6 @@
 """Scores of a folder of prediction files against the labels of a nuScenes root."""
 
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,11 @@ from occjax.metrics.ray_casting_jax import cast_rays_jax
 from occjax.metrics.rayiou import RayIou, ray_origins_m
 from occjax.metrics.scores import Scores
 from occjax.metrics.surroundocc import SurroundOccMiou
+from occjax.progress import Progress
 
 PROTOCOLS = ("occ3d", "surroundocc", "rayiou")
 _LABELS = {"occ3d": "occ3d", "rayiou": "occ3d", "surroundocc": "surroundocc"}
 _GRIDS = {"occ3d": OCC3D_GRID, "surroundocc": SURROUNDOCC_GRID}
-_SECONDS_BETWEEN_LINES = 15
 _log = logging.getLogger(__name__)
 
 
@@ -70,8 +69,8 @@ def score_folder(
     if not split:
         _warn_of_parts(files, index)
     states: dict[str, Occ3dMiou | SurroundOccMiou | RayIou] = {}
-    started = last = time.monotonic()
-    for done, row in enumerate(rows):
+    progress = Progress("scoring", len(rows), _log.info)
+    for row in rows:
         path = files[keyframes.tokens[row]]
         prediction, named_grid = read_prediction(path)
         for labels in dict.fromkeys(_LABELS[name] for name in protocols):
@@ -87,10 +86,7 @@ def score_folder(
                     ) from error
                 except UserError as error:
                     raise ScoringError(f"prediction {path}: {error}") from error
-        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            speed = (done + 1) / (last - started)
-            _log.info("scored %d of %d samples, %.0f s left", done + 1, len(rows), (len(rows) - done - 1) / speed)
+        progress.advance()
     computed = {name: states[name].compute() for name in protocols}
     return {name: list(scores) if name == "occ3d" else [scores] for name, scores in computed.items()}
 

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import cv2
 
 from occjax.config import SyntheticConfig
 from occjax.errors import DataError
+from occjax.progress import Progress
 from occjax.synthetic import files, tables
 from occjax.synthetic.scene import ScenePlan, scene_token, write_scene
 
@@ -89,7 +89,7 @@ def generate(
     config: SyntheticConfig,
     *,
     processes: int | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Writes the world that `config` describes into `root`, unless it is there already.
 
@@ -121,19 +121,12 @@ def generate(
 
 def _write_scenes(plans: list[ScenePlan], processes: int | None, progress) -> list[dict[str, list[dict]]]:
     count = min(processes or len(os.sched_getaffinity(0)), len(plans))
-    began, done = time.monotonic(), 0
+    lines = Progress("synthetic city", len(plans), progress, unit="scenes", every_s=0.0)
     rows: list = [None] * len(plans)
-
-    def report():
-        left = (time.monotonic() - began) / done * (len(plans) - done)
-        if progress:
-            progress(f"synthetic city: {done}/{len(plans)} scenes, {left:.0f} s left")
-
     if count <= 1:
         for i, plan in enumerate(plans):
             rows[i] = write_scene(plan)
-            done += 1
-            report()
+            lines.advance()
         return rows
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(count, mp_context=context, initializer=start_worker) as pool:
@@ -141,8 +134,7 @@ def _write_scenes(plans: list[ScenePlan], processes: int | None, progress) -> li
         try:
             for future in concurrent.futures.as_completed(futures):
                 rows[futures[future]] = future.result()
-                done += 1
-                report()
+                lines.advance()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
