@@ -1,6 +1,5 @@
 """One pass over a split: batches in, protocol scores, pictures and metrics.json out."""
 
-import dataclasses
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -149,7 +148,7 @@ def evaluate(
         "scope": subject.scope,
         "labels": config.data.labels,
         "split": split.name,
-        "grid": dataclasses.asdict(grid),
+        "grid": grid.to_dict(),
         **results_dict(state),
         "versions": versions(),
     }
