@@ -123,7 +123,7 @@ def evaluate(
         _remove_old(output_dir, options)
     wait_for_all("old files of the evaluation are gone")
     grid = config.grid.build()
-    state = CombinedScores.empty(config.data.labels, grid, rayiou=options.rayiou)
+    state = CombinedScores.empty(label_set(config.data.labels), grid, rayiou=options.rayiou)
     drawn = set(np.linspace(0, num_samples - 1, min(options.pictures, num_samples)).astype(int).tolist())
     pictures = []
     progress = Progress(f"evaluating {split.name}", num_samples, _log.info, waits_for_compiler=True)
@@ -156,7 +156,7 @@ def evaluate(
         write_json(metrics_path, results)
     weights = f", {subject.weights} weights of step {subject.step}" if subject.weights else ""
     scope = f", {subject.scope}" if subject.scope else ""
-    table = full_table(state, subject=subject.name, about=f"split {split.name}{weights}{scope}")
+    table = full_table(state, heading=subject.name, about=f"split {split.name}{weights}{scope}")
     folders = [output_dir / "predictions"] if options.save_predictions else []
     return Evaluation(results, table, (metrics_path, *folders, *pictures))
 
