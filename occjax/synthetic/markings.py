@@ -34,7 +34,7 @@ def paint_markings(rng, ground: Ground, street: Street, stretches) -> None:
             y0, y1 = sorted((first[1], second[1]))
             ground.fill(x0, x1, y0, y1, FLAT, (0.5, 0.42, 0.36), radius_m=0.7)
         else:
-            mark(a, b, 0, 0, 0.16, centre_color, None if rng.random() < 0.4 else (3.0, 4.0))
+            mark(a, b, 0.0, 0.0, 0.16, centre_color, None if rng.random() < 0.4 else (3.0, 4.0))
         for side in (1, -1):
             for lane in range(1, street.lanes):
                 across = side * (street.median_m / 2 + lane * street.lane_m)
