@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FLOORS = [
     # The nouns.
     ("classes", "errors", "geometry", "grid", "grid_map", "storage", "label_sets", "config", "config_checks", "types"),
-    ("progress", "cpu"),
+    ("progress", "command_line", "cpu", "host_memory"),
     # The flow.
     ("data",),
     ("targets",),
