@@ -4,10 +4,11 @@ import contextlib
 import importlib.metadata
 import io
 import json
+import os
 import struct
 import subprocess
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,30 @@ def _git(*words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
+@contextlib.contextmanager
+def writing(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
+    """A temporary path to write to, which becomes `path` when all went well: a reader never sees half a file.
+
+    It lies in the same folder, which is made if absent, under a hidden name with the number of this process: several
+    processes may write the same file, and listings of whole files pass over what a killed one left.
+
+    Args:
+      path: the file.
+      suffix: what the temporary name ends in, for writers that tell the format from it.
+
+    Raises:
+      OSError: the folder cannot be made, or the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: object) -> None:
-    """Writes through a temporary name, so that a reader never sees half a file."""
-    scratch = path.with_suffix(path.suffix + ".tmp")
-    scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    scratch.rename(path)
+    """Writes JSON for people, whole or not at all; raises OSError."""
+    with writing(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,11 +1,12 @@
 """What is read is what numpy reads, and damage of every kind is an error."""
 
+import json
 import zipfile
 
 import numpy as np
 import pytest
 
-from occjax.storage import read_npz
+from occjax.storage import read_npz, write_json, writing
 
 ARRAYS = {
     "codes": np.random.default_rng(0).integers(0, 40, (9, 500), np.uint8),
@@ -53,3 +54,14 @@ def test_other_compression_is_refused(tmp_path):
         archive.writestr("a.npy", b"x" * 1000)
     with pytest.raises(zipfile.BadZipFile, match="method 12"):
         read_npz(tmp_path / "a.npz")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new folder" / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError, match="killed"), writing(path) as scratch:
+        scratch.write_text("half")
+        assert scratch.name.startswith(".") and scratch.suffix == ".tmp"
+        raise RuntimeError("killed")
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(path.parent.iterdir()) == [path]

@@ -14,11 +14,12 @@ from occjax.errors import DataError
 # than this factor to enlarge again. From 1600×900 to 640×480 (1.07 from half size) the result is at 47.5 dB PSNR to a
 # full decode with antialiased resize, and closer to it than a full decode with plain bilinear resize (43.9 dB).
 MAX_ENLARGEMENT = 1.2
+# The reduced grey flags, since the reduced colour flags mean BGR, which newer OpenCV refuses to combine with RGB.
 _REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 

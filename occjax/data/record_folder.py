@@ -10,7 +10,7 @@ from occjax.config import Config
 from occjax.data.records import VERSION, WRITER_OPTIONS
 from occjax.errors import DataError
 from occjax.label_sets import label_set
-from occjax.targets.files import grid_to_dict
+from occjax.storage import write_json
 from occjax.targets.folder import TeacherLayout
 
 SCHEMA = "occjax-records"
@@ -47,7 +47,7 @@ def make_facts(config: Config, teacher: TeacherLayout | None) -> dict:
         "image_width": config.data.image_width,
         "cameras": list(config.data.cameras),
         "labels": config.data.labels,
-        "label_grid": _as_json_reads_it(grid_to_dict(label_set(config.data.labels).grid)),
+        "label_grid": label_set(config.data.labels).grid.to_dict(),
         "lidar": config.loss.depth > 0,
         "teacher": None
         if teacher is None
@@ -171,9 +171,7 @@ def write_shard(folder: Path, name: str, facts: dict, tokens: list[str], records
             raise DataError(f"cannot write {path}: {error}") from error
         size = temporary.stat().st_size
         os.replace(temporary, path)
-        content = {"samples": len(tokens), "size_bytes": size, "facts": facts, "tokens": tokens}
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(temporary, manifest)
+        write_json(manifest, {"samples": len(tokens), "size_bytes": size, "facts": facts, "tokens": tokens})
     finally:
         temporary.unlink(missing_ok=True)
     return size

@@ -22,7 +22,6 @@ from occjax.storage import versions
 from occjax.targets.files import (
     MANIFEST_NAME,
     compact_teacher,
-    grid_from_dict,
     sparse_from_probabilities,
     write_manifest,
     write_teacher,
@@ -101,7 +100,7 @@ def _open_output(dump: DumpedFolder) -> DumpedFolder:
     manifest = {}
     if (dump.output / MANIFEST_NAME).is_file():
         manifest = read_manifest(dump.output)
-        found = (manifest.get("source"), manifest.get("form"), grid_from_dict(manifest["grid"]))
+        found = (manifest.get("source"), manifest.get("form"), VoxelGrid.from_dict(manifest["grid"]))
         if found != (dump.source, "compact", dump.grid):
             raise UserError(
                 f"{dump.output} holds {found[1]} teacher files of {found[0]}, {found[2]}; these are of {dump.source}, "

@@ -19,7 +19,6 @@ from occjax.targets.files import (
     CompactTeacher,
     TeacherFileError,
     compact_from_dense,
-    grid_from_dict,
     read_teacher,
 )
 from occjax.types import TeacherTargets
@@ -48,7 +47,7 @@ class TeacherLayout:
           GridMismatchError: the model's grid is no aligned crop of the files' grid.
         """
         self.manifest = manifest
-        self.grid = grid_from_dict(manifest["grid"])
+        self.grid = VoxelGrid.from_dict(manifest["grid"])
         self.grid.crop_slices(grid)
         self.has_voxels = bool(manifest["contents"]["voxels"])
         self.has_bev = bool(manifest["contents"]["bev"])
@@ -108,7 +107,7 @@ class TeacherFolder(TeacherLayout):
             super().__init__(manifest, grid, capacity_factor=capacity_factor)
         except GridMismatchError as error:
             where = f"the teacher files in {self.directory} lie on another grid"
-            remedy = resampling_command(self._data, grid_from_dict(manifest["grid"]), grid)
+            remedy = resampling_command(self._data, VoxelGrid.from_dict(manifest["grid"]), grid)
             raise GridMismatchError(f"{where}: {error}{': ' if remedy else ''}{remedy}") from error
 
     def path(self, token: str) -> Path:

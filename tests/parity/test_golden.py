@@ -27,7 +27,9 @@ def test_golden(shared_dir):
     golden = np.load(shared_dir / "goldens" / "student_b_seed7.npz")
     images, rig = real_keyframe(shared_dir, KEYFRAME)
     np.testing.assert_allclose(rig.cam_from_grid[0], golden["lidar2cam"], atol=1e-5)
-    out = run_imported(recipe_weights(state_dict_shapes(shared_dir), 7), images, rig)
+    config = original.get_config()
+    weights = recipe_weights(state_dict_shapes(shared_dir), 7)
+    out = run_imported(weights, images, rig, config=config.model, grid=config.grid.build())
 
     y, x = golden["bev_cell_yx"].T
     ix, iy, iz = golden["voxel_index"].T

@@ -20,7 +20,7 @@ from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion, kept_facts, previous_manifest, write_output_manifest
 from occjax.convert.dump.sample import SampleResult, SampleTask, convert_sample, holds_bev_map
 from occjax.data.index import Index, load_index
-from occjax.label_sets import label_set_of_frame
+from occjax.label_sets import label_set_of_grid
 from occjax.progress import Progress
 
 _AUDIT_SAMPLES = 16
@@ -153,7 +153,7 @@ def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
 def _tasks(
     matched: list[MatchedFile], output: Path, index: Index, data: DataConfig, options: DumpOptions
 ) -> tuple[list[SampleTask], list[Path]]:
-    labels = label_set_of_frame(options.grid.frame)
+    labels = label_set_of_grid(options.grid)
     truths: dict[str, Path] = {}
     if options.maps.wants_truth:
         truths = label_paths(index, options.splits, labels, data)
