@@ -14,12 +14,8 @@ from occjax.config_model import ViewTransformConfig as ViewTransformConfig
 from occjax.grid import VoxelGrid
 
 NUSCENES_CAMERAS = (
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_FRONT_LEFT",
-    "CAM_BACK",
-    "CAM_BACK_LEFT",
-    "CAM_BACK_RIGHT",
+    *("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT"),
+    *("CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"),
 )
 
 
@@ -162,14 +158,22 @@ class LossWeights:
 
 @dataclass
 class DistillConfig(LossWeights):
-    """Weights of the distillation terms, which `losses.distillation` computes by these names; 0 leaves a term out."""
+    """Weights of the distillation terms, which `losses.distillation` computes by these names; 0 leaves a term out.
+
+    Attributes:
+      voxel_kl: KL of the teacher's class distribution and the student's, voxel by voxel.
+      bev_kl: the same, column by column from above.
+      channel_wise: KL over the voxels, class by class.
+      bev_feature: a 1x1 adapter of the student's BEV features against the teacher's BEV map.
+      temperature: both sides are softened by it.
+      free_share: of the voxel KL that free space may have: voxels the teacher calls free are weighted down to it.
+    """
 
     voxel_kl: float = term_weight(0.0)
     bev_kl: float = term_weight(0.0)
     channel_wise: float = term_weight(0.0)
     bev_feature: float = term_weight(0.0)
     temperature: float = 2.0
-    # Share of the voxel KL that free space may claim: voxels the teacher calls free are weighted down to it.
     free_share: float = 0.3
 
     @property
@@ -185,18 +189,26 @@ class DistillConfig(LossWeights):
 
 @dataclass
 class LossConfig(LossWeights):
-    """Weights of the supervised terms, which `losses.total` computes; 0 leaves a term out. And how they count."""
+    """Weights of the supervised terms, which `losses.total` computes; 0 leaves a term out. And how they count.
+
+    Attributes:
+      cross_entropy: over the voxels that the label set counts.
+      class_balanced: it weighs classes by 1 / log(frequency + 0.001), mean 1 over the classes that count; or all alike.
+      class_counts: frequencies behind them: "labels" = counted over the training labels on the model's grid; "occ3d" =
+        as published for Occ3D, whatever the labels are (the PyTorch original).
+      scene_class_affinity: semantic and geometric.
+      lovasz: Lovász-softmax.
+      depth: binary cross-entropy of the depth bins against LiDAR.
+      use_camera_mask: train on those voxels of Occ3D only that the cameras see.
+      distill: weights of the terms that need a teacher.
+    """
 
     cross_entropy: float = term_weight(1.0)
-    # Class weights 1 / log(frequency + 0.001), normalised to mean 1 over the classes that count; or uniform.
     class_balanced: bool = True
-    # Frequencies behind them: "labels" = counted over the training labels on the model's grid; "occ3d" = as published
-    # for Occ3D, whatever the labels are (the PyTorch original).
     class_counts: Literal["labels", "occ3d"] = "labels"
     scene_class_affinity: float = term_weight(1.0, "semantic_affinity", "geometric_affinity")
     lovasz: float = term_weight(1.0)
     depth: float = term_weight(3.0)
-    # Train on Occ3D voxels that the cameras see only.
     use_camera_mask: bool = True
     distill: DistillConfig = field(default_factory=DistillConfig)
 
