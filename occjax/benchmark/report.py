@@ -83,11 +83,11 @@ def _path_lines(title: str, cost: PathCost) -> list[str]:
     def sum_ms(stages: Stages | None, names: tuple[str, ...]) -> float:
         return 0.0 if stages is None else float(sum(map(stages.median_ms, names)))
 
-    figures = [(name, sum_ms(cost.plain, plain), sum_ms(cost.ours, ours)) for name, plain, ours in _STAGES]
+    figures = [(sum_ms(cost.plain, plain), sum_ms(cost.ours, ours)) for _, plain, ours in _STAGES]
     totals = (sum_ms(cost.plain, (TOTAL,)), total)
-    rest = [max(whole - sum(f[i] for f in figures), 0.0) for i, whole in ((1, totals[0]), (2, totals[1]))]
+    rest = [max(whole - sum(part), 0.0) for whole, part in zip(totals, zip(*figures, strict=True), strict=True)]
     lines = [f"  {title:33s} {'plain path':>12s} {'ours':>8s}  share"]
-    lines += [row(*figure) for figure in figures]
+    lines += [row(name, *figure) for (name, _, _), figure in zip(_STAGES, figures, strict=True)]
     lines += [row("rest: record, grid's map, arrays", *rest), row("total", *totals)]
     if cost.plain is not None:
         lowest, mean = cost.psnr_db
@@ -109,7 +109,7 @@ def _throughput_lines(throughput: Throughput) -> list[str]:
 def _distillation_lines(config: Config, split: SplitIndex) -> list[str]:
     source = open_source(config, split, with_teacher=True)
     teacher = SampleReader(config, split, source, augment=None)(0, np.random.default_rng(0)).teacher
-    if teacher.index is None:
+    if teacher is None or teacher.index is None:
         return ["distillation loss: the teacher holds BEV maps only, which are small as they are"]
     costs = measure_distillation(config, teacher)
     compact, dense = costs["compact"], costs["dense"]

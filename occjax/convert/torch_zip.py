@@ -142,7 +142,7 @@ def _stand_ins(archive: _Archive) -> dict[tuple[str, str], object]:
     }
 
 
-def _storage_record(path: Path, pid: object) -> _StorageRecord:
+def _storage_record(path: Path, pid) -> _StorageRecord:
     try:
         kind, storage, key, _, _ = pid
         assert kind == "storage" and isinstance(storage, _Storage) and isinstance(key, str)

@@ -161,7 +161,9 @@ def _written(
         for batch in loader:
             rows = batch.sample_index.tolist()
             wanted = [i for i in np.flatnonzero(batch.is_valid).tolist() if rows[i] in absent]
-            probabilities = predict_fn(batch) if wanted else None
+            if not wanted:
+                continue
+            probabilities = predict_fn(batch)
             yield from (future.result() for future in pending)
             pending = [pool.submit(_write, dump, tokens[rows[i]], probabilities[i]) for i in wanted]
         yield from (future.result() for future in pending)
