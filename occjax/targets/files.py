@@ -173,13 +173,13 @@ def write_teacher(path: Path, teacher: DenseTeacher | CompactTeacher, *, value_k
         return scratch.stat().st_size
 
 
-def read_teacher(path: Path) -> DenseTeacher | CompactTeacher:
-    """Reads a file as written by `write_teacher`.
+def read_teacher(source: Path | bytes) -> DenseTeacher | CompactTeacher:
+    """Reads a file as written by `write_teacher`, or its bytes.
 
     Raises:
       OSError, ValueError, EOFError, KeyError or zipfile.BadZipFile for absent and damaged files.
     """
-    arrays = read_npz(path)
+    arrays = read_npz(source)
     meta = json.loads(str(arrays.pop("meta")))
     if "levels" in arrays:
         arrays["levels"] = cv2.transpose(arrays["levels"])  # ten times as fast as numpy's copy

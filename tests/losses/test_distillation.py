@@ -25,7 +25,7 @@ from occjax.config import DistillConfig
 from occjax.grid import VoxelGrid
 from occjax.losses.distillation import BevAdapter, distillation_terms
 from occjax.targets.codec import decode_rows, encode_rows, floored_log_probs, level_bytes
-from occjax.targets.folder import dense_log_probs
+from occjax.targets.moving import dense_log_probs
 from occjax.targets.rows import expand_rows
 from occjax.types import Predictions, TeacherTargets
 

@@ -23,7 +23,8 @@ from occjax.targets.files import (
     write_manifest,
     write_teacher,
 )
-from occjax.targets.folder import TeacherFolder, dense_log_probs, gather_teacher, read_manifest
+from occjax.targets.folder import TeacherFolder, read_manifest
+from occjax.targets.moving import dense_log_probs, gather_teacher
 
 GRID = VoxelGrid("lidar", (-2.0, -1.5, -1.0), 0.5, (8, 6, 4))
 
