@@ -143,34 +143,61 @@ class ModelConfig:
     remat_backbone: bool = False
 
 
-@dataclass
-class DistillConfig:
-    """Weights of the distillation terms; 0 leaves a term out."""
+def term_weight(default: float, *terms: str):
+    """A field that weighs loss terms: those named, or the one that is called like the field."""
+    return field(default=default, metadata={"terms": terms})
 
-    voxel_kl: float = 0.0
-    bev_kl: float = 0.0
-    channel_wise: float = 0.0
-    bev_feature: float = 0.0
+
+class LossWeights:
+    """What a section of loss weights knows about itself: a term is declared by its weight's field, and nowhere else."""
+
+    @classmethod
+    def weight_fields(cls) -> dict[str, tuple[str, ...]]:
+        """Name of each field that is a weight, and the terms that it weighs, as they are logged."""
+        declared = ((f.name, f.metadata.get("terms")) for f in dataclasses.fields(cls))
+        return {name: terms or (name,) for name, terms in declared if terms is not None}
+
+    def weights(self) -> dict[str, float]:
+        """Weight of each term by the name it is logged under, in the order of the fields."""
+        return {term: getattr(self, name) for name, terms in self.weight_fields().items() for term in terms}
+
+
+@dataclass
+class DistillConfig(LossWeights):
+    """Weights of the distillation terms, which `losses.distillation` computes by these names; 0 leaves a term out."""
+
+    voxel_kl: float = term_weight(0.0)
+    bev_kl: float = term_weight(0.0)
+    channel_wise: float = term_weight(0.0)
+    bev_feature: float = term_weight(0.0)
     temperature: float = 2.0
     # Share of the voxel KL that free space may claim: voxels the teacher calls free are weighted down to it.
     free_share: float = 0.3
 
     @property
     def is_on(self) -> bool:
-        return any(weight > 0 for weight in (self.voxel_kl, self.bev_kl, self.channel_wise, self.bev_feature))
+        """Whether any term has a weight, so that training needs a teacher."""
+        return any(weight > 0 for weight in self.weights().values())
+
+    def switch_off(self) -> None:
+        """Sets every weight to 0."""
+        for name in self.weight_fields():
+            setattr(self, name, 0.0)
 
 
 @dataclass
-class LossConfig:
-    cross_entropy: float = 1.0
+class LossConfig(LossWeights):
+    """Weights of the supervised terms, which `losses.total` computes; 0 leaves a term out. And how they count."""
+
+    cross_entropy: float = term_weight(1.0)
     # Class weights 1 / log(frequency + 0.001), normalised to mean 1 over the classes that count; or uniform.
     class_balanced: bool = True
     # Frequencies behind them: "labels" = counted over the training labels on the model's grid; "occ3d" = as published
     # for Occ3D, whatever the labels are (the PyTorch original).
     class_counts: str = "labels"
-    scene_class_affinity: float = 1.0  # semantic and geometric
-    lovasz: float = 1.0
-    depth: float = 3.0
+    scene_class_affinity: float = term_weight(1.0, "semantic_affinity", "geometric_affinity")
+    lovasz: float = term_weight(1.0)
+    depth: float = term_weight(3.0)
     # Train on Occ3D voxels that the cameras see only.
     use_camera_mask: bool = True
     distill: DistillConfig = field(default_factory=DistillConfig)

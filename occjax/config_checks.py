@@ -1,8 +1,16 @@
 """What makes a configuration hold together: every rule on its values, and the remedy for each."""
 
 from occjax.config import Config
+from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS
+
+
+def require_sound(config: Config) -> None:
+    """Raises UserError with all the problems of a configuration, if it has any."""
+    found = problems(config)
+    if found:
+        raise UserError("the configuration does not hold together:\n" + "\n".join(f"  {p}" for p in found))
 
 
 def problems(config: Config) -> list[str]:
@@ -65,14 +73,8 @@ def problems(config: Config) -> list[str]:
         ("train.steps", config.train.steps),
         ("train.eval_every", config.train.eval_every),
         ("eval.max_samples", config.eval.max_samples),
-        ("loss.cross_entropy", loss.cross_entropy),
-        ("loss.scene_class_affinity", loss.scene_class_affinity),
-        ("loss.lovasz", loss.lovasz),
-        ("loss.depth", loss.depth),
-        ("loss.distill.voxel_kl", distill.voxel_kl),
-        ("loss.distill.bev_kl", distill.bev_kl),
-        ("loss.distill.channel_wise", distill.channel_wise),
-        ("loss.distill.bev_feature", distill.bev_feature),
+        *((f"loss.{name}", getattr(loss, name)) for name in loss.weight_fields()),
+        *((f"loss.distill.{name}", getattr(distill, name)) for name in distill.weight_fields()),
     ):
         require(value >= 0, f"{name} must be 0 or more, not {value}")
     for name, value in (

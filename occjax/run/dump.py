@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.predict.forward import full_batch, make_predict_fn, restore
+from occjax.progress import Progress
 from occjax.storage import versions
 from occjax.targets.files import (
     MANIFEST_NAME,
@@ -32,7 +32,6 @@ from occjax.train.mesh import make_mesh
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
-_SECONDS_BETWEEN_LINES = 5
 
 
 @dataclasses.dataclass
@@ -133,19 +132,13 @@ def _dump_split(
     loader = make_eval_loader(config, index, split, Parts(), batch_size=batch_size, max_samples=config.eval.max_samples)
     loader.set_state({**loader.get_state(), "next_batch": min(absent) // batch_size})
     _log.info("split %s: %d of %d to write; the first batch waits for the compiler", split, len(absent), len(tokens))
-    start = last = time.monotonic()
-    done = 0
+    progress = Progress(f"split {split}", len(absent), _log.info, every_s=5.0, waits_for_compiler=True)
     try:
         for active, size in _written(loader, predict_fn, tokens, absent, dump):
-            done += 1
             dump.written += 1
             dump.bytes_written += size
             dump.largest = max(dump.largest, active)
-            now = time.monotonic()
-            if now - last > _SECONDS_BETWEEN_LINES or done == len(absent):
-                speed, last = done / (now - start), now
-                left = (len(absent) - done) / speed
-                _log.info("split %s: %d of %d, %.2f samples/s, %.0f s left", split, done, len(absent), speed, left)
+            progress.advance()
     finally:
         loader.close()
 

@@ -13,6 +13,7 @@ from occjax.config import Config
 from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
+from occjax.progress import format_duration
 from occjax.run.evaluate import evaluate_student
 from occjax.run.scoring import Evaluation, Options
 from occjax.run.workdir import claim
@@ -22,7 +23,7 @@ from occjax.train.feed import DeviceFeed, Fed
 from occjax.train.mesh import check_batch_size, make_mesh, replicated
 from occjax.train.metrics_log import MetricsLog
 from occjax.train.parts import training_parts
-from occjax.train.progress import Progress, format_duration
+from occjax.train.progress import Progress
 from occjax.train.state import initial_state, make_program
 from occjax.train.step import make_train_step
 from occjax.train.stop_requests import StopRequests

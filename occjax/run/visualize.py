@@ -96,7 +96,7 @@ def rows_of_scene(keyframes: SplitIndex, scene: str) -> list[int]:
 
 def visualize(
     predict_fn: Callable[[Batch], VoxelSummary],
-    reader: SampleReader,
+    reader: Callable[[int, np.random.Generator], Batch],
     keyframes: SplitIndex,
     rows: list[int],
     config: Config,
@@ -109,7 +109,7 @@ def visualize(
 
     Args:
       predict_fn: as for `occjax.run.scoring.evaluate`.
-      reader: of `keyframes`, without augmentation.
+      reader: samples of `keyframes` by row, without augmentation; with labels or without.
       keyframes: that `rows` point into.
       rows: samples, in the order of the film.
       config: of the model.
@@ -125,7 +125,7 @@ def visualize(
             draw_frame(
                 batch.images[0],
                 tuple(config.data.cameras),
-                batch.labels.semantics[0],
+                None if batch.labels is None else batch.labels.semantics[0],
                 summary.semantics[0],
                 config.grid.build(),
                 title=title_of(keyframes, row),

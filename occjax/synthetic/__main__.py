@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     began = time.monotonic()
 
+    # One line that overwrites itself; the blanks cover the rest of a longer one before.
     def show(line: str) -> None:
         sys.stderr.write(f"\r{line}   ")
         sys.stderr.flush()

@@ -5,6 +5,7 @@ import pytest
 
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.label_sets import LABEL_SETS
+from occjax.metrics.across_processes import merge
 from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
 from occjax.metrics.on_device import compare_with_teacher, occupancy_histogram, summarise
@@ -23,7 +24,7 @@ def test_calibration_by_hand():
     counted = jnp.asarray([True, True, True, True, False])
     state = Calibration.empty().update(np.asarray(occupancy_histogram(probability, is_occupied, counted)))
     assert state.compute() == pytest.approx((2 * 0.4 + 2 * 0.1) / 4, abs=1e-3)
-    assert state.merge(state).compute() == state.compute()
+    assert merge(state, state).compute() == state.compute()
 
 
 def test_honest_probabilities_have_no_calibration_error():

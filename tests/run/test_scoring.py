@@ -12,8 +12,9 @@ from occjax.config import NUSCENES_CAMERAS, Config
 from occjax.data.index import SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
+from occjax.errors import UserError
 from occjax.label_sets import LABEL_SETS
-from occjax.metrics.on_device import summarise
+from occjax.metrics.on_device import VoxelSummary, summarise
 from occjax.metrics.prediction_files import read_prediction
 from occjax.run.scoring import Options, Subject, evaluate
 from occjax.types import Batch, CameraRig, VoxelLabels
@@ -157,6 +158,38 @@ def test_two_passes_do_not_mix_their_files(tmp_path):
     run(tmp_path, count=2, options=Options(pictures=1, save_predictions=True))
     assert sorted(p.name for p in (tmp_path / "eval/predictions").iterdir()) == ["token0.npz", "token1.npz"]
     assert len(list((tmp_path / "eval/pictures").iterdir())) == 1
+
+
+def run_without_labels(tmp_path, outputs):
+    """As `run`, on batches that have no labels; truth goes into the predictor by another way."""
+    config = make_config()
+
+    def predict_fn(batch):
+        semantics = np.stack([truth_of(row) for row in batch.sample_index])
+        return VoxelSummary(semantics, None, None)
+
+    return evaluate(
+        predict_fn,
+        (batch._replace(labels=None) for batch in batches(5, 2)),
+        make_split(5),
+        config,
+        subject=STUDENT,
+        output_dir=tmp_path / "eval",
+        options=outputs,
+        num_samples=5,
+    )
+
+
+def test_without_labels_predictions_are_written_and_nothing_is_scored(tmp_path):
+    run(tmp_path)  # its metrics.json must not be taken for the next pass's
+    result = run_without_labels(tmp_path, Options(pictures=1, save_predictions=True))
+    assert "nothing to score: split val has no surroundocc labels" in result.summary(tmp_path)
+    assert result.scalars == {} and not (tmp_path / "eval/metrics.json").exists()
+    assert len(list((tmp_path / "eval/predictions").iterdir())) == 5
+    np.testing.assert_array_equal(read_prediction(tmp_path / "eval/predictions/token4.npz")[0], truth_of(4))
+    assert [path.name for path in result.files] == ["predictions", "scene-0001_000_token0.png"]
+    with pytest.raises(UserError, match="nothing to score; keep the predictions with --save_predictions"):
+        run_without_labels(tmp_path, PLAIN)
 
 
 @pytest.mark.parametrize("labels", ["surroundocc", "occ3d"])

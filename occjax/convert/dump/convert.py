@@ -1,7 +1,6 @@
 """A whole dump into a folder of teacher files: matched, audited, converted in parallel, listed in a manifest."""
 
 import multiprocessing
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +20,8 @@ from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion, kept_facts, previous_manifest, write_output_manifest
 from occjax.convert.dump.sample import Job, Outcome, convert_sample, holds_bev_map
 from occjax.data.index import Index, load_index
-from occjax.label_sets import label_set_of_frame
+from occjax.label_sets import label_set_of_grid
+from occjax.progress import Progress
 
 _AUDIT_SAMPLES = 16
 _MEASURED_SAMPLES = 4
@@ -153,7 +153,7 @@ def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
 def _jobs(
     matched: list[MatchedFile], output: Path, index: Index, data: DataConfig, options: DumpOptions
 ) -> tuple[list[Job], list[Path]]:
-    labels = label_set_of_frame(options.grid.frame)
+    labels = label_set_of_grid(options.grid)
     truths: dict[str, Path] = {}
     if options.maps.wants_truth:
         truths = label_paths(index, options.splits, labels, data)
@@ -198,19 +198,11 @@ def _reported(
     print_every_s: float,
 ) -> Iterator[Outcome]:
     """Passes outcomes on, with a line now and then: rate, bytes saved against dense fp16, time left."""
-    started = last = time.monotonic()
+    lines = Progress("converting", total, progress, every_s=print_every_s)
     dense = 2 * options.grid.num_voxels * options.num_classes
     size, done = 0, 0
-    for count, outcome in enumerate(outcomes, 1):
+    for outcome in outcomes:
         size, done = size + outcome.bytes_written, done + (not outcome.problem)
-        now = time.monotonic()
-        if now - last >= print_every_s or count == total:
-            rate = count / max(now - started, 1e-9)
-            left = int((total - count) / rate)
-            saved = max(done * dense - size, 0)
-            progress(
-                f"{count}/{total} samples, {rate:.1f}/s, {size / 1e6:.1f} MB written, {saved / 1e6:.0f} MB saved "
-                f"against dense fp16, {left // 60}:{left % 60:02d} left"
-            )
-            last = now
+        saved = max(done * dense - size, 0)
+        lines.advance(remark=f"{size / 1e6:.1f} MB written, {saved / 1e6:.0f} MB saved against dense fp16")
         yield outcome

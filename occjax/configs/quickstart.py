@@ -1,7 +1,7 @@
 """A small student on a generated world, in minutes on two cores; `quickstart.py:supervised` is its control."""
 
-from configs import base, supervised
 from occjax.config import Config
+from occjax.configs import base, supervised
 
 
 def get_config(variant: str = "distilled") -> Config:

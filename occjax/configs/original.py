@@ -1,7 +1,7 @@
 """The PyTorch original's architecture and recipe, for imported weights and for comparison."""
 
-from configs import base
 from occjax.config import Config
+from occjax.configs import base
 
 
 def get_config() -> Config:

@@ -1,7 +1,7 @@
 """The control of kd.py: the same data, model and schedule without the teacher."""
 
-from configs import kd
 from occjax.config import Config
+from occjax.configs import kd
 
 
 def get_config() -> Config:
@@ -13,8 +13,5 @@ def get_config() -> Config:
 def without_teacher(config: Config) -> Config:
     """Switches every distillation term off."""
     config.data.teacher_dir = ""
-    config.loss.distill.voxel_kl = 0.0
-    config.loss.distill.bev_kl = 0.0
-    config.loss.distill.channel_wise = 0.0
-    config.loss.distill.bev_feature = 0.0
+    config.loss.distill.switch_off()
     return config

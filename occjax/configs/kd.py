@@ -1,7 +1,7 @@
 """Our recipe at full size: nuScenes, SurroundOcc labels, distilled from GaussianFormer-2."""
 
-from configs import base
 from occjax.config import Config
+from occjax.configs import base
 
 
 def get_config() -> Config:
