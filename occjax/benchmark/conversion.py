@@ -20,7 +20,7 @@ from occjax.convert.dump.measure import compact_kl, decode_ms
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion, write_output_manifest
 from occjax.convert.dump.sample import SampleTask, convert_sample
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.label_sets import LABEL_SETS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,11 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         "dumps", nargs="+", type=Path, metavar="DUMP", help="as for converters/teacher_to_npz.py --input"
     )
     parser.add_argument("--splits", default="train,val")
-    parser.add_argument("--source-grid", choices=("surroundocc", "occ3d"), default="surroundocc")
+    parser.add_argument("--source-grid", choices=list(LABEL_SETS), default="surroundocc")
     parser.add_argument("--samples", type=int, default=8, help="of each dump")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest one counts")
     args = parser.parse_args(arguments)
-    grid = {"surroundocc": SURROUNDOCC_GRID, "occ3d": OCC3D_GRID}[args.source_grid]
+    grid = LABEL_SETS[args.source_grid].grid
     options = DumpOptions(splits=tuple(args.splits.split(",")), grid=grid)
 
     def run() -> int:

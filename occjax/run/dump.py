@@ -13,10 +13,11 @@ import numpy as np
 from occjax.config import Config
 from occjax.convert.dump.output import kept_facts
 from occjax.data.index import Index, load_index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
-from occjax.predict.forward import full_batch, make_predict_fn, restore, without_depth
+from occjax.predict.forward import full_batch, make_predict_fn, restore
 from occjax.progress import Progress
 from occjax.storage import versions
 from occjax.targets.files import (
@@ -132,9 +133,8 @@ def _dump_split(
     if not absent:
         _log.info("split %s: all %d files are there", split, len(tokens))
         return
-    # A student needs no teacher to be one.
-    reading = dataclasses.replace(without_depth(config), data=dataclasses.replace(config.data, teacher_dir=""))
-    loader = make_eval_loader(reading, index, split, batch_size=batch_size, max_samples=config.eval.max_samples)
+    # Images are all that a student needs to teach.
+    loader = make_eval_loader(config, index, split, Parts(), batch_size=batch_size, max_samples=config.eval.max_samples)
     loader.set_state({**loader.get_state(), "next_batch": min(absent) // batch_size})
     _log.info("split %s: %d of %d to write; the first batch waits for the compiler", split, len(absent), len(tokens))
     progress = Progress(f"split {split}", len(absent), _log.info, every_s=5.0, waits_for_compiler=True)

@@ -11,7 +11,8 @@ from occjax.config import Config, DistillConfig
 from occjax.grid import SURROUNDOCC_GRID, VoxelGrid
 from occjax.targets.codec import floored_log_probs
 from occjax.targets.files import compact_teacher, sparse_from_probabilities
-from occjax.targets.folder import TeacherLayout, dense_log_probs
+from occjax.targets.folder import TeacherLayout
+from occjax.targets.moving import dense_log_probs
 
 QUARTER = VoxelGrid("lidar", SURROUNDOCC_GRID.lower_m, 0.5, (100, 100, 16))
 ALL = DistillConfig(voxel_kl=1.0, bev_kl=1.0, channel_wise=1.0)
