@@ -14,7 +14,7 @@ from occjax.benchmark.distillation_cost import DistillationCost, measure_distill
 from occjax.benchmark.loader_cost import TOTAL, LoaderCost, PathCost, measure_loader_cost
 from occjax.benchmark.step_cost import StepCost, measure_step
 from occjax.benchmark.throughput import Throughput, bytes_per_sample, measure_throughput
-from occjax.benchmark.timing import Stages, peak_process_gib
+from occjax.benchmark.timing import StageTimes, peak_process_gib
 from occjax.config import Config
 from occjax.data.index import SplitIndex, load_index
 from occjax.data.parts import Parts
@@ -82,7 +82,7 @@ def _path_lines(title: str, cost: PathCost) -> list[str]:
         of_plain = "-" if cost.plain is None else f"{plain:.1f}"
         return f"  {name:33s} {of_plain:>12s} {ours:8.1f} {100 * ours / total:5.0f}%"
 
-    def sum_ms(stages: Stages | None, names: tuple[str, ...]) -> float:
+    def sum_ms(stages: StageTimes | None, names: tuple[str, ...]) -> float:
         return 0.0 if stages is None else float(sum(map(stages.median_ms, names)))
 
     figures = [(sum_ms(cost.plain, plain), sum_ms(cost.ours, ours)) for _, plain, ours in _STAGES]

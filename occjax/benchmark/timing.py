@@ -11,7 +11,7 @@ import jax
 MIN_RUNS = 3
 
 
-class Stages:
+class StageTimes:
     """Processor time of named stages: what a core spends, whatever else the machine does.
 
     Attributes:
