@@ -48,6 +48,19 @@ class VoxelGrid:
         shape = "×".join(str(v) for v in self.shape)
         return f"{self.frame} frame, ({lower}) to ({upper}) m, {shape} voxels of {self.voxel_size_m:g} m"
 
+    def to_dict(self) -> dict:
+        """Fields as JSON gives them back, with lists for tuples; for manifests and files that name their grid."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "VoxelGrid":
+        """The grid that `to_dict` wrote.
+
+        Raises:
+          KeyError, TypeError or ValueError: fields are absent or no grid.
+        """
+        return cls(fields["frame"], tuple(fields["lower_m"]), fields["voxel_size_m"], tuple(fields["shape"]))
+
     @property
     def upper_m(self) -> tuple[float, float, float]:
         """Upper corner (x, y, z) of the last voxel, metres."""

@@ -13,7 +13,7 @@ from occjax.benchmark.timing import Stages
 from occjax.config import Config, DistillConfig
 from occjax.grid import VoxelGrid
 from occjax.losses.distillation import distillation_terms
-from occjax.targets.folder import dense_log_probs
+from occjax.targets.moving import dense_log_probs
 from occjax.types import Predictions, TeacherTargets
 
 _RUNS = 5

@@ -1,7 +1,6 @@
 """Camera images as uint8 RGB at network-input size: reduced decoding, then one resize or warp."""
 
 import math
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,11 +13,12 @@ from occjax.errors import DataError
 # than this factor to enlarge again. From 1600×900 to 640×480 (1.07 from half size) the result is at 47.5 dB PSNR to a
 # full decode with antialiased resize, and closer to it than a full decode with plain bilinear resize (43.9 dB).
 MAX_ENLARGEMENT = 1.2
+# The reduced grey flags, since the reduced colour flags mean BGR, which newer OpenCV refuses to combine with RGB.
 _REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
@@ -34,29 +34,28 @@ def reduction_for(size: Int[np.ndarray, "2"], input_from_pixel: Float[np.ndarray
     return next((r for r in (8, 4, 2) if r * scale <= MAX_ENLARGEMENT and not width % r and not height % r), 1)
 
 
-def read_image(
-    path: Path,
+def draw_image(
+    data: bytes,
     size: Int[np.ndarray, "2"],
     input_from_pixel: Float[np.ndarray, "3 3"],
     out: UInt8[np.ndarray, "h w 3"],
 ) -> None:
-    """Reads an image and draws it into `out` as RGB through `input_from_pixel`; outside the image is black.
+    """Decodes an image and draws it into `out` as RGB through `input_from_pixel`; outside the image is black.
 
     Pixel centres lie at half-integers in both images. Where `input_from_pixel` only stretches the whole image over
     `out`, it is resized with antialiasing; otherwise it is warped bilinearly from the reduced image.
 
     Args:
-      path: JPEG, or any format that OpenCV decodes.
+      data: of a JPEG file, or of any format that OpenCV decodes.
       size: recorded width and height that the calibration belongs to, pixels.
       input_from_pixel: affine, recorded pixels to pixels of `out`.
       out: filled in place.
 
     Raises:
-      DataError: the file is unreadable, truncated or of another size.
-      OSError: the file cannot be opened.
+      DataError: the image cannot be decoded, is truncated or of another size.
     """
     reduction = reduction_for(size, input_from_pixel)
-    image = _decode(path, reduction)
+    image = _decode(data, reduction)
     if tuple(image.shape[1::-1]) != tuple(size // reduction):
         raise DataError(
             f"image is {image.shape[1]}×{image.shape[0]} at reduction {reduction}, but the tables say "
@@ -76,15 +75,14 @@ def read_image(
     cv2.warpAffine(image, matrix[:2], (width, height), dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def _decode(path: Path, reduction: int) -> np.ndarray:
-    data = np.fromfile(path, np.uint8)
-    if data.size == 0:
+def _decode(data: bytes, reduction: int) -> np.ndarray:
+    if not data:
         raise DataError("file is empty")
     # OpenCV decodes a truncated JPEG to grey without an error. Some writers pad after the end marker.
-    if bytes(data[:2]) == _JPEG_START and _JPEG_END not in bytes(data[-1024:]):
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-1024:]:
         raise DataError("JPEG is truncated: it has no end marker")
     flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(data, flags)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise DataError("not an image that OpenCV can decode")
     return image

@@ -1,22 +1,19 @@
 """The grain chains that yield batches for training, without end, and for evaluation, each sample once."""
 
 import gc
-import logging
-from pathlib import Path
 
 import numpy as np
 
 from occjax.config import Config
 from occjax.data.index import Index
 from occjax.data.parcel import pack, unpack
+from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
 from occjax.data.substitutes import Loaded, SkipLog, SubstitutingReader
 from occjax.data.worker import start_worker
 from occjax.errors import DataError
 from occjax.types import Batch
-
-_log = logging.getLogger(__name__)
 
 
 class BatchLoader:
@@ -124,13 +121,22 @@ class BatchLoader:
         return iter(batches)
 
 
-def make_train_loader(config: Config, index: Index, *, process_index: int = 0, process_count: int = 1) -> BatchLoader:
+def make_train_loader(
+    config: Config, index: Index, parts: Parts, *, process_index: int = 0, process_count: int = 1
+) -> BatchLoader:
     """Shuffled, augmented batches of `config.data.train_split`, without end; each epoch has its own order.
 
     `config.data.batch_size` counts samples over all processes; each process gets its share of every batch. The shuffle
     is global, and which samples and augmentations form a batch does not depend on `process_count`.
 
     A sample that cannot be read raises SampleError from the loader, or is skipped; see `config.data.on_error`.
+
+    Args:
+      config: data, grid, augmentation, depth range.
+      index: of `config.data.root`.
+      parts: what samples hold beside images.
+      process_index: this process.
+      process_count: all processes.
 
     Raises:
       DataError: files are absent (counted, with the first five tokens), or the batch does not divide.
@@ -139,8 +145,8 @@ def make_train_loader(config: Config, index: Index, *, process_index: int = 0, p
     import grain
 
     split = index.split(config.data.train_split)
-    source = open_source(config, split, with_teacher=config.loss.distill.is_on and bool(config.data.teacher_dir))
-    reader = SampleReader(config, split, source, augment=config.augment)
+    source = open_source(config.data, split, parts)
+    reader = SampleReader(config, source, augment=config.augment)
     source.require_complete()
     max_skipped = config.data.max_skipped if config.data.on_error == "skip" else 0
     size = _share(config.data.batch_size, process_count)
@@ -166,6 +172,7 @@ def make_eval_loader(
     config: Config,
     index: Index,
     split: str,
+    parts: Parts,
     *,
     batch_size: int,
     process_index: int = 0,
@@ -174,13 +181,13 @@ def make_eval_loader(
 ) -> BatchLoader:
     """Batches of a split in index order without augmentation; the last is completed with `is_valid` False.
 
-    No sample is dropped or counted twice, over all processes together. The teacher is included where `data.teacher_dir`
-    holds the whole split.
+    No sample is dropped or counted twice, over all processes together.
 
     Args:
       config: as for training.
       index: of `config.data.root`.
       split: name.
+      parts: what samples hold beside images.
       batch_size: samples per batch over all processes.
       process_index: this process.
       process_count: all processes; process i gets the samples i, i + process_count, ...
@@ -193,15 +200,8 @@ def make_eval_loader(
     import grain
 
     keyframes = index.split(split)
-    # Imported weights, and checkpoints that moved, come without the teacher that their configuration names.
-    has_teacher = bool(config.data.teacher_dir and (config.data.records_dir or Path(config.data.teacher_dir).is_dir()))
-    if config.data.teacher_dir and not has_teacher:
-        _log.info("split %s is evaluated without teacher: no folder %s", split, config.data.teacher_dir)
-    source = open_source(config, keyframes, with_teacher=has_teacher)
-    if has_teacher and (absent := source.without_teacher(keyframes.tokens)):
-        _log.info("split %s is evaluated without teacher: %d of %d files absent", split, len(absent), len(keyframes))
-        source = open_source(config, keyframes, with_teacher=False)
-    reader = SampleReader(config, keyframes, source, augment=None)
+    source = open_source(config.data, keyframes, parts)
+    reader = SampleReader(config, source, augment=None)
     source.require_complete()
     share = _share(batch_size, process_count)
     count = min(len(keyframes), max_samples) if max_samples else len(keyframes)

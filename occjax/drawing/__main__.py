@@ -21,6 +21,7 @@ from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS, LabelSet
 from occjax.metrics.confusion import require_shape
 from occjax.metrics.prediction_files import read_prediction
+from occjax.storage import writing
 
 _NO_IMAGES = np.zeros((0, 9, 16, 3), np.uint8)
 
@@ -48,11 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _save(page: np.ndarray, path: Path) -> None:
-    scratch = path.with_name(f".{path.stem}.tmp.png")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(page).save(scratch)
-        scratch.replace(path)
+        with writing(path) as scratch:
+            Image.fromarray(page).save(scratch, format="PNG")
     except OSError as error:
         raise UserError(
             f"cannot write into folder {path.parent} ({error.strerror}); name a folder that you may write to with "

@@ -14,15 +14,15 @@ import numpy as np
 from occjax.config import Config
 from occjax.convert.dump.output import kept_facts
 from occjax.data.index import Index, load_index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
-from occjax.predict.forward import full_batch, make_predict_fn, restore, without_depth
+from occjax.predict.forward import full_batch, make_predict_fn, restore
 from occjax.storage import versions
 from occjax.targets.files import (
     MANIFEST_NAME,
     compact_teacher,
-    grid_from_dict,
     sparse_from_probabilities,
     write_manifest,
     write_teacher,
@@ -102,7 +102,7 @@ def _open_output(dump: Dump) -> Dump:
     manifest = {}
     if (dump.output / MANIFEST_NAME).is_file():
         manifest = read_manifest(dump.output)
-        found = (manifest.get("source"), manifest.get("form"), grid_from_dict(manifest["grid"]))
+        found = (manifest.get("source"), manifest.get("form"), VoxelGrid.from_dict(manifest["grid"]))
         if found != (dump.source, "compact", dump.grid):
             raise UserError(
                 f"{dump.output} holds {found[1]} teacher files of {found[0]}, {found[2]}; these are of {dump.source}, "
@@ -129,9 +129,8 @@ def _dump_split(
     if not absent:
         _log.info("split %s: all %d files are there", split, len(tokens))
         return
-    # A student needs no teacher to be one.
-    reading = dataclasses.replace(without_depth(config), data=dataclasses.replace(config.data, teacher_dir=""))
-    loader = make_eval_loader(reading, index, split, batch_size=batch_size, max_samples=config.eval.max_samples)
+    # Images are all that a student needs to teach.
+    loader = make_eval_loader(config, index, split, Parts(), batch_size=batch_size, max_samples=config.eval.max_samples)
     loader.set_state({**loader.get_state(), "next_batch": min(absent) // batch_size})
     _log.info("split %s: %d of %d to write; the first batch waits for the compiler", split, len(absent), len(tokens))
     start = last = time.monotonic()

@@ -9,11 +9,14 @@ from jax.sharding import Mesh
 
 from occjax.config import Config
 from occjax.data.index import Index, load_index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
+from occjax.data.sources import unlabelled_rows
 from occjax.label_sets import label_set
 from occjax.metrics.on_device import VoxelSummary, summarise
-from occjax.predict.forward import full_batch, make_predict_fn, restore, without_depth
+from occjax.predict.forward import full_batch, make_predict_fn, restore
 from occjax.run.scoring import Evaluation, Options, Subject, evaluate
+from occjax.targets.reader import complete_teacher
 from occjax.train.mesh import make_mesh
 from occjax.train.state import Program, TrainState
 from occjax.types import Batch
@@ -54,10 +57,16 @@ def evaluate_student(
       options: what is produced beside scores.
     """
     split = index.split(config.data.val_split)
+    parts = Parts(
+        # Where some samples have labels, one that has none is an error; where none has, there is nothing to score.
+        labels=len(unlabelled_rows(config.data, split)) < len(split),
+        teacher=complete_teacher(config, split.name, split.tokens),
+    )
     loader = make_eval_loader(
-        without_depth(config),
+        config,
         index,
-        config.data.val_split,
+        split.name,
+        parts,
         batch_size=full_batch(config.eval.batch_size, mesh),
         process_index=jax.process_index(),
         process_count=jax.process_count(),

@@ -10,12 +10,14 @@ import numpy as np
 from occjax.classes import IGNORE
 from occjax.config import Config
 from occjax.data.index import Index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
 from occjax.label_sets import LabelSet, label_set
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
 from occjax.run.scoring import Evaluation, Options, Subject, evaluate
 from occjax.targets.commands import completing_command
+from occjax.targets.reader import complete_teacher
 from occjax.types import Batch
 
 
@@ -31,11 +33,19 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
     if not config.data.teacher_dir:
         raise UserError("no teacher to evaluate: set data.teacher_dir to a folder made by converters/teacher_to_npz.py")
     keyframes = index.split(split)
-    loader = make_eval_loader(config, index, split, batch_size=1, max_samples=config.eval.max_samples)
+    teacher = complete_teacher(config, split, keyframes.tokens)
+    if teacher is None or not teacher.has_voxels:
+        command = completing_command(config.data, config.data.teacher_dir)
+        raise UserError(
+            f"{config.data.teacher_dir} does not hold voxel logits of every sample; --mode=doctor counts what is "
+            f"there, {command} adds what is missing"
+        )
+    parts = Parts(labels=True, teacher=teacher)
+    loader = make_eval_loader(config, index, split, parts, batch_size=1, max_samples=config.eval.max_samples)
     try:
         return evaluate(
             functools.partial(_summary, label_set=label_set(config.data.labels)),
-            _known_labels(loader, config),
+            _known_labels(loader),
             keyframes,
             config,
             subject=Subject("teacher", "", -1, scope="where the teacher knows"),
@@ -47,15 +57,9 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
         loader.close()
 
 
-def _known_labels(loader: Iterator[Batch], config: Config) -> Iterator[Batch]:
+def _known_labels(loader: Iterator[Batch]) -> Iterator[Batch]:
     """Batches whose labels are unknown wherever the teacher is."""
     for batch in loader:
-        if batch.teacher is None or batch.teacher.index is None:
-            command = completing_command(config.data, config.data.teacher_dir)
-            raise UserError(
-                f"{config.data.teacher_dir} does not hold voxel logits of every sample; --mode=doctor counts what is "
-                f"there, {command} adds what is missing"
-            )
         semantics = batch.labels.semantics
         if batch.teacher.valid is not None:
             bits = np.unpackbits(batch.teacher.valid, axis=-1, count=semantics[0].size)

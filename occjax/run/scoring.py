@@ -1,6 +1,5 @@
 """One pass over a split: batches in, protocol scores, pictures and metrics.json out."""
 
-import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -163,7 +162,7 @@ def evaluate(
         "scope": subject.scope,
         "labels": config.data.labels,
         "split": split.name,
-        "grid": dataclasses.asdict(grid),
+        "grid": grid.to_dict(),
         **results_dict(state),
         "versions": versions(),
     }

@@ -21,6 +21,7 @@ from occjax.train.class_counts import training_class_counts
 from occjax.train.feed import DeviceFeed, Fed
 from occjax.train.mesh import check_batch_size, make_mesh, replicated
 from occjax.train.metrics_log import MetricsLog
+from occjax.train.parts import training_parts
 from occjax.train.progress import Progress, format_duration
 from occjax.train.state import initial_state, make_program
 from occjax.train.step import make_train_step
@@ -76,7 +77,11 @@ class _Run:
         self.program, init = make_program(config, self.total_steps)
         self.checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
         self.loader = make_train_loader(
-            config, index, process_index=jax.process_index(), process_count=jax.process_count()
+            config,
+            index,
+            training_parts(config),
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
         )
         last_step = self.checkpoints.last_step
         self.step = last_step or 0

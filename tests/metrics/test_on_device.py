@@ -10,7 +10,7 @@ from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
 from occjax.metrics.on_device import compare_with_teacher, occupancy_histogram, summarise
 from occjax.targets.codec import encode_rows
-from occjax.targets.folder import dense_log_probs
+from occjax.targets.moving import dense_log_probs
 from occjax.types import Batch, TeacherTargets, VoxelLabels
 
 

@@ -14,6 +14,7 @@ from tiny_world import tiny_config
 
 from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.data.index import load_index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader, make_train_loader
 from occjax.errors import UserError
 from occjax.predict.forward import make_predict_fn, restore
@@ -22,9 +23,11 @@ from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Options
 from occjax.run.visualize import visualize_workdir
 from occjax.run.workdir import claim
-from occjax.targets.folder import TeacherFolder, dense_log_probs
+from occjax.targets.folder import TeacherFolder
+from occjax.targets.moving import dense_log_probs
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.mesh import make_mesh, replicated
+from occjax.train.parts import training_parts
 from occjax.train.state import initial_state, make_program
 from occjax.train.step import make_gradients
 
@@ -70,7 +73,7 @@ def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
         config, *restore(config, workdir, mesh), mesh, lambda logits, _: jax.nn.log_softmax(logits)
     )
     index = load_index(config.data)
-    (batch,) = make_eval_loader(config, index, "val", batch_size=4)
+    (batch,) = make_eval_loader(config, index, "val", Parts(), batch_size=4)
     said = student(batch)[:3]
     written = np.stack([dense_log_probs(folder.read(t), config.grid.shape) for t in index.split("val").tokens])
     kl = [[np.mean((np.exp(s) * (s - w)).sum(-1)) for w in written] for s in said]
@@ -112,7 +115,7 @@ def test_the_dump_agrees_with_its_student_and_the_next_one_learns_from_it(run, d
     loss = learner.loss
     loss.scene_class_affinity = loss.lovasz = loss.depth = 0.0
     loss.distill.bev_kl = loss.distill.channel_wise = loss.distill.bev_feature = 0.0
-    batch = next(make_train_loader(learner, load_index(learner.data)))
+    batch = next(make_train_loader(learner, load_index(learner.data), training_parts(learner)))
     program, init = make_program(learner, 1)
     state = initial_state(learner, init, replicated(make_mesh(jax.devices()[:1])))
     gradients = jax.jit(make_gradients(learner, program, OCC3D_CLASS_COUNTS))

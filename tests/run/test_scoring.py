@@ -10,6 +10,7 @@ import pytest
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.config import NUSCENES_CAMERAS, Config
 from occjax.data.index import SplitIndex, load_index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
 from occjax.label_sets import LABEL_SETS
@@ -197,11 +198,10 @@ def test_real_labels_score_100_through_the_loader(shared_dir, tmp_path, labels):
     config.data.root, config.data.labels = str(shared_dir / "data/nuscenes_real"), labels
     config.data.index_dir = str(tmp_path / "index")
     config.data.image_height, config.data.image_width, config.data.workers = 32, 64, 0
-    config.loss.depth = 0.0
     if labels == "occ3d":
         config.grid.frame, config.grid.lower_m, config.grid.voxel_size_m = "ego", (-40.0, -40.0, -1.0), 0.4
     index = load_index(config.data)
-    loader = make_eval_loader(config, index, "val", batch_size=1)
+    loader = make_eval_loader(config, index, "val", Parts(labels=True), batch_size=1)
     result = evaluate(
         predictor(config),
         loader,

@@ -6,9 +6,10 @@ from loading import make_config
 from nuscenes_root import write_root
 from PIL import Image, ImageSequence
 
-from occjax.data.file_source import FileSource
 from occjax.data.index import load_index
+from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
+from occjax.data.sources import open_source
 from occjax.drawing.movie import FRAME_SIZE, draw_frame, write_movie
 from occjax.drawing.style import LEGEND
 from occjax.drawing.top_view import ERROR_COLORS
@@ -23,7 +24,11 @@ def world(tmp_path_factory):
     root = write_root(tmp_path_factory.mktemp("world") / "nuscenes", scenes={"scene-0003": 2, "scene-0061": 1})
     config = make_config(root)
     keyframes = load_index(config.data).everything
-    return config, keyframes, SampleReader(config, keyframes, FileSource(config, keyframes, None), augment=None)
+    return (
+        config,
+        keyframes,
+        SampleReader(config, open_source(config.data, keyframes, Parts(labels=True)), augment=None),
+    )
 
 
 def truth_teller(batch):

@@ -8,6 +8,7 @@ import numpy as np
 from occjax.classes import CLASS_COLORS
 from occjax.convert.dump.arrays import DumpError
 from occjax.metrics.bev import highest_occupied
+from occjax.storage import writing
 
 LOW_TO_HIGH, HIGH_TO_LOW = "low2high", "high2low"
 OVERWRITE, PRIORITY = "overwrite", "priority"
@@ -69,21 +70,15 @@ def colored(bev: np.ndarray, scale: int) -> np.ndarray:
 
 
 def write_png(path: Path, rgb: np.ndarray) -> None:
-    """Writes a picture through a temporary name; raises OSError."""
+    """Writes a picture, whole or not at all; raises OSError."""
     done, data = cv2.imencode(".png", rgb[..., ::-1])
     if not done:
         raise OSError(f"cannot encode {path}")
-    write_bytes(path, data.tobytes())
+    with writing(path) as scratch:
+        scratch.write_bytes(data.tobytes())
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:
-    """Writes an array through a temporary name."""
-    temporary = path.with_name(f".{path.name}.tmp.npy")
-    np.save(temporary, np.ascontiguousarray(array))
-    temporary.replace(path)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    """Writes an array, whole or not at all; raises OSError."""
+    with writing(path) as scratch, scratch.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array))

@@ -8,8 +8,9 @@ import numpy as np
 from occjax.classes import NUM_CLASSES
 from occjax.convert.dump.sample import Job, read_bev, read_voxels
 from occjax.convert.dump.values import dense_log_probs, voxel_scores
+from occjax.grid import VoxelGrid
 from occjax.targets.codec import decode_rows, floored_log_probs, kl_divergence
-from occjax.targets.files import CompactTeacher, grid_from_dict, read_teacher
+from occjax.targets.files import CompactTeacher, read_teacher
 from occjax.targets.folder import TeacherFolder, read_manifest
 
 _READS = 5
@@ -39,7 +40,7 @@ def _decoded(compact: CompactTeacher) -> np.ndarray:
 
 def decode_ms(directory: Path, tokens: list[str]) -> float:
     """Processor time in milliseconds from a file of a teacher folder to training targets, median over the samples."""
-    folder = TeacherFolder(directory, grid_from_dict(read_manifest(directory)["grid"]))
+    folder = TeacherFolder(directory, VoxelGrid.from_dict(read_manifest(directory)["grid"]))
     times = []
     for token in tokens:
         reads = []

@@ -17,7 +17,8 @@ from occjax.data.index import load_index
 from occjax.grid import OCC3D_GRID, GridMismatchError, VoxelGrid
 from occjax.targets.codec import floored_log_probs, kl_divergence
 from occjax.targets.files import read_teacher
-from occjax.targets.folder import TeacherFolder, dense_log_probs
+from occjax.targets.folder import TeacherFolder
+from occjax.targets.moving import dense_log_probs
 
 
 @pytest.fixture(scope="module")
