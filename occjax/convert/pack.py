@@ -3,7 +3,6 @@
 import dataclasses
 import multiprocessing
 import re
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +20,7 @@ from occjax.data.records import encode_record, make_facts, read_shard, shard_nam
 from occjax.data.sources import SampleParts, SampleSource, StoredSample, open_source, unlabelled_rows
 from occjax.errors import DataError, UserError
 from occjax.host_memory import keep_freed_memory
+from occjax.progress import Progress
 from occjax.targets.reader import complete_teacher, open_teacher
 
 # Every image is decoded, so that a shard holds none that a reader would refuse; this small, it is done cheaply.
@@ -119,19 +119,15 @@ def pack_split(
     except OSError as error:
         raise DataError(f"cannot make the folder {output}: {error.strerror}; choose another --output") from error
     total = sum(len(job.rows) for job in pending)
-    started = time.monotonic()
+    lines = Progress(split, total, progress, every_s=0.0)
     for job, size, failure in _run(pending, config.data, source, workers):
         if failure:
             result.failures.append((job.name, failure))
             continue
         result.written += len(job.rows)
         result.bytes_written += size
-        rate = result.written / max(time.monotonic() - started, 1e-9)
-        left = int((total - result.written) / rate)
-        progress(
-            f"{split}: {result.written}/{total} samples, {rate:.1f}/s, {result.bytes_written / 1e6:.1f} MB written "
-            f"({result.bytes_written / result.written / 1e6:.2f} MB each), {left // 60}:{left % 60:02d} left"
-        )
+        megabytes = result.bytes_written / 1e6
+        lines.advance(len(job.rows), f"{megabytes:.1f} MB written ({megabytes / result.written:.2f} MB each)")
     return result
 
 

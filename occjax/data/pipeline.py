@@ -3,6 +3,7 @@
 import gc
 
 import numpy as np
+from absl import flags
 
 from occjax.config import Config
 from occjax.data.index import Index
@@ -110,6 +111,9 @@ class BatchLoader:
             return _Exhausted()
         if self._workers:
             rest = rest.map(pack)
+            # Grain reads its own flags, which raises in a program that never parsed any.
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()
         threads = 0 if self._workers else 1
         read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self._prefetch * threads)
         batches = rest.to_iter_dataset(read_options)

@@ -1,7 +1,6 @@
 """Scores of a folder of prediction files against the labels of a nuScenes root."""
 
 import logging
-import time
 from pathlib import Path
 
 from occjax.config import DataConfig
@@ -14,9 +13,9 @@ from occjax.metrics.prediction_files import read_prediction
 from occjax.metrics.protocols import no_scores
 from occjax.metrics.rayiou import RayIou, ray_origins_m
 from occjax.metrics.scores import Scores
+from occjax.progress import Progress
 
 _RAYIOU = "rayiou"
-_SECONDS_BETWEEN_LINES = 15
 _log = logging.getLogger(__name__)
 
 
@@ -73,8 +72,8 @@ def score_folder(
     if not split:
         _warn_of_parts(files, index)
     states = {}
-    started = last = time.monotonic()
-    for done, row in enumerate(rows):
+    progress = Progress("scoring", len(rows), _log.info)
+    for row in rows:
         path = files[keyframes.tokens[row]]
         prediction, named_grid = read_prediction(path)
         for labels, names in by_labels.items():
@@ -97,10 +96,7 @@ def score_folder(
                     ) from error
                 except UserError as error:
                     raise ScoringError(f"prediction {path}: {error}") from error
-        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            speed = (done + 1) / (last - started)
-            _log.info("scored %d of %d samples, %.0f s left", done + 1, len(rows), (len(rows) - done - 1) / speed)
+        progress.advance()
     return {name: states[name].compute() for name in protocols}
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.predict.forward import full_batch, make_predict_fn, restore
+from occjax.progress import Progress
 from occjax.storage import versions
 from occjax.targets.files import (
     MANIFEST_NAME,
@@ -32,11 +32,10 @@ from occjax.train.mesh import make_mesh
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
-_SECONDS_BETWEEN_LINES = 5
 
 
 @dataclasses.dataclass
-class Dump:
+class DumpedFolder:
     """What a dump did.
 
     Attributes:
@@ -67,7 +66,7 @@ class Dump:
         )
 
 
-def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = False) -> Dump:
+def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = False) -> DumpedFolder:
     """Writes a compact teacher file of every sample of the training and validation splits, and the manifest.
 
     The configured weights of the newest checkpoint (or the best one) predict on the model's grid, without
@@ -81,7 +80,7 @@ def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = Fa
     program, state = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
     source = f"{workdir.resolve().name}, step {int(state.step)}, {config.eval.weights} weights"
-    dump = _open_output(Dump(output, workdir, source, config.grid.build()))
+    dump = _open_output(DumpedFolder(output, workdir, source, config.grid.build()))
     predict_fn = make_predict_fn(config, program, state, mesh, _probabilities)
     batch_size = full_batch(config.eval.batch_size, mesh)
     try:
@@ -96,7 +95,7 @@ def _probabilities(voxel_logits: jax.Array, batch: Batch) -> jax.Array:
     return jax.nn.softmax(voxel_logits.astype(jnp.float32))
 
 
-def _open_output(dump: Dump) -> Dump:
+def _open_output(dump: DumpedFolder) -> DumpedFolder:
     """Counts what an earlier run left and writes the first manifest, which says whose files come next."""
     files = sorted(dump.output.glob("*.npz"))
     manifest = {}
@@ -121,7 +120,12 @@ def _open_output(dump: Dump) -> Dump:
 
 
 def _dump_split(
-    dump: Dump, config: Config, index: Index, split: str, predict_fn: Callable[[Batch], np.ndarray], batch_size: int
+    dump: DumpedFolder,
+    config: Config,
+    index: Index,
+    split: str,
+    predict_fn: Callable[[Batch], np.ndarray],
+    batch_size: int,
 ) -> None:
     """Writes the files of a split that are absent, and counts them in `dump`."""
     tokens = index.split(split).tokens[: config.eval.max_samples or None]
@@ -133,25 +137,23 @@ def _dump_split(
     loader = make_eval_loader(config, index, split, Parts(), batch_size=batch_size, max_samples=config.eval.max_samples)
     loader.set_state({**loader.get_state(), "next_batch": min(absent) // batch_size})
     _log.info("split %s: %d of %d to write; the first batch waits for the compiler", split, len(absent), len(tokens))
-    start = last = time.monotonic()
-    done = 0
+    progress = Progress(f"split {split}", len(absent), _log.info, every_s=5.0, waits_for_compiler=True)
     try:
         for active, size in _written(loader, predict_fn, tokens, absent, dump):
-            done += 1
             dump.written += 1
             dump.bytes_written += size
             dump.largest = max(dump.largest, active)
-            now = time.monotonic()
-            if now - last > _SECONDS_BETWEEN_LINES or done == len(absent):
-                speed, last = done / (now - start), now
-                left = (len(absent) - done) / speed
-                _log.info("split %s: %d of %d, %.2f samples/s, %.0f s left", split, done, len(absent), speed, left)
+            progress.advance()
     finally:
         loader.close()
 
 
 def _written(
-    loader: Iterator[Batch], predict_fn: Callable[[Batch], np.ndarray], tokens: list[str], absent: set[int], dump: Dump
+    loader: Iterator[Batch],
+    predict_fn: Callable[[Batch], np.ndarray],
+    tokens: list[str],
+    absent: set[int],
+    dump: DumpedFolder,
 ) -> Iterator[tuple[int, int]]:
     """Active voxels and bytes of each file; one batch is written while the next one is predicted."""
     pending = []
@@ -165,7 +167,7 @@ def _written(
         yield from (future.result() for future in pending)
 
 
-def _write(dump: Dump, token: str, probabilities: np.ndarray) -> tuple[int, int]:
+def _write(dump: DumpedFolder, token: str, probabilities: np.ndarray) -> tuple[int, int]:
     sparse = sparse_from_probabilities(probabilities)
     path = dump.output / f"{token}.npz"
     try:
@@ -175,7 +177,7 @@ def _write(dump: Dump, token: str, probabilities: np.ndarray) -> tuple[int, int]
     return len(sparse.index), size
 
 
-def _write_manifest(dump: Dump) -> None:
+def _write_manifest(dump: DumpedFolder) -> None:
     samples = dump.kept + dump.written
     write_manifest(
         dump.output,

@@ -1,7 +1,6 @@
 """One pass over a split: batches in, protocol scores, pictures and metrics.json out."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +21,11 @@ from occjax.metrics.on_device import VoxelSummary
 from occjax.metrics.prediction_files import write_prediction
 from occjax.metrics.rayiou import ray_origins_m
 from occjax.metrics.report import full_table, results_dict
+from occjax.progress import Progress
 from occjax.storage import versions, write_json
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
-_SECONDS_BETWEEN_LINES = 15
 
 
 class Subject(NamedTuple):
@@ -132,7 +131,7 @@ def evaluate(
     state = CombinedScores.empty(label_set(config.data.labels), grid, rayiou=options.rayiou)
     drawn = set(np.linspace(0, num_samples - 1, min(options.pictures, num_samples)).astype(int).tolist())
     pictures = []
-    progress = _Progress(num_samples)
+    progress = Progress(f"evaluating {split.name}", num_samples, _log.info, waits_for_compiler=True)
     _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
     for batch in loader:
         if batch.labels is None and not options.save_predictions:
@@ -231,21 +230,3 @@ def write_sheet(
     path = folder / f"{split.scene_names[row]}_{split.frame_index[row]:03d}_{split.tokens[row]}.png"
     Image.fromarray(sheet).save(path)
     return path
-
-
-class _Progress:
-    """A log line every few seconds: samples done, speed and time left, reckoned from the first one on."""
-
-    def __init__(self, total: int):
-        self._total, self._done, self._first = total, 0, 0
-
-    def advance(self, count: int) -> None:
-        self._done = min(self._done + count, self._total)
-        now = time.monotonic()
-        if not self._first:
-            self._first, self._start, self._last = self._done, now, now  # it waited for the compiler
-        elif now - self._last > _SECONDS_BETWEEN_LINES:
-            self._last = now
-            speed = (self._done - self._first) / (now - self._start)
-            left = (self._total - self._done) / speed
-            _log.info("evaluated %d of %d samples, %.2f samples/s, %.0f s left", self._done, self._total, speed, left)

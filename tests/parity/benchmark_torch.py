@@ -27,8 +27,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from configs import original
 from occjax.classes import OCC3D_CLASS_COUNTS
+from occjax.configs import original
 from occjax.losses.class_weights import class_weights
 from occjax.targets.column_rule import column_log_probs_from_voxels
 from occjax.targets.moving import dense_log_probs

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recipe import real_keyframe, recipe_weights, run_imported, state_dict_shapes
 
-from configs import original
+from occjax.configs import original
 from occjax.models.view_transform import depth_centers_m, lift_cells
 
 torch = pytest.importorskip("torch")
@@ -65,7 +65,7 @@ def test_augmented_keyframe(shared_dir):
     with torch.no_grad():
         expected = theirs(torch.as_tensor(images.transpose(0, 1, 4, 2, 3)), tensors)
     logits, depth_logits, lifted, bev = (value.numpy()[0] for value in expected)
-    out = run_imported(weights, images, rig)
+    out = run_imported(weights, images, rig, config=config.model, grid=grid)
     np.testing.assert_allclose(out.depth_logits[0], depth_logits.transpose(0, 2, 3, 1), atol=2e-3)
     np.testing.assert_allclose(out.lifted_features[0], lifted.transpose(2, 1, 0), atol=2e-3 * lifted.std())
     np.testing.assert_allclose(out.bev_features[0], bev.transpose(2, 1, 0), atol=2e-3 * bev.std())

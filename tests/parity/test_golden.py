@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 from recipe import real_keyframe, recipe_weights, run_imported, state_dict_shapes
 
-from configs import original
+from occjax.configs import original
 from occjax.convert.torch_names import needs_no_counterpart, student_entries
 from occjax.models.student import Student
 
@@ -27,7 +27,9 @@ def test_golden(shared_dir):
     golden = np.load(shared_dir / "goldens" / "student_b_seed7.npz")
     images, rig = real_keyframe(shared_dir, KEYFRAME)
     np.testing.assert_allclose(rig.cam_from_grid[0], golden["lidar2cam"], atol=1e-5)
-    out = run_imported(recipe_weights(state_dict_shapes(shared_dir), 7), images, rig)
+    config = original.get_config()
+    weights = recipe_weights(state_dict_shapes(shared_dir), 7)
+    out = run_imported(weights, images, rig, config=config.model, grid=config.grid.build())
 
     y, x = golden["bev_cell_yx"].T
     ix, iy, iz = golden["voxel_index"].T

@@ -1,4 +1,4 @@
-"""The golden's recipe: weights by name, and the real keyframe as the original saw it."""
+"""Recipe of the goldens: weights by name, and the real keyframe as the original saw it."""
 
 import json
 import zlib
@@ -9,10 +9,10 @@ import numpy as np
 from flax import nnx
 from PIL import Image
 
-from configs import original
-from occjax.config import NUSCENES_CAMERAS
+from occjax.config import NUSCENES_CAMERAS, ModelConfig
 from occjax.convert.torch_names import student_entries
 from occjax.geometry import invert_rigid, transform_from_pose
+from occjax.grid import VoxelGrid
 from occjax.models.student import Student, apply_student, split_student
 from occjax.types import CameraRig, Predictions
 
@@ -51,14 +51,33 @@ def recipe_weights(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, n
     return weights
 
 
-def run_imported(weights: dict[str, np.ndarray], images: np.ndarray, rig: CameraRig) -> Predictions:
+def student_shapes(config: ModelConfig, grid: VoxelGrid) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every entry that our student imports, without PyTorch and without the original."""
+    _, *trees = _abstract_student(config, grid)
+    return {
+        entry.theirs: entry.their_shape(_leaf(trees[entry.ours[-1] in ("mean", "var")], entry.ours).shape)
+        for entry in student_entries(config)
+    }
+
+
+def run_imported(
+    weights: dict[str, np.ndarray], images: np.ndarray, rig: CameraRig, *, config: ModelConfig, grid: VoxelGrid
+) -> Predictions:
     """What our student predicts with the original's entries, as numpy arrays."""
-    config = original.get_config()
-    model = nnx.eval_shape(lambda: Student(config.model, config.grid.build(), rngs=nnx.Rngs(0)))
-    graphdef, params, stats = split_student(model)
-    arrays = {entry.ours: entry.from_torch(weights[entry.theirs]) for entry in student_entries(config.model)}
+    graphdef, params, stats = _abstract_student(config, grid)
+    arrays = {entry.ours: entry.from_torch(weights[entry.theirs]) for entry in student_entries(config)}
     run = jax.jit(lambda p, s, i, r: apply_student(graphdef, p, s, i, r, train=False)[0])
     return jax.tree.map(np.asarray, run(_filled(params, arrays), _filled(stats, arrays), images, rig))
+
+
+def _abstract_student(config: ModelConfig, grid: VoxelGrid):
+    return split_student(nnx.eval_shape(lambda: Student(config, grid, rngs=nnx.Rngs(0))))
+
+
+def _leaf(tree, path):
+    for key in path:
+        tree = tree[key]
+    return tree
 
 
 def _filled(tree, arrays, path=()):

@@ -137,7 +137,7 @@ class ViewTransform(nn.Module):
         (size_x, size_y), lower, voxel = self.grid.shape[:2], self.grid.lower_m, self.grid.voxel_size_m
         ix = torch.floor((points[..., 0] - lower[0]) / voxel).long()
         iy = torch.floor((points[..., 1] - lower[1]) / voxel).long()
-        inside = (ix >= 0) & (ix < size_x) & (iy >= 0) & (iy < size_y)
+        inside = (ix >= 0) & (ix < size_x) & (iy >= 0) & (iy < size_y) & rig["is_present"][..., None, None, None]
         values = (probs[:, :, :, None] * context[:, :, None]).permute(0, 1, 2, 4, 5, 3)  # B N D h w C
         bev = []
         for i in range(b):

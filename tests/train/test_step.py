@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import supervised
 from occjax.classes import OCC3D_CLASS_COUNTS
+from occjax.configs import supervised
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.train.mesh import check_batch_size, make_mesh, put_batch, replicated

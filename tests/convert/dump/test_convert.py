@@ -42,7 +42,7 @@ def test_every_sample_gets_its_own_teacher(world, tmp_path):
     manifest = folder.manifest
     assert manifest["matched_by"] == "position" and manifest["value_kind"] == {"probabilities": 5}
     assert manifest["samples"] == 5 and manifest["audit"]["samples"] == 5 and manifest["contents"]["voxels"]
-    assert any("true pairing" in line for line in lines) and any("left" in line for line in lines)
+    assert any("true pairing" in line for line in lines) and any("5/5 samples" in line for line in lines)
     assert not list((tmp_path / "out").glob(".*"))
 
 
