@@ -44,9 +44,13 @@ def test_teacher_files_of_other_samples_score_low(world, tmp_path, monkeypatch):
 
     _, _, index = world
     tokens = index.split("val").tokens
-    read = TeacherFolder.read
+    decode = TeacherFolder.decode
     swapped = dict(zip(tokens, tokens[1:] + tokens[:1], strict=True))
-    monkeypatch.setattr(TeacherFolder, "read", lambda self, token: read(self, swapped[token]))
+
+    def decode_another(self, data, token, where):
+        return decode(self, self.path(swapped[token]).read_bytes(), swapped[token], where)
+
+    monkeypatch.setattr(TeacherFolder, "decode", decode_another)
     assert scores(world, tmp_path).scalars["miou_present"] < 10
 
 
