@@ -28,8 +28,8 @@ def read_npz(source: Path | bytes, names: Collection[str] | None = None) -> dict
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.namelist() if names is None else [f"{name}.npy" for name in names]
-            # What np.load does, but it would give back as bytes what is no array.
-            arrays = (np.lib.format.read_array(archive.open(member), allow_pickle=False) for member in members)
+            # As np.load does, but the checksum comes first, so that numpy never parses what is damaged.
+            arrays = (np.load(io.BytesIO(archive.read(member)), allow_pickle=False) for member in members)
             return {member.removesuffix(".npy"): array for member, array in zip(members, arrays, strict=True)}
     except (zlib.error, RuntimeError) as error:  # RuntimeError: a compression or encryption that zipfile lacks
         raise zipfile.BadZipFile(str(error)) from error

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from occjax.grid import VoxelGrid
-from occjax.grid_map import VoxelSource
+from occjax.grid_map import GridMap
 from occjax.types import TeacherTargets
 
 # Kinds of bytes that a sample consists of; a camera's image is called by its channel.
@@ -35,7 +35,7 @@ class TeacherReader(Protocol):
     def decode(self, data: bytes, token: str, where: str) -> TeacherTargets:
         """Unbatched targets on `grid` from a file's bytes; raises SampleError, which says `where` they are from."""
 
-    def gather(self, targets: TeacherTargets, source: VoxelSource) -> TeacherTargets:
+    def gather(self, targets: TeacherTargets, grid_map: GridMap) -> TeacherTargets:
         """Targets moved from `grid` to the model's."""
 
 

@@ -7,11 +7,11 @@ from absl import flags
 
 from occjax.config import Config
 from occjax.data.index import Index
-from occjax.data.parcel import pack, unpack
 from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
-from occjax.data.substitutes import Loaded, SkipLog, SubstitutingReader
+from occjax.data.substitutes import ReadBatch, SkipLog, SubstitutingReader
+from occjax.data.transfer import flatten, restore
 from occjax.data.worker import start_worker
 from occjax.errors import DataError
 from occjax.types import Batch
@@ -31,7 +31,7 @@ class BatchLoader:
         """Use `make_train_loader` or `make_eval_loader`.
 
         Args:
-          batches: grain MapDataset of `occjax.data.substitutes.Loaded` batches.
+          batches: grain MapDataset of `occjax.data.substitutes.ReadBatch` batches.
           workers: processes; 0 reads in this process, in a thread.
           prefetch: batches that each worker keeps ready.
           identity: what a position is relative to; a state with another identity is refused.
@@ -66,10 +66,10 @@ class BatchLoader:
                 f"a loader process died: {error} Exit code -9 means out of memory, -7 a full /dev/shm (in a container: "
                 "raise --shm-size); lower data.workers or data.prefetch, or set data.workers=0 to see the cause"
             ) from error
-        loaded = unpack(item) if self._workers else item
-        self._skips.add(loaded.unreadable)
+        read = restore(item) if self._workers else item
+        self._skips.add(read.unreadable)
         self._next_batch += 1
-        return loaded.batch
+        return read.batch
 
     @property
     def skipped(self) -> dict[int, str]:
@@ -110,7 +110,7 @@ class BatchLoader:
         if len(rest) == 0:
             return _Exhausted()
         if self._workers:
-            rest = rest.map(pack)
+            rest = rest.map(flatten)
             # Grain reads its own flags, which raises in a program that never parsed any.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
@@ -164,7 +164,7 @@ def make_train_loader(
     )
     identity = {"samples": len(split), "batch_size": config.data.batch_size, "seed": config.data.shuffle_seed}
     return BatchLoader(
-        samples.batch(size, drop_remainder=True, batch_fn=_stack_loaded),
+        samples.batch(size, drop_remainder=True, batch_fn=_stack_read),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
         identity=identity,
@@ -212,7 +212,7 @@ def make_eval_loader(
     padded = -(-count // batch_size) * batch_size
     samples = grain.MapDataset.range(padded).map(_EvalReader(reader, count))[process_index::process_count]
     return BatchLoader(
-        samples.batch(share, drop_remainder=True, batch_fn=_stack_loaded),
+        samples.batch(share, drop_remainder=True, batch_fn=_stack_read),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
         identity={"samples": count, "batch_size": batch_size},
@@ -223,10 +223,10 @@ class _EvalReader:
     def __init__(self, reader: SampleReader, count: int):
         self._reader, self._count = reader, count
 
-    def __call__(self, position: int) -> Loaded:
+    def __call__(self, position: int) -> ReadBatch:
         # Padding is a real sample, marked: no model step meets images or matrices that cannot occur.
         batch = self._reader(position % self._count, np.random.default_rng(0), is_valid=position < self._count)
-        return Loaded(batch, {})
+        return ReadBatch(batch, {})
 
 
 class _Exhausted:
@@ -243,9 +243,9 @@ def _share(batch_size: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def _stack_loaded(elements: list[Loaded]) -> Loaded:
+def _stack_read(elements: list[ReadBatch]) -> ReadBatch:
     unreadable = {row: reason for element in elements for row, reason in element.unreadable.items()}
-    return Loaded(_stack([element.batch for element in elements]), unreadable)
+    return ReadBatch(_stack([element.batch for element in elements]), unreadable)
 
 
 def _stack(elements: list):

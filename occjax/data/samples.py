@@ -8,7 +8,7 @@ from occjax.data.augment import augments_bev, plain_resize, sample_bev_augmentat
 from occjax.data.lidar import STRIDE, depth_map
 from occjax.data.sources import SampleParts, SampleSource
 from occjax.errors import DataError
-from occjax.grid_map import VoxelSource, voxel_source
+from occjax.grid_map import GridMap, make_grid_map
 from occjax.label_sets import label_set
 from occjax.types import Batch, CameraRig, TeacherTargets, VoxelLabels
 
@@ -48,9 +48,9 @@ class SampleReader:
         self._augment = augment
         self._augments_bev = augment is not None and augments_bev(augment)
         self._teacher_grid = None if self._parts.teacher is None else self._parts.teacher.grid
-        self._teacher_crop: VoxelSource | None = None
+        self._teacher_crop: GridMap | None = None
         if self._teacher_grid not in (None, self._grid) and not self._augments_bev:
-            self._teacher_crop = voxel_source(self._teacher_grid, self._grid, np.eye(3))
+            self._teacher_crop = make_grid_map(self._teacher_grid, self._grid, np.eye(3))
 
     def __call__(self, row: int, rng: np.random.Generator, *, is_valid: bool = True) -> Batch:
         """Sample `row`; every random choice comes from `rng`.
@@ -61,21 +61,21 @@ class SampleReader:
         parts = self._source.open(row)
         images, rig = self._read_images(parts, row, rng)
         augmented_from_grid = np.eye(3)
-        label_source, teacher_source = None, self._teacher_crop
+        label_map, teacher_map = None, self._teacher_crop
         if self._augments_bev:
             augmented_from_grid = sample_bev_augmentation(rng, self._augment)
             # Labels and teacher mostly lie on the same grid.
-            sources = {
-                grid: voxel_source(grid, self._grid, augmented_from_grid)
+            grid_maps = {
+                grid: make_grid_map(grid, self._grid, augmented_from_grid)
                 for grid in {self._label_grid if self._parts.labels else None, self._teacher_grid} - {None}
             }
-            label_source, teacher_source = sources.get(self._label_grid), sources.get(self._teacher_grid)
+            label_map, teacher_map = grid_maps.get(self._label_grid), grid_maps.get(self._teacher_grid)
         return Batch(
             images=images,
             rig=rig._replace(augmented_from_grid=augmented_from_grid.astype(np.float32)),
             depth_m=self._read_depth(parts, row, rig) if self._parts.lidar else None,
-            labels=self._read_labels(parts, label_source) if self._parts.labels else None,
-            teacher=self._read_teacher(parts, teacher_source) if self._parts.teacher else None,
+            labels=self._read_labels(parts, label_map) if self._parts.labels else None,
+            teacher=self._read_teacher(parts, teacher_map) if self._parts.teacher else None,
             sample_index=np.int32(row),
             is_valid=np.bool_(is_valid),
         )
@@ -117,17 +117,17 @@ class SampleReader:
             max_m=self._max_depth_m,
         )
 
-    def _read_labels(self, parts: SampleParts, source: VoxelSource | None) -> VoxelLabels:
+    def _read_labels(self, parts: SampleParts, grid_map: GridMap | None) -> VoxelLabels:
         semantics, camera_mask = parts.labels()
-        if source is None:
+        if grid_map is None:
             crop = self._label_crop
             return VoxelLabels(semantics[crop], None if camera_mask is None else camera_mask[crop])
         return VoxelLabels(
-            source.gather(semantics, IGNORE), None if camera_mask is None else source.gather(camera_mask, False)
+            grid_map.gather(semantics, IGNORE), None if camera_mask is None else grid_map.gather(camera_mask, False)
         )
 
-    def _read_teacher(self, parts: SampleParts, source: VoxelSource | None) -> TeacherTargets:
+    def _read_teacher(self, parts: SampleParts, grid_map: GridMap | None) -> TeacherTargets:
         targets = parts.teacher()
-        if source is None:
+        if grid_map is None:
             return targets
-        return self._parts.teacher.gather(targets, source)
+        return self._parts.teacher.gather(targets, grid_map)

@@ -9,7 +9,7 @@ import numpy as np
 from occjax.classes import CLASS_NAMES
 from occjax.config import DataConfig
 from occjax.grid import GridMismatchError, VoxelGrid
-from occjax.grid_map import VoxelSource
+from occjax.grid_map import GridMap
 from occjax.targets.commands import completing_command, dump_command, resampling_command
 from occjax.targets.files import (
     MANIFEST_NAME,
@@ -86,9 +86,9 @@ class TeacherLayout:
             )
         return self.targets(compact, where)
 
-    def gather(self, targets: TeacherTargets, source: VoxelSource) -> TeacherTargets:
+    def gather(self, targets: TeacherTargets, grid_map: GridMap) -> TeacherTargets:
         """Targets moved from `grid` to the model's; see `gather_teacher`."""
-        return gather_teacher(targets, source, self.grid)
+        return gather_teacher(targets, grid_map, self.grid)
 
     def targets(self, compact: CompactTeacher, where: str) -> TeacherTargets:
         """Targets on the files' grid, padded to `capacity`; `where` names the file in errors.

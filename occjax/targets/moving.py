@@ -3,7 +3,7 @@
 import numpy as np
 
 from occjax.grid import VoxelGrid
-from occjax.grid_map import VoxelSource
+from occjax.grid_map import GridMap
 from occjax.targets.codec import decode_rows
 from occjax.targets.files import TeacherFileError
 from occjax.types import TeacherTargets
@@ -21,12 +21,12 @@ def pad_rows(
     return padded_index, padded_free, padded_levels
 
 
-def gather_teacher(teacher: TeacherTargets, source: VoxelSource, grid: VoxelGrid) -> TeacherTargets:
+def gather_teacher(teacher: TeacherTargets, grid_map: GridMap, grid: VoxelGrid) -> TeacherTargets:
     """Targets moved to the model's grid: a crop, a BEV augmentation, or both.
 
     Args:
       teacher: unbatched targets on the files' grid.
-      source: map from the model's grid to the files'.
+      grid_map: from the model's grid to the files'.
       grid: the files' grid.
 
     Returns:
@@ -43,30 +43,30 @@ def gather_teacher(teacher: TeacherTargets, source: VoxelSource, grid: VoxelGrid
         is_active[active] = True
         row_of_voxel = np.empty(grid.num_voxels, np.int32)  # of active voxels, which alone are looked up
         row_of_voxel[active] = np.arange(len(active), dtype=np.int32)
-        inside = source.inside
-        moved = np.flatnonzero(source.gather(is_active.reshape(grid.shape), False)).astype(np.int32)
+        inside = grid_map.inside
+        moved = np.flatnonzero(grid_map.gather(is_active.reshape(grid.shape), False)).astype(np.int32)
         capacity = min(len(index), inside.size)
         if len(moved) > capacity:
             raise TeacherFileError(
                 f"{len(moved)} teacher voxels are active after augmentation, but there is room for {capacity}; "
                 "raise the teacher's capacity_factor to the largest config.augment.bev_scale squared"
             )
-        column, layer = np.divmod(moved, np.int32(len(source.layers)))
-        voxel = source.columns.take(column) * np.int32(grid.shape[2]) + source.layers.take(layer)
+        column, layer = np.divmod(moved, np.int32(len(grid_map.layers)))
+        voxel = grid_map.columns.take(column) * np.int32(grid.shape[2]) + grid_map.layers.take(layer)
         rows = row_of_voxel.take(voxel)
         index, free, levels = pad_rows(moved, free.take(rows), levels.take(rows, axis=0), capacity, inside.size)
         if teacher.valid is not None:
             known = np.unpackbits(teacher.valid, count=grid.num_voxels).view(bool)
-            inside = source.gather(known.reshape(grid.shape), False)
+            inside = grid_map.gather(known.reshape(grid.shape), False)
         valid = np.packbits(inside)
     bev_free, bev_levels, bev_valid = teacher.bev_free, teacher.bev_levels, None
     if bev_free is not None:
-        inside = source.columns >= 0
-        bev_free = bev_free.reshape(-1)[source.columns]
-        bev_levels = bev_levels.reshape(-1, bev_levels.shape[-1])[source.columns]
+        inside = grid_map.columns >= 0
+        bev_free = bev_free.reshape(-1)[grid_map.columns]
+        bev_levels = bev_levels.reshape(-1, bev_levels.shape[-1])[grid_map.columns]
         if teacher.bev_valid is not None:
             known = np.unpackbits(teacher.bev_valid, count=grid.shape[0] * grid.shape[1]).astype(bool)
-            inside = inside & known[source.columns]
+            inside = inside & known[grid_map.columns]
         bev_valid = np.packbits(inside.reshape(-1))
     return TeacherTargets(index, free, levels, teacher.background, valid, bev_free, bev_levels, bev_valid)
 

@@ -20,7 +20,7 @@ from occjax.errors import UserError
 from occjax.predict.forward import make_predict_fn, restore
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
-from occjax.run.scoring import Options
+from occjax.run.scoring import Outputs
 from occjax.run.visualize import visualize_workdir
 from occjax.run.workdir import open_workdir
 from occjax.targets.folder import TeacherFolder
@@ -109,7 +109,7 @@ def test_the_dump_agrees_with_its_student_and_the_next_one_learns_from_it(run, d
     _, output = dumped
     learner = tiny_config(Path(config.data.root))
     learner.data.teacher_dir = str(output)
-    agreement = evaluate_workdir(learner, workdir, options=Options()).results["teacher_agreement"]
+    agreement = evaluate_workdir(learner, workdir, outputs=Outputs()).results["teacher_agreement"]
     assert agreement["same_class"] > 97 and agreement["kl_nats"] < 2e-3
 
     loss = learner.loss
