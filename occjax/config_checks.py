@@ -1,8 +1,19 @@
 """What makes a configuration hold together: every rule on its values, and the remedy for each."""
 
-from occjax.config import Config
+from operator import attrgetter
+from typing import get_args
+
+from occjax.config import Config, closed_sets
+from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS
+
+
+def require_sound(config: Config) -> None:
+    """Raises UserError with all the problems of a configuration, if it has any."""
+    found = problems(config)
+    if found:
+        raise UserError("the configuration does not hold together:\n" + "\n".join(f"  {p}" for p in found))
 
 
 def problems(config: Config) -> list[str]:
@@ -12,9 +23,6 @@ def problems(config: Config) -> list[str]:
     def require(holds: bool, message: str) -> None:
         if not holds:
             found.append(message)
-
-    def one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
-        require(value in accepted, f"{name} must be one of {', '.join(accepted)}; not {value!r}")
 
     try:
         grid = config.grid.build()
@@ -28,15 +36,10 @@ def problems(config: Config) -> list[str]:
             f"data.labels={config.data.labels} lie in the {of_labels.frame} frame but grid.frame={grid.frame}; set "
             f"that label set's grid, or a crop of it, with {_grid_flags(of_labels)}, or use the other label set",
         )
-    one_of("data.labels", config.data.labels, tuple(LABEL_SETS))
-    one_of("loss.class_counts", config.loss.class_counts, ("labels", "occ3d"))
-    one_of("model.view_transform.splat", config.model.view_transform.splat, ("sum", "mean"))
-    one_of("model.compute_dtype", config.model.compute_dtype, ("float32", "bfloat16"))
-    one_of("eval.weights", config.eval.weights, ("ema", "raw"))
-    require(
-        config.model.backbone.depth in (18, 34, 50),
-        f"model.backbone.depth must be 18, 34 or 50, not {config.model.backbone.depth}",
-    )
+    accepted = {path: get_args(kind) for path, kind in closed_sets().items()} | {"data.labels": tuple(LABEL_SETS)}
+    for path, values in accepted.items():
+        value = attrgetter(path)(config)
+        require(value in values, f"{path} must be one of {', '.join(map(str, values))}; not {value!r}")
     for side, size in (("height", config.data.image_height), ("width", config.data.image_width)):
         nearest = max(16, round(size / 16) * 16)
         require(
@@ -65,14 +68,8 @@ def problems(config: Config) -> list[str]:
         ("train.steps", config.train.steps),
         ("train.eval_every", config.train.eval_every),
         ("eval.max_samples", config.eval.max_samples),
-        ("loss.cross_entropy", loss.cross_entropy),
-        ("loss.scene_class_affinity", loss.scene_class_affinity),
-        ("loss.lovasz", loss.lovasz),
-        ("loss.depth", loss.depth),
-        ("loss.distill.voxel_kl", distill.voxel_kl),
-        ("loss.distill.bev_kl", distill.bev_kl),
-        ("loss.distill.channel_wise", distill.channel_wise),
-        ("loss.distill.bev_feature", distill.bev_feature),
+        *((f"loss.{name}", getattr(loss, name)) for name in loss.weight_fields()),
+        *((f"loss.distill.{name}", getattr(distill, name)) for name in distill.weight_fields()),
     ):
         require(value >= 0, f"{name} must be 0 or more, not {value}")
     for name, value in (
@@ -95,7 +92,6 @@ def problems(config: Config) -> list[str]:
             f"{name} must be a range, two positive numbers, the smaller first, not {tuple(value)}; write it as "
             f'"--config.{name}=(0.95,1.05)"',
         )
-    one_of("data.on_error", config.data.on_error, ("raise", "skip"))
     depth = config.model.depth
     require(
         0 < depth.min_m < depth.max_m and depth.bins >= 1,

@@ -48,6 +48,19 @@ class VoxelGrid:
         shape = "×".join(str(v) for v in self.shape)
         return f"{self.frame} frame, ({lower}) to ({upper}) m, {shape} voxels of {self.voxel_size_m:g} m"
 
+    def to_dict(self) -> dict:
+        """Fields as JSON gives them back, with lists for tuples; for manifests and files that name their grid."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "VoxelGrid":
+        """The grid that `to_dict` wrote.
+
+        Raises:
+          KeyError, TypeError or ValueError: fields are absent or no grid.
+        """
+        return cls(fields["frame"], tuple(fields["lower_m"]), fields["voxel_size_m"], tuple(fields["shape"]))
+
     @property
     def upper_m(self) -> tuple[float, float, float]:
         """Upper corner (x, y, z) of the last voxel, metres."""
@@ -85,17 +98,26 @@ class VoxelGrid:
         Raises:
           GridMismatchError: `inner` differs in frame or voxel size, is not aligned, or reaches outside.
         """
-        offset = (np.array(inner.lower_m) - self.lower_m) / self.voxel_size_m
-        start = np.round(offset).astype(int)
-        aligned = np.allclose(offset, start, atol=1e-4)
-        inside = np.all(start >= 0) and np.all(start + inner.shape <= np.array(self.shape))
-        same_cells = inner.frame == self.frame and np.isclose(inner.voxel_size_m, self.voxel_size_m)
-        if not (same_cells and aligned and inside):
+        if not self.contains(inner):
             raise GridMismatchError(
                 f"({inner}) is no aligned crop of ({self}): a crop keeps frame and voxel size and starts on a voxel "
                 "border; choose the grid that the files were written in, or resample them to the grid you want"
             )
+        start = np.round(self._offset(inner)).astype(int)
         return tuple(slice(int(s), int(s + n)) for s, n in zip(start, inner.shape, strict=True))
+
+    def contains(self, inner: "VoxelGrid") -> bool:
+        """Whether `inner` is an aligned crop: of the same frame and voxel size, voxel on voxel, and inside."""
+        offset = self._offset(inner)
+        start = np.round(offset)
+        aligned = np.allclose(offset, start, atol=1e-4)
+        inside = np.all(start >= 0) and np.all(start + inner.shape <= np.array(self.shape))
+        same_cells = inner.frame == self.frame and np.isclose(inner.voxel_size_m, self.voxel_size_m)
+        return bool(same_cells and aligned and inside)
+
+    def _offset(self, inner: "VoxelGrid") -> np.ndarray:
+        """Lower corner of `inner` in voxels of this grid."""
+        return (np.array(inner.lower_m) - self.lower_m) / self.voxel_size_m
 
 
 SURROUNDOCC_GRID = VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, (200, 200, 16))

@@ -1,4 +1,4 @@
-"""Which voxel of a file's grid fills each voxel of the model's grid: cropping and BEV augmentation in one map."""
+"""Grid maps: which voxel of a file each voxel of the model's grid is; cropping and BEV augmentation in one."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,8 @@ from jaxtyping import Float
 from occjax.grid import VoxelGrid
 
 
-class VoxelSource(NamedTuple):
-    """Nearest source of each voxel of the model's grid. Augmentation never mixes z with x and y: two small maps do.
+class GridMap(NamedTuple):
+    """The file's voxel nearest to each of the model's. Augmentation never mixes z with x and y: two small maps do.
 
     Attributes:
       columns: int32 [X, Y] flat index into the file's BEV grid, -1 outside.
@@ -21,12 +21,12 @@ class VoxelSource(NamedTuple):
 
     @property
     def inside(self) -> np.ndarray:
-        """bool [X, Y, Z] voxels that have a source."""
+        """bool [X, Y, Z] voxels that lie in the file's grid."""
         in_stack = self.layers >= 0
         return np.stack([np.zeros_like(in_stack), in_stack]).take(self.columns >= 0, axis=0)
 
     def gather(self, values: np.ndarray, outside) -> np.ndarray:
-        """`values` [X', Y', Z'] of the file's grid on the model's grid; `outside` where there is no source."""
+        """`values` [X', Y', Z'] of the file's grid on the model's grid; `outside` where it does not reach."""
         stacks = values.reshape(-1, values.shape[-1])
         beyond = np.full_like(stacks[:1], outside)
         # Whole columns first, as they lie in memory; -1 wraps to the one appended.
@@ -35,7 +35,7 @@ class VoxelSource(NamedTuple):
         return moved
 
 
-def voxel_source(file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: Float[np.ndarray, "3 3"]) -> VoxelSource:
+def make_grid_map(file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: Float[np.ndarray, "3 3"]) -> GridMap:
     """The map from `grid` (the model's) to `file_grid` under a BEV augmentation.
 
     A model voxel with centre c shows what lay at grid_from_augmented · c, by nearest voxel.
@@ -55,13 +55,13 @@ def voxel_source(file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: Flo
         for lower, count in zip(grid.lower_m, grid.shape, strict=True)
     )
     (a, b), (c, d) = grid_from_augmented[:2, :2]
-    source_x, inside_x = _index(a * x[:, None] + b * y, file_grid, axis=0)
-    source_y, inside_y = _index(c * x[:, None] + d * y, file_grid, axis=1)
-    source_z, inside_z = _index(grid_from_augmented[2, 2] * z, file_grid, axis=2)
-    columns = source_x * np.int32(file_grid.shape[1]) + source_y
-    return VoxelSource(
+    file_x, inside_x = _index(a * x[:, None] + b * y, file_grid, axis=0)
+    file_y, inside_y = _index(c * x[:, None] + d * y, file_grid, axis=1)
+    file_z, inside_z = _index(grid_from_augmented[2, 2] * z, file_grid, axis=2)
+    columns = file_x * np.int32(file_grid.shape[1]) + file_y
+    return GridMap(
         columns=np.where(inside_x & inside_y, columns, np.int32(-1)),
-        layers=np.where(inside_z, source_z, np.int32(-1)),
+        layers=np.where(inside_z, file_z, np.int32(-1)),
     )
 
 

@@ -8,7 +8,7 @@ import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class LabelSet:
       reader: bytes of a file and the grid to `Labels`; raises ValueError, KeyError, EOFError or zipfile.BadZipFile.
       ignored: classes that neither losses nor metrics count.
       has_camera_mask: whether the files tell which voxels the cameras see.
-      protocol: name of the published protocol that scores it.
+      protocol: published protocol that scores it, a key of `occjax.metrics.protocols`.
     """
 
     name: str
@@ -43,7 +43,12 @@ class LabelSet:
     reader: Callable[[bytes, VoxelGrid], Labels]
     ignored: tuple[int, ...]
     has_camera_mask: bool
-    protocol: str
+    protocol: Literal["surroundocc", "occ3d"]
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """What metrics average over: all classes but free and the ignored ones."""
+        return tuple(c for c in range(FREE) if c not in self.ignored)
 
     def path(self, folder: Path, *, lidar_file: str, scene_name: str, token: str) -> Path:
         """The label file of one sample in the published layout."""
@@ -88,7 +93,7 @@ class LabelSet:
 
 def _read_surroundocc(data: bytes, grid: VoxelGrid) -> Labels:
     """A list [n, 4] of x, y, z and class; what is not listed is free."""
-    voxels = np.load(io.BytesIO(data), allow_pickle=False)
+    voxels = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     shape = grid.shape
     if voxels.ndim != 2 or voxels.shape[1] != 4:
         raise DataError(f"expected an array [n, 4] of x, y, z and class; found {voxels.dtype} {voxels.shape}")
@@ -152,13 +157,13 @@ def label_set(name: str) -> LabelSet:
     return LABEL_SETS[name]
 
 
-def label_set_of_frame(frame: str) -> LabelSet:
-    """The label set whose files lie in this frame ("lidar" or "ego"): what a grid is compared with.
+def label_set_of_grid(grid: VoxelGrid) -> LabelSet:
+    """The label set that a grid is compared with: the one whose grid it is, or a crop of, else one in its frame.
 
     Raises:
-      DataError: there is none.
+      DataError: no label set lies in the frame.
     """
-    for candidate in LABEL_SETS.values():
-        if candidate.grid.frame == frame:
-            return candidate
-    raise DataError(f"no label set lies in the {frame} frame; there are {', '.join(LABEL_SETS)}")
+    in_frame = [candidate for candidate in LABEL_SETS.values() if candidate.grid.frame == grid.frame]
+    if not in_frame:
+        raise DataError(f"no label set lies in the {grid.frame} frame; there are {', '.join(LABEL_SETS)}")
+    return next((candidate for candidate in in_frame if candidate.grid.contains(grid)), in_frame[0])

@@ -4,7 +4,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+from import_graph import circles, import_graph, rooms, upward_imports
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+# A floor imports only what stands on it or below it, which is above it in this list: the order of occjax/README.md.
+FLOORS = [
+    # The nouns.
+    ("classes", "errors", "geometry", "grid", "grid_map", "storage"),
+    ("label_sets", "config_model", "config", "config_checks", "types"),
+    ("progress", "command_line", "cpu", "host_memory"),
+    # The flow.
+    ("data",),
+    ("targets",),
+    ("models",),
+    ("losses",),
+    ("metrics",),
+    ("train",),
+    ("predict",),
+    # Around it.
+    ("drawing",),
+    ("convert",),
+    ("synthetic",),
+    ("benchmark",),
+    ("configs",),
+    ("run",),
+    ("__main__",),
+]
+GRAPH = import_graph(REPOSITORY / "occjax")
 
 
 def run_python(code: str) -> str:
@@ -45,8 +71,30 @@ def test_no_file_grows_past_300_lines():
     assert not long
 
 
-def test_models_import_neither_training_nor_data_loading():
-    for path in (REPOSITORY / "occjax" / "models").glob("*.py"):
-        text = path.read_text()
-        assert "occjax.train" not in text, path
-        assert "occjax.data.pipeline" not in text, path
+def test_no_import_goes_upward():
+    assert upward_imports(GRAPH, FLOORS) == []
+
+
+def test_neither_files_nor_rooms_import_each_other_in_circles():
+    assert circles(GRAPH) == []
+    assert circles(rooms(GRAPH)) == []
+
+
+def test_what_the_graph_is_read_from_is_what_python_imports(tmp_path):
+    package = tmp_path / "house"
+    (package / "hall").mkdir(parents=True)
+    (package / "attic").mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "hall" / "__init__.py").write_text("from house.hall import door\n")
+    (package / "hall" / "door.py").write_text("def open():\n    from house.attic import roof\n    import json\n")
+    (package / "attic" / "__init__.py").write_text("")
+    (package / "attic" / "roof.py").write_text("import house.hall.door\n")
+    graph = import_graph(package)
+    assert graph["hall.door"] == {"attic", "attic.roof"}
+    assert upward_imports(graph, [("hall",), ("attic",)]) == [
+        "hall.door imports attic",
+        "hall.door imports attic.roof",
+    ]
+    assert upward_imports(graph, [("hall",)]) == ["attic stands on no floor"]
+    assert circles(graph) == [["attic.roof", "hall.door"]]
+    assert circles(rooms(graph)) == [["attic", "hall"]]

@@ -1,11 +1,12 @@
 """What is read is what numpy reads, and damage of every kind is an error."""
 
+import json
 import zipfile
 
 import numpy as np
 import pytest
 
-from occjax.storage import read_npz
+from occjax.storage import read_npz, write_json, writing
 
 ARRAYS = {
     "codes": np.random.default_rng(0).integers(0, 40, (9, 500), np.uint8),
@@ -48,8 +49,26 @@ def test_python_objects_are_refused(tmp_path):
         read_npz(tmp_path / "a.npz")
 
 
-def test_other_compression_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_BZIP2) as archive:
+def test_what_is_no_array_or_no_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", b"x" * 1000)
-    with pytest.raises(zipfile.BadZipFile, match="method 12"):
-        read_npz(tmp_path / "a.npz")
+    np.save(tmp_path / "b.npz.npy", np.arange(3))
+    for name in ("a.npz", "b.npz.npy"):
+        with pytest.raises((ValueError, zipfile.BadZipFile)):
+            read_npz(tmp_path / name)
+    whole = bytearray((tmp_path / "a.npz").read_bytes())
+    for start in (8, whole.index(b"PK\x01\x02") + 10):  # the compression method, in both headers
+        whole[start] = 99
+    with pytest.raises(zipfile.BadZipFile, match="compression"):
+        read_npz(bytes(whole))
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new folder" / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError, match="killed"), writing(path) as scratch:
+        scratch.write_text("half")
+        assert scratch.name.startswith(".") and scratch.suffix == ".tmp"
+        raise RuntimeError("killed")
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(path.parent.iterdir()) == [path]

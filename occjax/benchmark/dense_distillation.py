@@ -10,11 +10,13 @@ from occjax.losses.distillation import shared_weights
 from occjax.targets.column_rule import column_log_probs_from_voxels
 from occjax.targets.rows import soften
 
+DENSE_TERMS = ("voxel_kl", "bev_kl", "channel_wise")
+
 
 def dense_distillation_terms(
     logits: Float[Array, "x y z k"], teacher_log_probs: Float[Array, "x y z k"], config: DistillConfig
 ) -> dict[str, Float[Array, ""]]:
-    """The terms "voxel_kl", "bev_kl" and "channel_wise" of one sample, those of weight 0 left out.
+    """The `DENSE_TERMS` of one sample, those of weight 0 left out.
 
     They are defined as in `occjax.losses.distillation`, for a teacher that knows every voxel.
     """

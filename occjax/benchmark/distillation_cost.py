@@ -1,5 +1,6 @@
 """What the distillation loss costs on the compact teacher and on a dense one: memory, time, and that they agree."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from occjax.benchmark.dense_distillation import dense_distillation_terms
-from occjax.benchmark.timing import Stages
+from occjax.benchmark.dense_distillation import DENSE_TERMS, dense_distillation_terms
+from occjax.benchmark.timing import StageTimes
 from occjax.config import Config, DistillConfig
 from occjax.grid import VoxelGrid
 from occjax.losses.distillation import distillation_terms
-from occjax.targets.folder import dense_log_probs
+from occjax.targets.moving import dense_log_probs
 from occjax.types import Predictions, TeacherTargets
 
 _RUNS = 5
@@ -39,11 +40,12 @@ class DistillationCost(NamedTuple):
 def measure_distillation(config: Config, teacher: TeacherTargets) -> dict[str, DistillationCost]:
     """ "compact" and "dense", on unbatched targets on the model's grid and random logits of the student.
 
-    Every voxel counts, and the BEV feature term is left out: its teacher is a BEV map either way.
+    Every voxel counts, and terms without a dense form are left out: the BEV feature's teacher is a map either way.
     """
     teacher = teacher._replace(valid=None)
-    grid, terms = config.grid.build(), config.loss.distill
-    wanted = DistillConfig(terms.voxel_kl, terms.bev_kl, terms.channel_wise, 0.0, terms.temperature, terms.free_share)
+    grid, distill = config.grid.build(), config.loss.distill
+    no_form = {name: 0.0 for name in distill.weight_fields() if name not in DENSE_TERMS}
+    wanted = dataclasses.replace(distill, **no_form)
     key = jax.random.key(0)
     logits = 2 * jax.random.normal(key, (*grid.shape, len(teacher.background)))
     return {
@@ -70,7 +72,7 @@ def _measure(terms_of: Callable, logits: jax.Array, teacher) -> DistillationCost
 
     program = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(logits, teacher).compile()
     (_, terms), _ = jax.block_until_ready(program(logits, teacher))
-    stages, walls = Stages(), []
+    stages, walls = StageTimes(), []
     for _ in range(_RUNS):
         start = time.perf_counter()
         stages.run("gradient", lambda: jax.block_until_ready(program(logits, teacher)))

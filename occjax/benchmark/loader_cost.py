@@ -12,12 +12,12 @@ import numpy as np
 
 from occjax.benchmark.plain_augmentation import PlainAugmentation, draw_augmentation
 from occjax.benchmark.plain_path import PlainPath, write_dense_teacher
-from occjax.benchmark.timing import Stages
+from occjax.benchmark.timing import StageTimes
 from occjax.config import AugmentConfig, Config
-from occjax.data.file_source import FileSource
 from occjax.data.index import SplitIndex
+from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
-from occjax.data.sources import open_source
+from occjax.data.sources import SampleSource, open_source
 from occjax.errors import DataError
 from occjax.host_memory import keep_freed_memory
 
@@ -37,8 +37,8 @@ class PathCost(NamedTuple):
       psnr_db: of our images against the plain path's, the lowest and the mean over images.
     """
 
-    plain: Stages | None
-    ours: Stages
+    plain: StageTimes | None
+    ours: StageTimes
     ratio: float
     psnr_db: tuple[float, float]
 
@@ -50,7 +50,7 @@ class LoaderCost(NamedTuple):
     augmented: PathCost | None
 
 
-def measure_loader_cost(config: Config, split: SplitIndex, *, with_teacher: bool) -> LoaderCost:
+def measure_loader_cost(config: Config, split: SplitIndex, parts: Parts) -> LoaderCost:
     """Reads a few samples again and again, plain and ours in turn, so that load on the machine hits both.
 
     Files come from memory after the first time: this is the work of a core, not of the disk.
@@ -59,18 +59,18 @@ def measure_loader_cost(config: Config, split: SplitIndex, *, with_teacher: bool
       SampleError: a file cannot be read.
     """
     rows = np.unique(np.linspace(0, len(split) - 1, _SAMPLES).astype(int)).tolist()
-    source = open_source(config, split, with_teacher=with_teacher)
+    source = open_source(config.data, split, parts)
     keep_freed_memory()
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         with tempfile.TemporaryDirectory(prefix="occjax-dense-teacher-") as folder:
-            plain = _open_plain(config, split, rows, Path(folder), with_teacher=with_teacher)
-            unaugmented = _alternate(rows, plain, _TimedReader(config, split, source, augment=None), None)
+            plain = _open_plain(config, source, rows, Path(folder))
+            unaugmented = _alternate(rows, plain, _TimedReader(config, source, augment=None), None)
             # Colours are not the reader's business.
             if dataclasses.replace(config.augment, photometric=True) == AugmentConfig():
                 return LoaderCost(unaugmented, None)
-            reader = _TimedReader(config, split, source, augment=config.augment)
+            reader = _TimedReader(config, source, augment=config.augment)
             return LoaderCost(unaugmented, _alternate(rows, plain, reader, config))
     finally:
         cv2.setNumThreads(threads)
@@ -81,7 +81,7 @@ class _TimedReader(SampleReader):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.stages = Stages()
+        self.stages = StageTimes()
 
     def __call__(self, row: int, rng: np.random.Generator, *, is_valid: bool = True):
         return self.stages.run(TOTAL, super().__call__, row, rng)
@@ -99,17 +99,14 @@ class _TimedReader(SampleReader):
         return self.stages.run("teacher", super()._read_teacher, *args)
 
 
-def _open_plain(config: Config, split: SplitIndex, rows: list[int], folder: Path, *, with_teacher: bool):
-    from_files = dataclasses.replace(config, data=dataclasses.replace(config.data, records_dir=""))
+def _open_plain(config: Config, source: SampleSource, rows: list[int], folder: Path) -> PlainPath | None:
     try:
-        source = open_source(from_files, split, with_teacher=with_teacher)
-        assert isinstance(source, FileSource)
-        teacher_files = write_dense_teacher(source, rows, folder) if with_teacher else {}
-        plain = PlainPath(config, split, source, teacher_files)
-        plain(rows[0], np.random.default_rng(0), Stages())
+        teacher_files = write_dense_teacher(source, rows, folder) if source.parts.teacher else {}
+        plain = PlainPath(config, source, teacher_files)
+        plain(rows[0], np.random.default_rng(0), StageTimes())
         return plain
     except DataError as error:
-        if not config.data.records_dir:
+        if not config.data.records_dir:  # which need no files beside them
             raise
         _log.warning("the plain path is not measured, it reads files that are not there: %s", error)
         return None
@@ -117,7 +114,7 @@ def _open_plain(config: Config, split: SplitIndex, rows: list[int], folder: Path
 
 def _alternate(rows: list[int], plain: PlainPath | None, ours: "_TimedReader", augmenting: Config | None) -> PathCost:
     colours = np.random.default_rng(0)
-    stages = Stages()
+    stages = StageTimes()
     errors: list[float] = []
     start = time.perf_counter()
     for repeat in range(_MAX_REPEATS):
@@ -126,9 +123,9 @@ def _alternate(rows: list[int], plain: PlainPath | None, ours: "_TimedReader", a
         # the caches full of its own arrays.
         if plain is not None:
             augmentation = _draw(augmenting, repeat)
-            plain(row, colours, Stages(), augmentation)
+            plain(row, colours, StageTimes(), augmentation)
             resized = stages.run(TOTAL, plain, row, colours, stages, augmentation).resized
-        ours.stages, counted = Stages(), ours.stages
+        ours.stages, counted = StageTimes(), ours.stages
         ours(row, np.random.default_rng(repeat))
         ours.stages = counted
         batch = ours(row, np.random.default_rng(repeat))

@@ -13,16 +13,16 @@ import numpy as np
 from PIL import Image
 
 from occjax.benchmark.plain_augmentation import PlainAugmentation, PlainVoxelIndex, warp_image
-from occjax.benchmark.timing import Stages
+from occjax.benchmark.timing import StageTimes
 from occjax.classes import IGNORE
 from occjax.config import Config
-from occjax.data.file_source import FileSource
-from occjax.data.index import SplitIndex
+from occjax.data.files import label_path, labels_folder
 from occjax.data.lidar import MIN_DEPTH_M, STRIDE
+from occjax.data.sources import SampleSource
 from occjax.errors import DataError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import label_set
-from occjax.targets.folder import dense_log_probs
+from occjax.targets.moving import dense_log_probs
 
 # Mirrors occjax.models.preprocess, which does this on the device and imports jax.
 IMAGE_MEAN = np.float32([123.675, 116.28, 103.53])
@@ -49,21 +49,23 @@ class PlainSample(NamedTuple):
 
 
 class PlainPath:
-    """Reads samples of a split; `teacher_files` by row come from `write_dense_teacher`."""
+    """Reads the samples that a source has from their files; `teacher_files` by row come from `write_dense_teacher`."""
 
-    def __init__(self, config: Config, split: SplitIndex, source: FileSource, teacher_files: dict[int, Path]):
-        self._split, self._source = split, source
+    def __init__(self, config: Config, source: SampleSource, teacher_files: dict[int, Path]):
+        self._split, self._parts = source.split, source.parts
+        self._label_set = label_set(config.data.labels)
+        self._labels_folder = labels_folder(self._label_set, config.data)
         self._size = (config.data.image_width, config.data.image_height)
-        self._grid, self._label_grid = config.grid.build(), label_set(config.data.labels).grid
-        self._max_depth_m = config.model.depth.max_m if config.loss.depth > 0 else 0.0
-        self._columns = split.camera_columns(config.data.cameras)
+        self._grid, self._label_grid = config.grid.build(), self._label_set.grid
+        self._max_depth_m = config.model.depth.max_m
+        self._columns = self._split.camera_columns(config.data.cameras)
         self._teacher_files = teacher_files
 
     def __call__(
         self,
         row: int,
         rng: np.random.Generator,
-        stages: Stages,
+        stages: StageTimes,
         augmentation: PlainAugmentation | None = None,
     ) -> PlainSample:
         """Reads a sample and books its stages; `rng` changes the colours."""
@@ -76,7 +78,7 @@ class PlainPath:
         sample = PlainSample(
             resized,
             stages.run("normalize", self._normalize, images),
-            stages.run("depth", self._depth, row, augmentation) if self._max_depth_m else None,
+            stages.run("depth", self._depth, row, augmentation) if self._parts.lidar else None,
             stages.run("labels", self._labels, row, indices),
             stages.run("teacher", self._teacher, row, indices) if self._teacher_files else None,
         )
@@ -106,7 +108,7 @@ class PlainPath:
 
     def _indices(self, augmentation: PlainAugmentation) -> dict[VoxelGrid, PlainVoxelIndex]:
         """By grid of the files: labels and teacher mostly lie on the same."""
-        grids = {self._label_grid} | ({self._source.teacher.grid} if self._teacher_files else set())
+        grids = {self._label_grid} | ({self._parts.teacher.grid} if self._teacher_files else set())
         return {grid: PlainVoxelIndex(grid, self._grid, augmentation.augmented_from_grid) for grid in grids}
 
     def _distort(self, images: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
@@ -141,20 +143,15 @@ class PlainPath:
 
     def _labels(self, row: int, indices: dict[VoxelGrid, PlainVoxelIndex] | None) -> np.ndarray:
         """int64 [X, Y, Z] classes, as cross-entropy in PyTorch takes them."""
-        path = self._source.label_set.path(
-            self._source.labels_folder,
-            lidar_file=self._split.lidar_file[row].decode(),
-            scene_name=self._split.scene_names[row],
-            token=self._split.tokens[row],
-        )
-        labels = self._source.label_set.read(path)[0].astype(np.int64)
+        path = label_path(self._split, row, self._label_set, self._labels_folder)
+        labels = self._label_set.read(path)[0].astype(np.int64)
         return labels if indices is None else indices[self._label_grid].move(labels, IGNORE)
 
     def _teacher(self, row: int, indices: dict[VoxelGrid, PlainVoxelIndex] | None) -> np.ndarray:
         """float32 [K, X, Y, Z] scores."""
         with np.load(self._teacher_files[row]) as file:
             teacher = file["logits"].astype(np.float32)
-        return teacher if indices is None else indices[self._source.teacher.grid].move(teacher, 0.0)
+        return teacher if indices is None else indices[self._parts.teacher.grid].move(teacher, 0.0)
 
 
 def _pack(sample: PlainSample) -> PlainSample:
@@ -164,12 +161,12 @@ def _pack(sample: PlainSample) -> PlainSample:
     return PlainSample(sample.resized, images[None], *rest)
 
 
-def write_dense_teacher(source: FileSource, rows: list[int], folder: Path) -> dict[int, Path]:
+def write_dense_teacher(source: SampleSource, rows: list[int], folder: Path) -> dict[int, Path]:
     """Teacher files as the teacher's dump script writes them: float16 [K, X, Y, Z], deflated; by row."""
     files = {}
     for row in rows:
         token = source.split.tokens[row]
-        log_probs = dense_log_probs(source.teacher.read(token), source.teacher.grid.shape)
+        log_probs = dense_log_probs(source.open(row).teacher(), source.parts.teacher.grid.shape)
         files[row] = folder / f"{token}.npz"
         # Probabilities, as GaussianFormer-2 gives them.
         np.savez_compressed(files[row], logits=np.moveaxis(np.exp(log_probs).astype(np.float16), -1, 0))

@@ -9,17 +9,19 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from occjax.benchmark.disk import bytes_on_disk, record_bytes
+from occjax.benchmark.disk import bytes_on_disk
 from occjax.benchmark.distillation_cost import DistillationCost, measure_distillation
 from occjax.benchmark.loader_cost import TOTAL, LoaderCost, PathCost, measure_loader_cost
 from occjax.benchmark.step_cost import StepCost, measure_step
 from occjax.benchmark.throughput import Throughput, bytes_per_sample, measure_throughput
-from occjax.benchmark.timing import Stages, peak_process_gib
+from occjax.benchmark.timing import StageTimes, peak_process_gib
 from occjax.config import Config
 from occjax.data.index import SplitIndex, load_index
+from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
 from occjax.storage import versions
+from occjax.train.parts import training_parts
 
 FULL_TRAIN, FULL_VAL = 28_130, 6_019  # keyframes of nuScenes' trainval
 # Rows of the table of stages: what they are called, and the stages of either path that belong to them.
@@ -42,10 +44,10 @@ def benchmark(config: Config) -> str:
     started = time.perf_counter()
     index = load_index(config.data)
     split = index.split(config.data.train_split)
-    with_teacher = config.loss.distill.is_on and bool(config.data.teacher_dir)
+    parts = training_parts(config)
     _log.info("a sample on one core: the plain path and ours in turn, a minute")
-    loader = measure_loader_cost(config, split, with_teacher=with_teacher)
-    throughput = measure_throughput(config, index)
+    loader = measure_loader_cost(config, split, parts)
+    throughput = measure_throughput(config, index, parts)
     lines = [
         f"configuration {config.name}: batch {config.data.batch_size}, grid {config.grid.build()}",
         *_machine(),
@@ -55,13 +57,13 @@ def benchmark(config: Config) -> str:
         *_throughput_lines(throughput),
         f"bytes to the device {bytes_per_sample(throughput.batch) / 1e6:.2f} MB per sample",
     ]
-    if with_teacher:
+    if parts.teacher:
         _log.info("distillation loss on the compact and on a dense teacher")
-        lines += ["", *_distillation_lines(config, split)]
-    step = measure_step(config, index, throughput.batch)
+        lines += ["", *_distillation_lines(config, split, parts)]
+    step = measure_step(config, index, parts, throughput.batch)
     lines += ["", *_step_lines(config, step)]
     _log.info("disk")
-    lines += ["", *_full_lines(config, split, throughput, step, with_teacher=with_teacher)]
+    lines += ["", *_full_lines(config, split, parts, throughput, step)]
     return "\n".join([*lines, "", f"measured in {(time.perf_counter() - started) / 60:.1f} min"])
 
 
@@ -80,14 +82,14 @@ def _path_lines(title: str, cost: PathCost) -> list[str]:
         of_plain = "-" if cost.plain is None else f"{plain:.1f}"
         return f"  {name:33s} {of_plain:>12s} {ours:8.1f} {100 * ours / total:5.0f}%"
 
-    def sum_ms(stages: Stages | None, names: tuple[str, ...]) -> float:
+    def sum_ms(stages: StageTimes | None, names: tuple[str, ...]) -> float:
         return 0.0 if stages is None else float(sum(map(stages.median_ms, names)))
 
-    figures = [(name, sum_ms(cost.plain, plain), sum_ms(cost.ours, ours)) for name, plain, ours in _STAGES]
+    figures = [(sum_ms(cost.plain, plain), sum_ms(cost.ours, ours)) for _, plain, ours in _STAGES]
     totals = (sum_ms(cost.plain, (TOTAL,)), total)
-    rest = [max(whole - sum(f[i] for f in figures), 0.0) for i, whole in ((1, totals[0]), (2, totals[1]))]
+    rest = [max(whole - sum(part), 0.0) for whole, part in zip(totals, zip(*figures, strict=True), strict=True)]
     lines = [f"  {title:33s} {'plain path':>12s} {'ours':>8s}  share"]
-    lines += [row(*figure) for figure in figures]
+    lines += [row(name, *figure) for (name, _, _), figure in zip(_STAGES, figures, strict=True)]
     lines += [row("rest: record, grid's map, arrays", *rest), row("total", *totals)]
     if cost.plain is not None:
         lowest, mean = cost.psnr_db
@@ -106,10 +108,10 @@ def _throughput_lines(throughput: Throughput) -> list[str]:
     return lines
 
 
-def _distillation_lines(config: Config, split: SplitIndex) -> list[str]:
-    source = open_source(config, split, with_teacher=True)
-    teacher = SampleReader(config, split, source, augment=None)(0, np.random.default_rng(0)).teacher
-    if teacher.index is None:
+def _distillation_lines(config: Config, split: SplitIndex, parts: Parts) -> list[str]:
+    source = open_source(config.data, split, parts)
+    teacher = SampleReader(config, source, augment=None)(0, np.random.default_rng(0)).teacher
+    if teacher is None or teacher.index is None:
         return ["distillation loss: the teacher holds BEV maps only, which are small as they are"]
     costs = measure_distillation(config, teacher)
     compact, dense = costs["compact"], costs["dense"]
@@ -146,7 +148,7 @@ def _step_lines(config: Config, step: StepCost) -> list[str]:
     return lines
 
 
-def _full_lines(config, split: SplitIndex, throughput: Throughput, step: StepCost, *, with_teacher: bool) -> list[str]:
+def _full_lines(config: Config, split: SplitIndex, parts: Parts, throughput: Throughput, step: StepCost) -> list[str]:
     size, rate = config.data.batch_size, throughput.samples_per_s[config.data.workers]
     epoch_h = FULL_TRAIN * max((step.step_s + step.wait_s) / size, 1 / rate) / 3600
     validation_h = FULL_VAL * max(step.forward_s / size, 1 / rate) / 3600
@@ -156,13 +158,10 @@ def _full_lines(config, split: SplitIndex, throughput: Throughput, step: StepCos
         f"forward passes of a validation {validation_h:.1f} h",
     ]
     total = FULL_TRAIN + FULL_VAL
-    files = bytes_on_disk(config, split, with_teacher=with_teacher)
-    if any(files.values()):
-        parts = ", ".join(f"{name} {each * total / 1e9:.1f}" for name, each in files.items())
-        lines.append(f"  disk, GB: {parts}, together {sum(files.values()) * total / 1e9:.1f}")
-    if not config.data.records_dir:
-        record = record_bytes(config, split, with_teacher=with_teacher)
-        lines.append(f"  as records (converters/pack.py): {record / 1e6:.2f} MB each, {record * total / 1e9:.1f} GB")
+    files = bytes_on_disk(config.data, split, parts)
+    listed = ", ".join(f"{name} {each * total / 1e9:.1f}" for name, each in files.items())
+    together = sum(files.values())
+    lines.append(f"  disk, GB: {listed}, together {together * total / 1e9:.1f}; {together / 1e6:.2f} MB per sample")
     return lines
 
 

@@ -12,6 +12,7 @@ from occjax.benchmark.timing import MIN_RUNS, median_wall_s
 from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.config import Config
 from occjax.data.index import Index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_train_loader
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import apply_student
@@ -45,7 +46,7 @@ class StepCost(NamedTuple):
     peak_device_bytes: int | None
 
 
-def measure_step(config: Config, index: Index, host_batch: Batch) -> StepCost:
+def measure_step(config: Config, index: Index, parts: Parts, host_batch: Batch) -> StepCost:
     """Compiles and runs what training runs, fed as training is."""
     mesh = make_mesh()
     transfer_s = median_wall_s(lambda: put_batch(host_batch, mesh), seconds=1.0)
@@ -69,7 +70,7 @@ def measure_step(config: Config, index: Index, host_batch: Batch) -> StepCost:
     compile_s = time.perf_counter() - start
 
     _log.info("training steps with %d loader processes beside them", config.data.workers)
-    loader = make_train_loader(config, index)
+    loader = make_train_loader(config, index, parts)
     feed = DeviceFeed(loader, mesh)
     waits, steps = [], []
     try:

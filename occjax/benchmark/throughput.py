@@ -13,6 +13,7 @@ import numpy as np
 
 from occjax.config import Config
 from occjax.data.index import Index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_train_loader
 from occjax.types import Batch
 
@@ -34,7 +35,7 @@ class Throughput(NamedTuple):
     batch: Batch
 
 
-def measure_throughput(config: Config, index: Index) -> Throughput:
+def measure_throughput(config: Config, index: Index, parts: Parts) -> Throughput:
     """Runs the training loader with powers of two up to the cores of this machine, and with `data.workers`.
 
     Raises:
@@ -46,7 +47,7 @@ def measure_throughput(config: Config, index: Index) -> Throughput:
     for workers in sorted(count for count in counts if count <= max(cores, config.data.workers)):
         _log.info("the loader on its own, worker processes: %d", workers)
         data = dataclasses.replace(config.data, workers=workers)
-        loader = make_train_loader(dataclasses.replace(config, data=data), index)
+        loader = make_train_loader(dataclasses.replace(config, data=data), index, parts)
         try:
             # What was read ahead while the processes started does not count.
             for _ in range(1 + workers * config.data.prefetch):

@@ -1,10 +1,8 @@
-"""A split packed into shards of records: in parallel, each shard whole or not at all, finished ones left alone."""
+"""Shards of records, packed from a split's files: in parallel, each whole or not at all, finished ones left alone."""
 
 import dataclasses
-import logging
 import multiprocessing
 import re
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,17 +12,19 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from occjax.config import Config
+from occjax.config import Config, DataConfig
 from occjax.data.augment import plain_resize
-from occjax.data.file_source import FileSource
 from occjax.data.index import Index, SplitIndex
-from occjax.data.record_folder import make_facts, read_shard, shard_name, write_shard
-from occjax.data.records import Record, encode_record, filter_image
-from occjax.data.sources import open_source
-from occjax.errors import DataError
+from occjax.data.parts import Parts
+from occjax.data.records import encode_record, make_facts, read_shard, shard_name, write_shard
+from occjax.data.sources import SampleParts, SampleSource, StoredSample, open_source, unlabelled_rows
+from occjax.errors import DataError, UserError
 from occjax.host_memory import keep_freed_memory
+from occjax.progress import Progress
+from occjax.targets.reader import complete_teacher, open_teacher
 
-_log = logging.getLogger(__name__)
+# Every image is decoded, so that a shard holds none that a reader would refuse; this small, it is done cheaply.
+_CHECKED_SIZE = (64, 32)
 
 
 @dataclasses.dataclass
@@ -43,11 +43,31 @@ class Packing:
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
-class _Job(NamedTuple):
+class _ShardTask(NamedTuple):
     folder: Path
     name: str
     rows: range
     facts: dict
+
+
+def parts_to_pack(config: Config, split: SplitIndex) -> Parts:
+    """What records of a split hold: all that a configuration reads, and what else is whole.
+
+    LiDAR where depth is supervised; labels, unless no sample has any; the teacher where all samples have targets, which
+    distillation asks of the training split.
+
+    Raises:
+      UserError: the configuration reads records.
+      As `occjax.targets.reader.open_teacher`.
+    """
+    if config.data.records_dir:
+        raise UserError("records are packed from files: leave data.records_dir empty")
+    is_needed = config.loss.distill.is_on and split.name == config.data.train_split
+    return Parts(
+        lidar=config.loss.depth > 0,
+        labels=len(unlabelled_rows(config.data, split)) < len(split),
+        teacher=open_teacher(config) if is_needed else complete_teacher(config, split.name, split.tokens),
+    )
 
 
 def pack_split(
@@ -61,10 +81,10 @@ def pack_split(
     workers: int = 1,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Packing:
-    """Packs a split as files give it without augmentation; the teacher too, where `data.teacher_dir` has all of it.
+    """Packs the files of a split; `parts_to_pack` says which.
 
     Args:
-      config: input size, cameras, labels, teacher.
+      config: cameras, labels, teacher; nothing else shapes a record.
       index: of `config.data.root`.
       split: name.
       output: folder for the shards; made if absent.
@@ -78,51 +98,37 @@ def pack_split(
       GridMismatchError: the model's grid is no aligned crop of the teacher's.
     """
     keyframes = index.split(split)
-    source = _open(config, keyframes)
+    source = open_source(config.data, keyframes, parts_to_pack(config, keyframes))
     source.require_complete()
     count = -(-len(keyframes) // samples_per_shard)
-    facts = make_facts(config, source.teacher)
-    jobs = []
+    facts = make_facts(config.data, source.parts)
+    tasks = []
     for number in range(part[0], count, part[1]):
         rows = range(number * samples_per_shard, min((number + 1) * samples_per_shard, len(keyframes)))
-        jobs.append(_Job(output, shard_name(split, number, count), rows, facts))
+        tasks.append(_ShardTask(output, shard_name(split, number, count), rows, facts))
     _require_own_shards(output, split, count)
     result = Packing()
     pending = []
-    for job in jobs:
-        if _is_finished(job, keyframes):
-            result.kept += len(job.rows)
+    for task in tasks:
+        if _is_finished(task, keyframes):
+            result.kept += len(task.rows)
         else:
-            pending.append(job)
+            pending.append(task)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make the folder {output}: {error.strerror}; choose another --output") from error
-    total = sum(len(job.rows) for job in pending)
-    started = time.monotonic()
-    for job, size, failure in _run(pending, config, source, workers):
+    total = sum(len(task.rows) for task in pending)
+    lines = Progress(split, total, progress, every_s=0.0)
+    for task, size, failure in _run(pending, config.data, source, workers):
         if failure:
-            result.failures.append((job.name, failure))
+            result.failures.append((task.name, failure))
             continue
-        result.written += len(job.rows)
+        result.written += len(task.rows)
         result.bytes_written += size
-        rate = result.written / max(time.monotonic() - started, 1e-9)
-        left = int((total - result.written) / rate)
-        progress(
-            f"{split}: {result.written}/{total} samples, {rate:.1f}/s, {result.bytes_written / 1e6:.1f} MB written "
-            f"({result.bytes_written / result.written / 1e6:.2f} MB each), {left // 60}:{left % 60:02d} left"
-        )
+        megabytes = result.bytes_written / 1e6
+        lines.advance(len(task.rows), f"{megabytes:.1f} MB written ({megabytes / result.written:.2f} MB each)")
     return result
-
-
-def _open(config: Config, keyframes: SplitIndex) -> FileSource:
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, records_dir=""))
-    source = open_source(config, keyframes, with_teacher=bool(config.data.teacher_dir))
-    is_needed = config.loss.distill.is_on and keyframes.name == config.data.train_split
-    if source.teacher is None or is_needed or not (absent := source.without_teacher(keyframes.tokens)):
-        return source
-    _log.info("split %s is packed without teacher: %d of %d files absent", keyframes.name, len(absent), len(keyframes))
-    return open_source(config, keyframes, with_teacher=False)
 
 
 def _require_own_shards(output: Path, split: str, count: int) -> None:
@@ -136,13 +142,13 @@ def _require_own_shards(output: Path, split: str, count: int) -> None:
         )
 
 
-def _is_finished(job: _Job, keyframes: SplitIndex) -> bool:
+def _is_finished(task: _ShardTask, keyframes: SplitIndex) -> bool:
     """Whether the shard is there; raises DataError when it is there but holds something else."""
-    manifest = job.folder / f"{job.name}.json"
+    manifest = task.folder / f"{task.name}.json"
     if not manifest.exists():
         return False
     shard = read_shard(manifest)
-    wanted = {**job.facts, "tokens": [keyframes.tokens[row] for row in job.rows]}
+    wanted = {**task.facts, "tokens": [keyframes.tokens[row] for row in task.rows]}
     found = {**shard.facts, "tokens": shard.tokens}
     different = [name for name in wanted if found.get(name) != wanted[name]]
     if different:
@@ -157,18 +163,20 @@ def _is_finished(job: _Job, keyframes: SplitIndex) -> bool:
     return shard.path.exists() and shard.path.stat().st_size == shard.size_bytes
 
 
-def _run(jobs: list[_Job], config: Config, source: FileSource, workers: int) -> Iterator[tuple[_Job, int, str]]:
-    if workers <= 1 or len(jobs) < 2:
-        for job in jobs:
-            yield job, *_pack_shard(job, config, source)
+def _run(
+    tasks: list[_ShardTask], data: DataConfig, source: SampleSource, workers: int
+) -> Iterator[tuple[_ShardTask, int, str]]:
+    if workers <= 1 or len(tasks) < 2:
+        for task in tasks:
+            yield task, *_pack_shard(task, data, source)
         return
     # Spawned: a fork of a process that has threads (grain, OpenCV) can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(config, source)
+        min(workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(data, source)
     )
     try:
-        running = {pool.submit(_pack_shard_in_worker, job): job for job in jobs}
+        running = {pool.submit(_pack_shard_in_worker, task): task for task in tasks}
         for done in as_completed(running):
             yield running[done], *done.result()
     except BrokenProcessPool as error:
@@ -181,49 +189,64 @@ def _run(jobs: list[_Job], config: Config, source: FileSource, workers: int) -> 
         pool.shutdown(cancel_futures=True)
 
 
-_shared: tuple[Config, FileSource] | None = None  # of a worker process: the index of a large split, once
+_shared: tuple[DataConfig, SampleSource] | None = None  # of a worker process: the index of a large split, once
 
 
-def _start_worker(config: Config, source: FileSource) -> None:
+def _start_worker(data: DataConfig, source: SampleSource) -> None:
     global _shared
-    _shared = (config, source)
+    _shared = (data, source)
     cv2.setNumThreads(1)
     keep_freed_memory()
 
 
-def _pack_shard_in_worker(job: _Job) -> tuple[int, str]:
-    return _pack_shard(job, *_shared)
+def _pack_shard_in_worker(task: _ShardTask) -> tuple[int, str]:
+    assert _shared is not None
+    data, source = _shared
+    return _pack_shard(task, data, source)
 
 
-def _pack_shard(job: _Job, config: Config, source: FileSource) -> tuple[int, str]:
+def _pack_shard(task: _ShardTask, data: DataConfig, source: SampleSource) -> tuple[int, str]:
     """Bytes written, and what went wrong."""
-    tokens = [source.split.tokens[row] for row in job.rows]
-    records = (encode_record(read_record(config, source, row)) for row in job.rows)
+    tokens = [source.split.tokens[row] for row in task.rows]
+    records = (encode_record(source.split.tokens[row], _read_files(data, source, row)) for row in task.rows)
     try:
-        return write_shard(job.folder, job.name, job.facts, tokens, records), ""
+        return write_shard(task.folder, task.name, task.facts, tokens, records), ""
     except DataError as error:
         return 0, str(error)
     except OSError as error:
-        return 0, f"cannot write to {job.folder}: {error.strerror}"
+        return 0, f"cannot write to {task.folder}: {error.strerror}"
 
 
-def read_record(config: Config, source: FileSource, row: int) -> Record:
-    """The record of a row of the split of `source`; raises SampleError when a file cannot be read."""
-    keyframes, parts = source.split, source.open(row)
-    width, height = config.data.image_width, config.data.image_height
-    images = {}
-    for channel, column in zip(config.data.cameras, keyframes.camera_columns(config.data.cameras), strict=True):
-        if column >= 0 and keyframes.camera_file[row, column]:
-            image = np.zeros((height, width, 3), np.uint8)
-            parts.draw_image(channel, plain_resize(keyframes.camera_size[row, column], (width, height)), image)
-            images[channel] = filter_image(image)
-    semantics, camera_mask = parts.labels()
-    token = keyframes.tokens[row]
-    return Record(
-        token=token,
-        images=images,
-        points=parts.points() if config.loss.depth > 0 else None,
-        semantics=semantics,
-        camera_mask=camera_mask,
-        teacher=None if source.teacher is None else source.teacher.read_compact(token),
-    )
+class _ReadOnce:
+    """A stored sample whose files are decoded from the bytes that are kept; see `occjax.data.sources.StoredSample`."""
+
+    def __init__(self, stored: StoredSample):
+        self._stored = stored
+        self.files: dict[str, bytes] = {}
+
+    def read(self, kind: str) -> bytes:
+        return self.files.setdefault(kind, self._stored.read(kind))
+
+    def where(self, kind: str) -> str:
+        return self._stored.where(kind)
+
+    def remedy(self, kind: str) -> str:
+        return self._stored.remedy(kind)
+
+
+def _read_files(data: DataConfig, source: SampleSource, row: int) -> dict[str, bytes]:
+    """The bytes of a sample's files by kind, each decoded once; raises SampleError where a reader would."""
+    split, parts, stored = source.split, source.parts, _ReadOnce(source.store.open(row))
+    sample = SampleParts(source, row, stored)
+    image = np.empty((*_CHECKED_SIZE[::-1], 3), np.uint8)
+    for channel, column in zip(data.cameras, split.camera_columns(data.cameras), strict=True):
+        if column >= 0 and split.camera_file[row, column]:
+            size = split.camera_size[row, column]
+            sample.draw_image(channel, plain_resize(size, _CHECKED_SIZE), image)
+    if parts.lidar:
+        sample.points()
+    if parts.labels:
+        sample.labels()
+    if parts.teacher:
+        sample.teacher()
+    return stored.files

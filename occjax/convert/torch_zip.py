@@ -1,16 +1,15 @@
 """PyTorch weight files, zip checkpoints and safetensors, are read without PyTorch and without running their code."""
 
-import io
-import json
 import math
-import pickle
 import zipfile
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from occjax.convert.foreign_pickle import RefusedNameError, load_pickle
 from occjax.errors import UserError
 
 _STORAGE_DTYPES = {
@@ -24,18 +23,6 @@ _STORAGE_DTYPES = {
     "CharStorage": "|i1",
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
-}
-_SAFETENSORS_DTYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "bfloat16",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "|i1",
-    "U8": "|u1",
-    "BOOL": "|b1",
 }
 _ZIP_MAGIC, _TAR_NAMES = b"PK\x03\x04", (b"pickle", b"storages", b"tensors")
 # torch.serialization.MAGIC_NUMBER as the legacy format pickles it, behind the protocol-2 header.
@@ -139,42 +126,33 @@ class _StorageRecord(NamedTuple):
     dtype: str
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds tensors (as TensorRef) and plain containers; refuses every other global by name before it is touched."""
+def _stand_ins(archive: _Archive) -> dict[tuple[str, str], object]:
+    """Tensors as TensorRef, and plain containers."""
+    return {
+        ("collections", "OrderedDict"): OrderedDict,
+        ("argparse", "Namespace"): _Namespace,
+        ("torch._utils", "_rebuild_tensor_v2"): partial(_rebuild_tensor, archive),
+        ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+        ("torch", "Size"): tuple,
+        **{
+            (module, name): _Storage(dtype)
+            for module in ("torch", "torch.storage")
+            for name, dtype in _STORAGE_DTYPES.items()
+        },
+    }
 
-    def __init__(self, archive: _Archive):
-        super().__init__(io.BytesIO(archive.pickle()))
-        self._archive = archive
 
-    def find_class(self, module: str, name: str):
-        allowed = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("argparse", "Namespace"): _Namespace,
-            ("torch._utils", "_rebuild_tensor_v2"): self._rebuild_tensor,
-            ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-            ("torch", "Size"): tuple,
-        }
-        if (module, name) in allowed:
-            return allowed[module, name]
-        if module in ("torch", "torch.storage") and name in _STORAGE_DTYPES:
-            return _Storage(_STORAGE_DTYPES[name])
-        raise WeightsFileError(
-            f"{self._archive.path}: refused {module}.{name}: only tensors and plain containers are read from a foreign "
-            "pickle; save the weights alone, torch.save(model.state_dict(), new_path)"
-        )
+def _storage_record(path: Path, pid) -> _StorageRecord:
+    try:
+        kind, storage, key, _, _ = pid
+        assert kind == "storage" and isinstance(storage, _Storage) and isinstance(key, str)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise WeightsFileError(f"{path}: unknown storage record {pid!r}; get the file again") from error
+    return _StorageRecord(key, storage.dtype)
 
-    def persistent_load(self, pid):
-        try:
-            kind, storage, key, _, _ = pid
-            assert kind == "storage" and isinstance(storage, _Storage) and isinstance(key, str)
-        except (AssertionError, TypeError, ValueError) as error:
-            raise WeightsFileError(
-                f"{self._archive.path}: unknown storage record {pid!r}; get the file again"
-            ) from error
-        return _StorageRecord(key, storage.dtype)
 
-    def _rebuild_tensor(self, storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None):
-        return TensorRef(self._archive, storage, offset, shape, strides)
+def _rebuild_tensor(archive, storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None):
+    return TensorRef(archive, storage, offset, shape, strides)
 
 
 def _rebuild_parameter(tensor, requires_grad, hooks):
@@ -197,7 +175,12 @@ def load_checkpoint(path: str | Path):
     _require_zip(path)
     archive = _Archive(path)
     try:
-        return _Unpickler(archive).load()
+        return load_pickle(archive.pickle(), _stand_ins(archive), partial(_storage_record, path))
+    except RefusedNameError as error:
+        raise WeightsFileError(
+            f"{path}: refused {error}: only tensors and plain containers are read from a foreign pickle; save the "
+            "weights alone, torch.save(model.state_dict(), new_path)"
+        ) from error
     except WeightsFileError:
         raise
     except Exception as error:  # a hostile or broken pickle may raise anything at all
@@ -220,27 +203,20 @@ def _require_zip(path: Path) -> None:
 
 
 def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Every tensor of a .safetensors file; bfloat16 becomes float32.
+    """Every tensor of a .safetensors file; bfloat16 becomes float32, and what has 64 bits 32.
 
     Raises:
       WeightsFileError: no such file, truncated, or with an unknown type.
     """
+    # Here, because a dump's converter processes read .pt files and do without jax.
+    from safetensors import SafetensorError
+    from safetensors.flax import load_file  # safetensors.numpy knows no bfloat16
+
     path = Path(path)
     if not path.is_file():
         raise WeightsFileError(f"no weight file {path}; check the path")
-    raw = path.read_bytes()
     try:
-        length = int.from_bytes(raw[:8], "little")
-        header = json.loads(raw[8 : 8 + length])
-        header.pop("__metadata__", None)
-        tensors = {}
-        for name, entry in header.items():
-            dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
-            start, end = (8 + length + offset for offset in entry["data_offsets"])
-            if end > len(raw):
-                raise ValueError(f"{name} ends at byte {end} of {len(raw)}")
-            values = np.frombuffer(raw[start:end], "<u2" if dtype == "bfloat16" else dtype).reshape(entry["shape"])
-            tensors[name] = _from_bfloat16(values) if dtype == "bfloat16" else values.copy()
-        return tensors
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
         raise WeightsFileError(f"{path}: not a complete .safetensors file ({error}); get it again") from error
+    return {name: np.asarray(t.astype("float32") if t.dtype == "bfloat16" else t) for name, t in tensors.items()}

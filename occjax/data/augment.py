@@ -6,6 +6,13 @@ from jaxtyping import Float
 from occjax.config import AugmentConfig
 
 
+def augments_bev(config: AugmentConfig) -> bool:
+    """Whether any BEV augmentation is configured."""
+    return bool(
+        config.bev_rotate_deg or tuple(config.bev_scale) != (1.0, 1.0) or config.bev_flip_x or config.bev_flip_y
+    )
+
+
 def plain_resize(recorded_size, input_size) -> Float[np.ndarray, "3 3"]:
     """`input_from_pixel` that stretches a whole recorded image (width, height) over the network input."""
     return np.diag([input_size[0] / recorded_size[0], input_size[1] / recorded_size[1], 1.0])

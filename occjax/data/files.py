@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from occjax.config import DataConfig
 from occjax.data.index import SplitIndex
+from occjax.data.parts import TeacherReader
 from occjax.errors import DataError
 from occjax.label_sets import LabelSet
-from occjax.targets.folder import TeacherFolder
 
 # Listing is waiting, above all on network file systems.
 _THREADS = 32
@@ -40,8 +40,10 @@ def camera_files(split: SplitIndex, channel: str) -> FileSet:
 
 
 def lidar_files(split: SplitIndex) -> FileSet:
+    """LIDAR_TOP sweeps, which only depth supervision reads."""
     paths = [f"{split.root}/{name.decode()}" for name in split.lidar_file]
-    return FileSet("LiDAR sweeps", split.tokens, paths, _unpack_blobs(split.root))
+    remedy = f"{_unpack_blobs(split.root)}, or train without depth supervision: --config.loss.depth=0"
+    return FileSet("LiDAR sweeps", split.tokens, paths, remedy)
 
 
 def labels_folder(labels: LabelSet, data: DataConfig) -> Path:
@@ -51,13 +53,16 @@ def labels_folder(labels: LabelSet, data: DataConfig) -> Path:
     return Path(data.root) / labels.folder
 
 
+def label_path(split: SplitIndex, row: int, labels: LabelSet, folder: Path) -> Path:
+    """The label file of one sample in the folder of a label set."""
+    lidar_file, scene_name, token = split.lidar_file[row].decode(), split.scene_names[row], split.tokens[row]
+    return labels.path(folder, lidar_file=lidar_file, scene_name=scene_name, token=token)
+
+
 def label_files(split: SplitIndex, labels: LabelSet, data: DataConfig) -> FileSet:
     """Label files of a label set."""
     folder = labels_folder(labels, data)
-    paths = [
-        str(labels.path(folder, lidar_file=lidar.decode(), scene_name=scene, token=token))
-        for lidar, scene, token in zip(split.lidar_file, split.scene_names, split.tokens, strict=True)
-    ]
+    paths = [str(label_path(split, row, labels, folder)) for row in range(len(split))]
     remedy = (
         f"extract the {labels.name} archive so that such files appear, or set data.labels_dir to the folder it went to"
     )
@@ -94,7 +99,7 @@ def _has_directory(path: str) -> bool:
         return False
 
 
-def require_files(split: SplitIndex, file_sets: list[FileSet], teacher: TeacherFolder | None) -> None:
+def require_files(split: SplitIndex, file_sets: list[FileSet], teacher: TeacherReader | None) -> None:
     """Raises DataError counting the absent files of a split, with the first five tokens and the remedy of each kind."""
     problems = []
     for files in file_sets:

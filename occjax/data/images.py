@@ -1,7 +1,6 @@
 """Camera images as uint8 RGB at network-input size: reduced decoding, then one resize or warp."""
 
 import math
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -35,29 +34,28 @@ def reduction_for(size: Int[np.ndarray, "2"], input_from_pixel: Float[np.ndarray
     return next((r for r in (8, 4, 2) if r * scale <= MAX_ENLARGEMENT and not width % r and not height % r), 1)
 
 
-def read_image(
-    path: Path,
+def draw_image(
+    data: bytes,
     size: Int[np.ndarray, "2"],
     input_from_pixel: Float[np.ndarray, "3 3"],
     out: UInt8[np.ndarray, "h w 3"],
 ) -> None:
-    """Reads an image and draws it into `out` as RGB through `input_from_pixel`; outside the image is black.
+    """Decodes an image and draws it into `out` as RGB through `input_from_pixel`; outside the image is black.
 
     Pixel centres lie at half-integers in both images. Where `input_from_pixel` only stretches the whole image over
     `out`, it is resized with antialiasing; otherwise it is warped bilinearly from the reduced image.
 
     Args:
-      path: JPEG, or any format that OpenCV decodes.
+      data: of a JPEG file, or of any format that OpenCV decodes.
       size: recorded width and height that the calibration belongs to, pixels.
       input_from_pixel: affine, recorded pixels to pixels of `out`.
       out: filled in place.
 
     Raises:
-      DataError: the file is unreadable, truncated or of another size.
-      OSError: the file cannot be opened.
+      DataError: the image cannot be decoded, is truncated or of another size.
     """
     reduction = reduction_for(size, input_from_pixel)
-    image = _decode(path, reduction)
+    image = _decode(data, reduction)
     if tuple(image.shape[1::-1]) != tuple(size // reduction):
         raise DataError(
             f"image is {image.shape[1]}×{image.shape[0]} at reduction {reduction}, but the tables say "
@@ -77,15 +75,14 @@ def read_image(
     cv2.warpAffine(image, matrix[:2], (width, height), dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def _decode(path: Path, reduction: int) -> np.ndarray:
-    data = np.fromfile(path, np.uint8)
-    if data.size == 0:
+def _decode(data: bytes, reduction: int) -> np.ndarray:
+    if not data:
         raise DataError("file is empty")
     # OpenCV decodes a truncated JPEG to grey without an error. Some writers pad after the end marker.
-    if bytes(data[:2]) == _JPEG_START and _JPEG_END not in bytes(data[-1024:]):
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-1024:]:
         raise DataError("JPEG is truncated: it has no end marker")
     flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(data, flags)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise DataError("not an image that OpenCV can decode")
     return image

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 import zipfile
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from occjax.config import DataConfig
 from occjax.errors import DataError
+from occjax.storage import writing
 
 SCHEMA_VERSION = 1
 _TABLES = ("sample", "sample_data", "scene", "ego_pose", "calibrated_sensor", "sensor")
@@ -192,17 +192,12 @@ def _read_cache(path: Path, fingerprint: str) -> tuple[dict[str, np.ndarray], di
 
 def _write_cache(folders: list[Path], name: str, arrays: dict, facts: dict, fingerprint: str) -> None:
     for folder in folders:
-        temporary = folder / f".{name}.{os.getpid()}.tmp"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            with writing(folder / name) as scratch, scratch.open("wb") as file:
                 np.savez(file, facts=np.array(json.dumps({**facts, "fingerprint": fingerprint})), **arrays)
-            temporary.replace(folder / name)
             return
         except OSError as error:
             _log.warning("index cannot be written to %s (%s)", folder, error.strerror)
-            if temporary.exists():
-                temporary.unlink()
     _log.warning("the index is not cached and will be built at every start; set data.index_dir to a writable folder")
 
 

@@ -1,7 +1,5 @@
 """LiDAR sweeps as one nearest depth per feature pixel of every camera."""
 
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -12,19 +10,15 @@ MIN_DEPTH_M = 1.0
 _VALUES_PER_POINT = 5  # x, y, z, intensity, ring
 
 
-def read_points(path: Path) -> Float[np.ndarray, "p 3"]:
+def points_from_bytes(data: bytes) -> Float[np.ndarray, "p 3"]:
     """Points of a nuScenes `.pcd.bin` in the LIDAR_TOP frame, metres.
 
     Raises:
       DataError: the file is empty or no whole number of points.
-      OSError: the file cannot be opened.
     """
-    values = np.fromfile(path, np.float32)
-    if values.size == 0 or values.size % _VALUES_PER_POINT or path.stat().st_size % values.itemsize:
-        raise DataError(
-            f"{path.stat().st_size} bytes are no whole, positive number of points of {_VALUES_PER_POINT} float32"
-        )
-    return values.reshape(-1, _VALUES_PER_POINT)[:, :3]
+    if not data or len(data) % (4 * _VALUES_PER_POINT):
+        raise DataError(f"{len(data)} bytes are no whole, positive number of points of {_VALUES_PER_POINT} float32")
+    return np.frombuffer(data, np.float32).reshape(-1, _VALUES_PER_POINT)[:, :3]
 
 
 def depth_map(

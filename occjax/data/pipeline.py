@@ -1,23 +1,20 @@
 """The grain chains that yield batches for training, without end, and for evaluation, each sample once."""
 
 import gc
-import logging
-from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from occjax.config import Config
 from occjax.data.index import Index
-from occjax.data.parcel import pack, unpack
+from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
-from occjax.data.substitutes import Loaded, SkipLog, SubstitutingReader
+from occjax.data.substitutes import ReadBatch, SkipLog, SubstitutingReader
+from occjax.data.transfer import flatten, restore
 from occjax.data.worker import start_worker
 from occjax.errors import DataError
 from occjax.types import Batch
-
-_log = logging.getLogger(__name__)
 
 
 class BatchLoader:
@@ -34,7 +31,7 @@ class BatchLoader:
         """Use `make_train_loader` or `make_eval_loader`.
 
         Args:
-          batches: grain MapDataset of `occjax.data.substitutes.Loaded` batches.
+          batches: grain MapDataset of `occjax.data.substitutes.ReadBatch` batches.
           workers: processes; 0 reads in this process, in a thread.
           prefetch: batches that each worker keeps ready.
           identity: what a position is relative to; a state with another identity is refused.
@@ -69,10 +66,10 @@ class BatchLoader:
                 f"a loader process died: {error} Exit code -9 means out of memory, -7 a full /dev/shm (in a container: "
                 "raise --shm-size); lower data.workers or data.prefetch, or set data.workers=0 to see the cause"
             ) from error
-        loaded = unpack(item) if self._workers else item
-        self._skips.add(loaded.unreadable)
+        read = restore(item) if self._workers else item
+        self._skips.add(read.unreadable)
         self._next_batch += 1
-        return loaded.batch
+        return read.batch
 
     @property
     def skipped(self) -> dict[int, str]:
@@ -113,7 +110,7 @@ class BatchLoader:
         if len(rest) == 0:
             return _Exhausted()
         if self._workers:
-            rest = rest.map(pack)
+            rest = rest.map(flatten)
             # Grain reads its own flags, which raises in a program that never parsed any.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
@@ -128,13 +125,22 @@ class BatchLoader:
         return iter(batches)
 
 
-def make_train_loader(config: Config, index: Index, *, process_index: int = 0, process_count: int = 1) -> BatchLoader:
+def make_train_loader(
+    config: Config, index: Index, parts: Parts, *, process_index: int = 0, process_count: int = 1
+) -> BatchLoader:
     """Shuffled, augmented batches of `config.data.train_split`, without end; each epoch has its own order.
 
     `config.data.batch_size` counts samples over all processes; each process gets its share of every batch. The shuffle
     is global, and which samples and augmentations form a batch does not depend on `process_count`.
 
     A sample that cannot be read raises SampleError from the loader, or is skipped; see `config.data.on_error`.
+
+    Args:
+      config: data, grid, augmentation, depth range.
+      index: of `config.data.root`.
+      parts: what samples hold beside images.
+      process_index: this process.
+      process_count: all processes.
 
     Raises:
       DataError: files are absent (counted, with the first five tokens), or the batch does not divide.
@@ -143,8 +149,8 @@ def make_train_loader(config: Config, index: Index, *, process_index: int = 0, p
     import grain
 
     split = index.split(config.data.train_split)
-    source = open_source(config, split, with_teacher=config.loss.distill.is_on and bool(config.data.teacher_dir))
-    reader = SampleReader(config, split, source, augment=config.augment)
+    source = open_source(config.data, split, parts)
+    reader = SampleReader(config, source, augment=config.augment)
     source.require_complete()
     max_skipped = config.data.max_skipped if config.data.on_error == "skip" else 0
     size = _share(config.data.batch_size, process_count)
@@ -158,7 +164,7 @@ def make_train_loader(config: Config, index: Index, *, process_index: int = 0, p
     )
     identity = {"samples": len(split), "batch_size": config.data.batch_size, "seed": config.data.shuffle_seed}
     return BatchLoader(
-        samples.batch(size, drop_remainder=True, batch_fn=_stack_loaded),
+        samples.batch(size, drop_remainder=True, batch_fn=_stack_read),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
         identity=identity,
@@ -170,6 +176,7 @@ def make_eval_loader(
     config: Config,
     index: Index,
     split: str,
+    parts: Parts,
     *,
     batch_size: int,
     process_index: int = 0,
@@ -178,13 +185,13 @@ def make_eval_loader(
 ) -> BatchLoader:
     """Batches of a split in index order without augmentation; the last is completed with `is_valid` False.
 
-    No sample is dropped or counted twice, over all processes together. The teacher is included where `data.teacher_dir`
-    holds the whole split.
+    No sample is dropped or counted twice, over all processes together.
 
     Args:
       config: as for training.
       index: of `config.data.root`.
       split: name.
+      parts: what samples hold beside images.
       batch_size: samples per batch over all processes.
       process_index: this process.
       process_count: all processes; process i gets the samples i, i + process_count, ...
@@ -197,22 +204,15 @@ def make_eval_loader(
     import grain
 
     keyframes = index.split(split)
-    # Imported weights, and checkpoints that moved, come without the teacher that their configuration names.
-    has_teacher = bool(config.data.teacher_dir and (config.data.records_dir or Path(config.data.teacher_dir).is_dir()))
-    if config.data.teacher_dir and not has_teacher:
-        _log.info("split %s is evaluated without teacher: no folder %s", split, config.data.teacher_dir)
-    source = open_source(config, keyframes, with_teacher=has_teacher)
-    if has_teacher and (absent := source.without_teacher(keyframes.tokens)):
-        _log.info("split %s is evaluated without teacher: %d of %d files absent", split, len(absent), len(keyframes))
-        source = open_source(config, keyframes, with_teacher=False)
-    reader = SampleReader(config, keyframes, source, augment=None)
+    source = open_source(config.data, keyframes, parts)
+    reader = SampleReader(config, source, augment=None)
     source.require_complete()
     share = _share(batch_size, process_count)
     count = min(len(keyframes), max_samples) if max_samples else len(keyframes)
     padded = -(-count // batch_size) * batch_size
     samples = grain.MapDataset.range(padded).map(_EvalReader(reader, count))[process_index::process_count]
     return BatchLoader(
-        samples.batch(share, drop_remainder=True, batch_fn=_stack_loaded),
+        samples.batch(share, drop_remainder=True, batch_fn=_stack_read),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
         identity={"samples": count, "batch_size": batch_size},
@@ -223,10 +223,10 @@ class _EvalReader:
     def __init__(self, reader: SampleReader, count: int):
         self._reader, self._count = reader, count
 
-    def __call__(self, position: int) -> Loaded:
+    def __call__(self, position: int) -> ReadBatch:
         # Padding is a real sample, marked: no model step meets images or matrices that cannot occur.
         batch = self._reader(position % self._count, np.random.default_rng(0), is_valid=position < self._count)
-        return Loaded(batch, {})
+        return ReadBatch(batch, {})
 
 
 class _Exhausted:
@@ -243,9 +243,9 @@ def _share(batch_size: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def _stack_loaded(elements: list[Loaded]) -> Loaded:
+def _stack_read(elements: list[ReadBatch]) -> ReadBatch:
     unreadable = {row: reason for element in elements for row, reason in element.unreadable.items()}
-    return Loaded(_stack([element.batch for element in elements]), unreadable)
+    return ReadBatch(_stack([element.batch for element in elements]), unreadable)
 
 
 def _stack(elements: list):

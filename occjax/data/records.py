@@ -1,129 +1,199 @@
-"""One sample as one record of bytes: resized images, LiDAR points, labels and teacher codes.
+"""Records of samples: the original bytes of all files of a sample in one, many to a shard, each with a manifest.
 
-Nothing is lost: what is read back equals what `occjax.data.file_source` reads, bit for bit. ArrayRecord compresses each
-record with zstd; arrays are arranged so that it finds something. Per sample of six real 640×480 images, one core:
-2.2 MB and 10 ms to decode, against 2.5 MB and 43 ms as PNG, 1.6 MB and 29 ms as lossless WebP, 5.5 MB and 2 ms
-without compression; the JPEG files take 17 to 24 ms to decode and resize.
+A record saves opens, not decoding: its bytes are those of the files, which are compressed already, and they are read by
+the same readers. What a model's configuration says of size, grid or range plays no part in it.
 """
 
 import json
 import struct
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import UInt8
-
+from occjax.config import DataConfig
+from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts
 from occjax.errors import DataError
-from occjax.grid import VoxelGrid
-from occjax.targets.files import CompactTeacher
+from occjax.storage import write_json, writing
 
-# Raise it whenever the bytes of a record change, or what occjax.data.images draws without augmentation.
-VERSION = 1
-WRITER_OPTIONS = "group_size:1,zstd:1"
-_ALIGNMENT = 8
-_IMAGE, _TEACHER = "image/", "teacher/"
-
-
-class Record(NamedTuple):
-    """One sample, as recorded.
-
-    Attributes:
-      token: of the sample.
-      images: by camera channel, uint8 [H, W, 3] RGB at network-input size, filtered; see `unfilter_image`. A camera
-        that the sample lacks is not there.
-      points: float32 [P, 3] LIDAR_TOP frame, metres, or None.
-      semantics: uint8 [X, Y, Z] on the grid of the label set.
-      camera_mask: bool [X, Y, Z] or None.
-      teacher: codes on the grid of the teacher's files, or None.
-    """
-
-    token: str
-    images: dict[str, np.ndarray]
-    points: np.ndarray | None
-    semantics: np.ndarray
-    camera_mask: np.ndarray | None
-    teacher: CompactTeacher | None
+SCHEMA = "occjax-records"
+VERSION = 2  # raise it whenever the bytes of a record change
+SHARD_SUFFIX = ".array_record"
+_WRITER_OPTIONS = "group_size:1,uncompressed"
+_TEACHER_FIELDS = ("source", "grid", "contents", "max_active_voxels")
 
 
-def filter_image(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Red and blue less green, then each row less the row above, modulo 256: half the bytes after zstd."""
-    filtered = image.copy()
-    filtered[..., 0] -= image[..., 1]
-    filtered[..., 2] -= image[..., 1]
-    filtered[1:] -= filtered[:-1].copy()
-    return filtered
+def encode_record(token: str, files: dict[str, bytes]) -> bytes:
+    """A sample's files by kind (camera channels and the kinds of `occjax.data.parts`) as one record."""
+    header = json.dumps({"token": token, "sizes": {kind: len(data) for kind, data in files.items()}}).encode()
+    return b"".join([struct.pack("<Q", len(header)), header, *files.values()])
 
 
-def unfilter_image(filtered: UInt8[np.ndarray, "h w 3"], out: UInt8[np.ndarray, "h w 3"]) -> None:
-    """The inverse of `filter_image`, into `out`."""
-    out[0] = filtered[0]
-    for row in range(1, len(out)):
-        np.add(filtered[row], out[row - 1], out=out[row])
-    out[..., 0] += out[..., 1]
-    out[..., 2] += out[..., 1]
-
-
-def encode_record(record: Record) -> bytes:
-    """The bytes of a record, before ArrayRecord's compression."""
-    arrays = {f"{_IMAGE}{channel}": image for channel, image in record.images.items()}
-    if record.points is not None:
-        # First bytes of all x, second bytes of all x, ...: exponents repeat, mantissas do not.
-        columns = np.ascontiguousarray(record.points.T)
-        arrays["points"] = columns.view(np.uint8).reshape(3, -1, 4).transpose(0, 2, 1)
-    arrays["semantics"] = record.semantics
-    if record.camera_mask is not None:
-        arrays["camera_mask"] = np.packbits(record.camera_mask)
-    if record.teacher is not None:
-        codes = {k: v for k, v in record.teacher._asdict().items() if isinstance(v, np.ndarray)}
-        for name in codes.keys() & {"levels", "bev_levels"}:
-            codes[name] = np.moveaxis(codes[name], -1, 0)  # one plane per byte, as in teacher files
-        arrays |= {f"{_TEACHER}{name}": value for name, value in codes.items()}
-    layout = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
-    header = json.dumps({"version": VERSION, "token": record.token, "arrays": layout}).encode()
-    chunks = [struct.pack("<Q", len(header)), header]
-    for array in arrays.values():
-        chunks += [bytes(-len(chunks[-1]) % _ALIGNMENT), array.tobytes()]
-    return b"".join(chunks)
-
-
-def decode_record(data: bytes, teacher_grid: VoxelGrid | None) -> Record:
-    """The inverse of `encode_record`; images stay filtered, so that those which nobody asks for cost nothing.
-
-    Args:
-      data: one record.
-      teacher_grid: that teacher codes lie on, where the record holds some.
+def decode_record(record: bytes) -> tuple[str, dict[str, bytes]]:
+    """Token and files of a record.
 
     Raises:
-      DataError: no record of this version.
+      DataError: no whole record.
     """
     try:
-        (size,) = struct.unpack_from("<Q", data)
-        header = json.loads(data[8 : 8 + size])
-        if header["version"] != VERSION:
-            raise DataError(f"it is of version {header['version']}, this occjax reads {VERSION}")
-        arrays, start = {}, 8 + size
-        for name, (dtype, shape) in header["arrays"].items():
-            start += -start % _ALIGNMENT
-            arrays[name] = np.frombuffer(data, dtype, int(np.prod(shape)), start).reshape(shape)
-            start += arrays[name].nbytes
-        return _record(header["token"], arrays, teacher_grid)
+        (start,) = struct.unpack_from("<Q", record)
+        start += 8
+        header = json.loads(record[8:start])
+        files = {}
+        for kind, size in header["sizes"].items():
+            files[kind] = record[start : start + size]
+            start += size
+        token = header["token"]
     except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise error if isinstance(error, DataError) else DataError(f"it cannot be decoded ({error})") from error
+        raise DataError(f"it cannot be decoded ({error})") from error
+    if start != len(record):
+        raise DataError(f"it has {len(record)} bytes, its header says {start}")
+    return token, files
 
 
-def _record(token: str, arrays: dict[str, np.ndarray], teacher_grid: VoxelGrid | None) -> Record:
-    points, mask, semantics = arrays.get("points"), arrays.get("camera_mask"), arrays["semantics"]
-    if points is not None:
-        columns = np.ascontiguousarray(points.transpose(0, 2, 1)).view(np.float32)[..., 0]
-        points = np.ascontiguousarray(columns.T)
-    if mask is not None:
-        mask = np.unpackbits(mask, count=semantics.size).view(bool).reshape(semantics.shape)
-    codes = {name.removeprefix(_TEACHER): a for name, a in arrays.items() if name.startswith(_TEACHER)}
-    for name in codes.keys() & {"levels", "bev_levels"}:
-        codes[name] = np.ascontiguousarray(np.moveaxis(codes[name], 0, -1))
-    teacher = None
-    if codes and teacher_grid is not None:
-        fields = {name: codes.get(name) for name in CompactTeacher._fields if name not in ("token", "grid")}
-        teacher = CompactTeacher(token=token, grid=teacher_grid, **fields)
-    images = {name.removeprefix(_IMAGE): a for name, a in arrays.items() if name.startswith(_IMAGE)}
-    return Record(token, images, points, semantics, mask, teacher)
+class Shard(NamedTuple):
+    """One finished shard.
+
+    Attributes:
+      path: of the ArrayRecord file.
+      facts: what all of its records share; see `make_facts`.
+      tokens: of its samples, in order.
+      size_bytes: of the file.
+    """
+
+    path: Path
+    facts: dict
+    tokens: list[str]
+    size_bytes: int
+
+
+def make_facts(data: DataConfig, parts: Parts) -> dict:
+    """What records hold, as it is written into manifests."""
+    teacher = None if parts.teacher is None else {name: parts.teacher.manifest.get(name) for name in _TEACHER_FIELDS}
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "cameras": list(data.cameras),
+        LIDAR: parts.lidar,
+        LABELS: data.labels if parts.labels else None,
+        TEACHER: teacher,
+    }
+
+
+def require_fit(shard: Shard, data: DataConfig, parts: Parts) -> None:
+    """Raises DataError listing all that is wanted and a shard does not hold, but for the teacher: its reader counts."""
+    found = shard.facts
+    problems = []
+    strangers = sorted(set(data.cameras) - set(found.get("cameras", ())))
+    if strangers:
+        problems.append(f"cameras are {found.get('cameras')}, the configuration also wants {', '.join(strangers)}")
+    if parts.lidar and not found.get(LIDAR):
+        problems.append("it holds no LiDAR sweeps, which depth supervision needs (--config.loss.depth=0 does without)")
+    if parts.labels and found.get(LABELS) != data.labels:
+        problems.append(f"labels are {found.get(LABELS)!r}, the configuration wants {data.labels!r}")
+    if problems:
+        raise DataError(
+            f"records {shard.path} do not fit: {'; '.join(problems)}; pack again, into another folder: "
+            f"{packing_command('<another folder>')}"
+        )
+
+
+def packing_command(folder: Path | str) -> str:
+    """The command line that adds what a folder lacks; the reader fills in the configuration."""
+    return f"python converters/pack.py --config=... --output={folder}"
+
+
+def shard_name(split: str, number: int, count: int) -> str:
+    return f"{split}-{number:05d}-of-{count:05d}"
+
+
+def read_shards(folder: Path) -> list[Shard]:
+    """All finished shards of a folder, by name; a shard without manifest was not finished.
+
+    Raises:
+      DataError: no folder, no shard in it, a manifest that cannot be read, or a shard file that is gone or cut.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"records folder {folder} does not exist; pack it with {packing_command(folder)}, or leave "
+            "data.records_dir empty to read files"
+        )
+    shards = []
+    for path in sorted(folder.glob("*-of-*.json")):
+        shard = read_shard(path)
+        try:
+            size = shard.path.stat().st_size
+        except OSError as error:
+            raise DataError(
+                f"{shard.path} cannot be read ({error.strerror}), but {path} lists it; {repacking(path)}"
+            ) from error
+        if size != shard.size_bytes:
+            raise DataError(f"{shard.path} has {size} bytes, {path} says {shard.size_bytes}; {repacking(path)}")
+        shards.append(shard)
+    if not shards:
+        raise DataError(f"{folder} holds no finished shard; pack it with {packing_command(folder)}")
+    return shards
+
+
+def read_shard(manifest: Path) -> Shard:
+    """The shard that a manifest describes.
+
+    Raises:
+      DataError: the manifest cannot be read, or is that of another occjax.
+    """
+    try:
+        content = json.loads(manifest.read_text())
+        path, facts = manifest.with_suffix(SHARD_SUFFIX), content["facts"]
+        shard = Shard(path, facts, content["tokens"], int(content["size_bytes"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"manifest {manifest} cannot be read ({error}); {repacking(manifest)}") from error
+    if content.get("samples") != len(shard.tokens):
+        raise DataError(
+            f"manifest {manifest} lists {len(shard.tokens)} tokens of {content.get('samples')} samples; "
+            f"{repacking(manifest)}"
+        )
+    made_by = (facts.get("schema"), facts.get("version"))
+    if made_by != (SCHEMA, VERSION):
+        raise DataError(
+            f"{manifest} describes {made_by[0]} of version {made_by[1]}, this occjax reads version {VERSION}; pack "
+            f"again, into another folder: {packing_command('<another folder>')}"
+        )
+    return shard
+
+
+def repacking(manifest: Path) -> str:
+    """What mends a shard that is damaged."""
+    return f"delete {manifest} and run converters/pack.py again: it writes what is missing"
+
+
+def write_shard(folder: Path, name: str, facts: dict, tokens: list[str], records: Iterable[bytes]) -> int:
+    """Writes a shard, whole or not at all, then its manifest; returns the bytes written.
+
+    Args:
+      folder: for both.
+      name: see `shard_name`.
+      facts: see `make_facts`.
+      tokens: of the samples, in the order of `records`.
+      records: one per token; whatever their iterator raises leaves no file behind.
+
+    Raises:
+      DataError: the shard cannot be written.
+      OSError: it cannot be renamed.
+    """
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    path, manifest = folder / f"{name}{SHARD_SUFFIX}", folder / f"{name}.json"
+    for abandoned in folder.glob(f".{path.name}.*.tmp"):  # of a job that was killed
+        abandoned.unlink(missing_ok=True)
+    with writing(path) as scratch:
+        try:
+            writer = ArrayRecordWriter(str(scratch), _WRITER_OPTIONS)
+            try:
+                for _, record in zip(tokens, records, strict=True):
+                    writer.write(record)
+            finally:
+                writer.close()
+        except RuntimeError as error:  # ArrayRecord knows no other
+            raise DataError(f"cannot write {path}: {error}") from error
+        size = scratch.stat().st_size
+    write_json(manifest, {"samples": len(tokens), "size_bytes": size, "facts": facts, "tokens": tokens})
+    return size

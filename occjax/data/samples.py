@@ -4,27 +4,24 @@ import numpy as np
 
 from occjax.classes import IGNORE
 from occjax.config import AugmentConfig, Config
-from occjax.data.augment import plain_resize, sample_bev_augmentation, sample_image_augmentation
-from occjax.data.index import SplitIndex
+from occjax.data.augment import augments_bev, plain_resize, sample_bev_augmentation, sample_image_augmentation
 from occjax.data.lidar import STRIDE, depth_map
-from occjax.data.sources import SampleParts, SampleSource, augments_bev
+from occjax.data.sources import SampleParts, SampleSource
 from occjax.errors import DataError
-from occjax.grid_map import VoxelSource, voxel_source
+from occjax.grid_map import GridMap, make_grid_map
 from occjax.label_sets import label_set
-from occjax.targets.folder import gather_teacher
 from occjax.types import Batch, CameraRig, TeacherTargets, VoxelLabels
 
 
 class SampleReader:
     """Reads the rows of a split as elements of `occjax.types.Batch` without the batch axis."""
 
-    def __init__(self, config: Config, split: SplitIndex, source: SampleSource, *, augment: AugmentConfig | None):
+    def __init__(self, config: Config, source: SampleSource, *, augment: AugmentConfig | None):
         """Checks everything that can be checked before the first file is opened.
 
         Args:
-          config: input size, cameras, grid, labels, depth range.
-          split: keyframes to read.
-          source: of the same split; the teacher is read where it has one.
+          config: input size, cameras, grid, label set, depth range.
+          source: of the split to read; its parts are what the samples hold.
           augment: ranges of augmentation, or None for none.
 
         Raises:
@@ -37,23 +34,23 @@ class SampleReader:
                 f"height and width of the network input must be divisible by {STRIDE}, "
                 f"not {data.image_height}×{data.image_width}; set data.image_height and data.image_width"
             )
-        self._split = split
-        self._source = source
+        split, self._parts = source.split, source.parts
+        self._split, self._source = split, source
         self._columns = split.camera_columns(data.cameras)
         if max(self._columns, default=-1) < 0:
             raise DataError(f"none of data.cameras {data.cameras} is in the tables, which have {split.cameras}")
         self._height, self._width = data.image_height, data.image_width
         self._grid = config.grid.build()
         self._label_grid = label_set(data.labels).grid
-        self._label_crop = self._label_grid.crop_slices(self._grid)
+        self._label_crop = self._label_grid.crop_slices(self._grid) if self._parts.labels else None
         self._cam_from_grid = split.cam_from_lidar if self._grid.frame == "lidar" else split.cam_from_ego
-        self._max_depth_m = config.model.depth.max_m if config.loss.depth > 0 else 0.0
+        self._max_depth_m = config.model.depth.max_m
         self._augment = augment
         self._augments_bev = augment is not None and augments_bev(augment)
-        self._teacher_grid = None if source.teacher is None else source.teacher.grid
-        self._teacher_crop: VoxelSource | None = None
+        self._teacher_grid = None if self._parts.teacher is None else self._parts.teacher.grid
+        self._teacher_crop: GridMap | None = None
         if self._teacher_grid not in (None, self._grid) and not self._augments_bev:
-            self._teacher_crop = voxel_source(self._teacher_grid, self._grid, np.eye(3))
+            self._teacher_crop = make_grid_map(self._teacher_grid, self._grid, np.eye(3))
 
     def __call__(self, row: int, rng: np.random.Generator, *, is_valid: bool = True) -> Batch:
         """Sample `row`; every random choice comes from `rng`.
@@ -64,18 +61,21 @@ class SampleReader:
         parts = self._source.open(row)
         images, rig = self._read_images(parts, row, rng)
         augmented_from_grid = np.eye(3)
-        label_source, teacher_source = None, self._teacher_crop
+        label_map, teacher_map = None, self._teacher_crop
         if self._augments_bev:
             augmented_from_grid = sample_bev_augmentation(rng, self._augment)
-            label_source = teacher_source = voxel_source(self._label_grid, self._grid, augmented_from_grid)
-            if self._teacher_grid not in (None, self._label_grid):
-                teacher_source = voxel_source(self._teacher_grid, self._grid, augmented_from_grid)
+            # Labels and teacher mostly lie on the same grid.
+            grid_maps = {
+                grid: make_grid_map(grid, self._grid, augmented_from_grid)
+                for grid in {self._label_grid if self._parts.labels else None, self._teacher_grid} - {None}
+            }
+            label_map, teacher_map = grid_maps.get(self._label_grid), grid_maps.get(self._teacher_grid)
         return Batch(
             images=images,
             rig=rig._replace(augmented_from_grid=augmented_from_grid.astype(np.float32)),
-            depth_m=self._read_depth(parts, row, rig) if self._max_depth_m else None,
-            labels=self._read_labels(parts, label_source),
-            teacher=None if self._teacher_grid is None else self._read_teacher(parts, teacher_source),
+            depth_m=self._read_depth(parts, row, rig) if self._parts.lidar else None,
+            labels=self._read_labels(parts, label_map) if self._parts.labels else None,
+            teacher=self._read_teacher(parts, teacher_map) if self._parts.teacher else None,
             sample_index=np.int32(row),
             is_valid=np.bool_(is_valid),
         )
@@ -117,17 +117,17 @@ class SampleReader:
             max_m=self._max_depth_m,
         )
 
-    def _read_labels(self, parts: SampleParts, source: VoxelSource | None) -> VoxelLabels:
+    def _read_labels(self, parts: SampleParts, grid_map: GridMap | None) -> VoxelLabels:
         semantics, camera_mask = parts.labels()
-        if source is None:
+        if grid_map is None:
             crop = self._label_crop
             return VoxelLabels(semantics[crop], None if camera_mask is None else camera_mask[crop])
         return VoxelLabels(
-            source.gather(semantics, IGNORE), None if camera_mask is None else source.gather(camera_mask, False)
+            grid_map.gather(semantics, IGNORE), None if camera_mask is None else grid_map.gather(camera_mask, False)
         )
 
-    def _read_teacher(self, parts: SampleParts, source: VoxelSource | None) -> TeacherTargets:
+    def _read_teacher(self, parts: SampleParts, grid_map: GridMap | None) -> TeacherTargets:
         targets = parts.teacher()
-        if source is None:
+        if grid_map is None:
             return targets
-        return gather_teacher(targets, source, self._teacher_grid)
+        return self._parts.teacher.gather(targets, grid_map)

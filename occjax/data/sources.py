@@ -1,93 +1,131 @@
-"""Where the parts of a sample come from, nuScenes' own files or packed records: the seam that readers see."""
+"""Samples of a split as recorded: one set of readers over the bytes of nuScenes' own files or of packed records."""
 
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from occjax.config import AugmentConfig, Config
-from occjax.data.file_source import FileSource
+from occjax.config import DataConfig
+from occjax.data.file_store import FileStore
+from occjax.data.files import absent_files, label_files
+from occjax.data.images import draw_image
 from occjax.data.index import SplitIndex
-from occjax.data.record_source import RecordSource
-from occjax.targets.folder import TeacherFolder, TeacherLayout
+from occjax.data.lidar import points_from_bytes
+from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts
+from occjax.data.record_store import RecordStore
+from occjax.errors import DataError, SampleError
+from occjax.label_sets import label_set
 from occjax.types import TeacherTargets
 
 
 @runtime_checkable
-class SampleParts(Protocol):
-    """One sample, as recorded: without augmentation, labels and teacher on the grids of their files.
+class StoredSample(Protocol):
+    """The bytes of one sample, by kind: a camera's channel, or LIDAR, LABELS, TEACHER of `occjax.data.parts`."""
 
-    Every method raises SampleError, which names the file and the sample token, when the part cannot be read.
-    """
+    def read(self, kind: str) -> bytes:
+        """Those of a whole file; raises OSError or DataError."""
 
-    def draw_image(
-        self, channel: str, input_from_pixel: Float[np.ndarray, "3 3"], out: UInt8[np.ndarray, "h w 3"]
-    ) -> None:
-        """Draws a camera's image into `out`; see `occjax.data.images.read_image`."""
+    def where(self, kind: str) -> str:
+        """Names their place, for errors."""
 
-    def points(self) -> Float[np.ndarray, "p 3"]:
-        """LiDAR points, LIDAR_TOP frame, metres."""
-
-    def labels(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """uint8 classes [X, Y, Z], and bool camera mask [X, Y, Z] or None."""
-
-    def teacher(self) -> TeacherTargets:
-        """Unbatched targets; only where the source has a teacher."""
+    def remedy(self, kind: str) -> str:
+        """What mends them."""
 
 
 @runtime_checkable
-class SampleSource(Protocol):
-    """All samples of a split; it can be pickled, and opens no file before a sample is asked for.
+class SampleStore(Protocol):
+    """Where the bytes of a split lie; it can be pickled, and opens no file before a sample is asked for."""
 
-    Attributes:
-      teacher: what its teacher targets have in common, or None.
-    """
-
-    teacher: TeacherLayout | None
-
-    def open(self, row: int) -> SampleParts:
-        """The sample in row `row` of the split."""
+    def open(self, row: int) -> StoredSample:
+        """The sample in row `row` of the split; raises SampleError where it is not there."""
 
     def require_complete(self) -> None:
         """Raises DataError counting the samples of the split that lack a part, with the first five tokens."""
 
-    def without_teacher(self, tokens: list[str]) -> list[str]:
-        """The tokens that have no teacher targets, in the order given."""
+
+class SampleSource:
+    """All samples of a split.
+
+    Attributes:
+      split: its keyframes.
+      parts: what each sample holds.
+      store: where the bytes are.
+    """
+
+    def __init__(self, data: DataConfig, split: SplitIndex, parts: Parts, store: SampleStore):
+        self.split, self.parts, self.store = split, parts, store
+        self.label_set = label_set(data.labels)
+
+    def open(self, row: int) -> "SampleParts":
+        """The sample in row `row` of the split; raises SampleError where it is not there."""
+        return SampleParts(self, row, self.store.open(row))
+
+    def require_complete(self) -> None:
+        """Raises DataError counting the samples of the split that lack a part, with the first five tokens."""
+        self.store.require_complete()
 
 
-def open_source(config: Config, split: SplitIndex, *, with_teacher: bool) -> SampleSource:
+class SampleParts:
+    """One sample, as recorded: without augmentation, labels and teacher on the grids of their files.
+
+    Every method raises SampleError, which names file and sample token, when the part cannot be read.
+    """
+
+    def __init__(self, source: SampleSource, row: int, stored: StoredSample):
+        self._source, self._row, self._stored = source, row, stored
+
+    def draw_image(
+        self, channel: str, input_from_pixel: Float[np.ndarray, "3 3"], out: UInt8[np.ndarray, "h w 3"]
+    ) -> None:
+        """Draws a camera's image into `out`; see `occjax.data.images.draw_image`."""
+        split = self._source.split
+        size = split.camera_size[self._row, split.cameras.index(channel)]
+        self._decode(channel, draw_image, size, input_from_pixel, out)
+
+    def points(self) -> Float[np.ndarray, "p 3"]:
+        """LiDAR points, LIDAR_TOP frame, metres."""
+        return self._decode(LIDAR, points_from_bytes)
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """uint8 classes [X, Y, Z], and bool camera mask [X, Y, Z] or None."""
+        return self._decode(LABELS, self._source.label_set.decode)
+
+    def teacher(self) -> TeacherTargets:
+        """Unbatched targets; only where the source has a teacher."""
+        where = self._stored.where(TEACHER)
+        return self._decode(TEACHER, self._source.parts.teacher.decode, self._token, f"teacher file {where}")
+
+    @property
+    def _token(self) -> str:
+        return self._source.split.tokens[self._row]
+
+    def _decode(self, kind: str, decode: Callable, *arguments: Any) -> Any:
+        try:
+            return decode(self._stored.read(kind), *arguments)
+        except SampleError:
+            raise
+        except (DataError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise SampleError(
+                f"cannot read {self._stored.where(kind)} of sample {self._token}: {reason}; {self._stored.remedy(kind)}"
+            ) from error
+
+
+def open_source(data: DataConfig, split: SplitIndex, parts: Parts) -> SampleSource:
     """The configured source of a split: records where `data.records_dir` is set, else files.
 
-    Args:
-      config: data section, grid; the augmentation's largest scale gives the room for teacher voxels.
-      split: keyframes.
-      with_teacher: read the teacher too.
-
     Raises:
-      DataError: the records do not fit the configuration.
-      TeacherFileError: no teacher is there, or one of another kind.
-      GridMismatchError: the model's grid is no aligned crop of the teacher's.
+      DataError: the records do not hold what is wanted.
     """
-    room = capacity_factor(config.augment)
-    if config.data.records_dir:
-        return RecordSource(config, split, with_teacher=with_teacher, capacity_factor=room)
-    teacher = None
-    if with_teacher:
-        teacher = TeacherFolder(
-            Path(config.data.teacher_dir), config.grid.build(), data=config.data, capacity_factor=room
-        )
-    return FileSource(config, split, teacher)
+    if data.records_dir:
+        return SampleSource(data, split, parts, RecordStore(data, split, parts))
+    return SampleSource(data, split, parts, FileStore(data, split, parts))
 
 
-def augments_bev(augment: AugmentConfig) -> bool:
-    """Whether any BEV augmentation is configured."""
-    return bool(
-        augment.bev_rotate_deg or tuple(augment.bev_scale) != (1.0, 1.0) or augment.bev_flip_x or augment.bev_flip_y
-    )
-
-
-def capacity_factor(augment: AugmentConfig) -> float:
-    """Room for teacher voxels that BEV augmentation adds, relative to the largest count of the folder."""
-    # Enlarging by s repeats a voxel s³ times; nearest-voxel rotation adds a few per cent.
-    return max(1.25, 1.1 * max(augment.bev_scale) ** 3) if augments_bev(augment) else 1.0
+def unlabelled_rows(data: DataConfig, split: SplitIndex) -> list[int]:
+    """Rows of a split without labels of the configured set, in files or records: nothing there can be scored."""
+    if data.records_dir:
+        labelled = RecordStore(data, split, Parts()).labelled
+        return [row for row, token in enumerate(split.tokens) if token not in labelled]
+    return absent_files(label_files(split, label_set(data.labels), data))

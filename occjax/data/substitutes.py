@@ -12,7 +12,7 @@ from occjax.types import Batch
 _log = logging.getLogger(__name__)
 
 
-class Loaded(NamedTuple):
+class ReadBatch(NamedTuple):
     """What loader processes hand over.
 
     Attributes:
@@ -35,7 +35,7 @@ class SubstitutingReader:
         """`rows` of the split; no more than `max_skipped` are passed over at a time, and 0 raises the first error."""
         self._reader, self._rows, self._max_skipped = reader, rows, max_skipped
 
-    def __call__(self, row: int, rng: np.random.Generator) -> Loaded:
+    def __call__(self, row: int, rng: np.random.Generator) -> ReadBatch:
         """Row `row` or its substitute.
 
         Raises:
@@ -49,7 +49,7 @@ class SubstitutingReader:
             # The augmentation belongs to the position, however far reading got before.
             rng.bit_generator.state = state
             try:
-                return Loaded(self._reader(candidate, rng), unreadable)
+                return ReadBatch(self._reader(candidate, rng), unreadable)
             except SampleError as error:
                 if not self._max_skipped:
                     raise

@@ -3,8 +3,8 @@
     python -m occjax.drawing gts/scene-0003/TOKEN/labels.npz --output street.png
     python -m occjax.drawing predictions/TOKEN.npz --truth surroundocc/samples/LIDAR_FILE.npy --output page.png
 
-Reads what `python -m occjax.metrics` reads, and the label files of both label sets. Where a prediction does not name
-its grid, --grid must; a prediction on a crop is compared with that crop of the truth.
+Reads what `python -m occjax.metrics` reads, and the files of every label set. Where a prediction does not name its
+grid, --grid must; a prediction on a crop is compared with that crop of the truth.
 """
 
 import argparse
@@ -16,11 +16,12 @@ from PIL import Image
 
 from occjax.classes import FREE, IGNORE
 from occjax.drawing.sheet import draw_sample
-from occjax.errors import UserError
+from occjax.errors import DataError, UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS, LabelSet
-from occjax.metrics.occ3d import require_shape
+from occjax.metrics.confusion import require_shape
 from occjax.metrics.prediction_files import read_prediction
+from occjax.storage import writing
 
 _NO_IMAGES = np.zeros((0, 9, 16, 3), np.uint8)
 
@@ -32,13 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("file", type=Path, help=".npz or .npy of classes [X, Y, Z], or a label file")
     parser.add_argument("--truth", type=Path, default=None, help="label file to draw beside it, with a map of errors")
-    parser.add_argument("--grid", choices=list(LABEL_SETS), default=None, help="of files that name none")
+    parser.add_argument("--grid", choices=list(LABEL_SETS), default=None, help="label set of files that do not say it")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     options = parser.parse_args(arguments)
     try:
         if options.output.suffix != ".png":
             raise UserError(f"a picture is written as .png, not {options.output.name!r}; say --output=page.png")
-        page = _draw(options.file, options.truth, options.grid and LABEL_SETS[options.grid].grid)
+        page = _draw(options.file, options.truth, options.grid and LABEL_SETS[options.grid])
         _save(page, options.output)
     except (UserError, OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
@@ -48,11 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _save(page: np.ndarray, path: Path) -> None:
-    scratch = path.with_name(f".{path.stem}.tmp.png")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(page).save(scratch)
-        scratch.replace(path)
+        with writing(path) as scratch:
+            Image.fromarray(page).save(scratch, format="PNG")
     except OSError as error:
         raise UserError(
             f"cannot write into folder {path.parent} ({error.strerror}); name a folder that you may write to with "
@@ -60,39 +59,36 @@ def _save(page: np.ndarray, path: Path) -> None:
         ) from error
 
 
-def _draw(file: Path, truth_file: Path | None, default: VoxelGrid | None) -> np.ndarray:
-    prediction, grid = _read(file, default)
+def _draw(file: Path, truth_file: Path | None, named: LabelSet | None) -> np.ndarray:
+    prediction, grid, labels = _read(file, named)
     require_shape(grid, **{str(file): prediction})
     truth = counted = None
-    caption = "labels" if truth_file is None and _label_set_of(file) else "prediction"
+    caption = "labels" if truth_file is None and labels else "prediction"
     if truth_file is not None:
-        truth, truth_grid = _read(truth_file, default)
+        truth, truth_grid, truth_labels = _read(truth_file, named)
         require_shape(truth_grid, **{str(truth_file): truth})
         truth = truth[truth_grid.crop_slices(grid)]
-        if labels := _label_set_of(truth_file):
-            counted = labels.counted(truth)
+        if truth_labels:
+            counted = truth_labels.counted(truth)
     return draw_sample(_NO_IMAGES, (), truth, prediction, None, grid, title=file.name, caption=caption, counted=counted)
 
 
-def _read(path: Path, default: VoxelGrid | None) -> tuple[np.ndarray, VoxelGrid]:
-    """Classes uint8 [X, Y, Z] and their grid; raises UserError where nobody names it."""
+def _read(path: Path, named: LabelSet | None) -> tuple[np.ndarray, VoxelGrid, LabelSet | None]:
+    """Classes uint8 [X, Y, Z], their grid, and the label set of a label file; UserError where nobody names the grid."""
     if not path.is_file():
         raise UserError(f"there is no file {path}; name one that exists")
-    if labels := _label_set_of(path):
-        return labels.read(path)[0], labels.grid
+    # What a label set can read is one of its files; the one that is named goes first, as formats may be alike.
+    for labels in [named, *LABEL_SETS.values()] if named else LABEL_SETS.values():
+        try:
+            return labels.read(path)[0], labels.grid, labels
+        except DataError:
+            continue
     classes, grid = read_prediction(path)
-    if grid is None and default is None:
+    if grid is None and named is None:
         raise UserError(f"{path} does not name its grid; say --grid={' or --grid='.join(LABEL_SETS)}")
     if classes.min() < 0 or FREE < classes.max() != IGNORE:
         raise UserError(f"{path} must hold classes 0 to {FREE}, found {classes.min()} to {classes.max()}")
-    return classes.astype(np.uint8), grid or default
-
-
-def _label_set_of(path: Path) -> LabelSet | None:
-    """Whose label file it is; None for a prediction."""
-    if path.suffix == ".npy" and np.load(path, mmap_mode="r", allow_pickle=False).ndim == 2:
-        return LABEL_SETS["surroundocc"]
-    return LABEL_SETS["occ3d"] if path.name == "labels.npz" else None
+    return classes.astype(np.uint8), grid or named.grid, None
 
 
 if __name__ == "__main__":

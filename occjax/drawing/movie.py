@@ -13,6 +13,7 @@ from occjax.drawing.style import LEGEND, page, write, write_legend
 from occjax.drawing.top_view import top_view
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
+from occjax.storage import writing
 
 FRAME_SIZE = (1280, 720)
 _GAP = 8
@@ -91,13 +92,11 @@ def write_movie(frames: Iterable[np.ndarray], path: Path, *, frames_per_s: float
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"a film is written as {' or '.join(SUFFIXES)}, not {path.name!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.stem}.tmp{path.suffix}")
     write_frames = _write_mp4 if path.suffix == ".mp4" else _write_gif
-    count = write_frames(iter(frames), scratch, frames_per_s)
-    if not count:
-        raise UserError(f"no frame for {path}; a scene has at least one keyframe")
-    scratch.replace(path)
+    with writing(path, suffix=path.suffix) as scratch:
+        count = write_frames(iter(frames), scratch, frames_per_s)
+        if not count:
+            raise UserError(f"no frame for {path}; a scene has at least one keyframe")
     return count
 
 

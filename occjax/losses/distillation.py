@@ -1,9 +1,16 @@
 """Distillation terms: how far the student's voxels, columns and BEV features are from what the teacher says.
 
+A term is a function of a `Comparison`, entered in `TERMS` under the name of its weight in `DistillConfig`; nothing else
+has to know of it.
+
 The teacher stays sparse. Voxels with a row of their own enter one by one; all others share one distribution b, so that
 what they add depends on the student only through sums over voxels of its log-probabilities a at the temperature:
 Σ_v KL(b ‖ a_v) = n Σ_c b_c log b_c − Σ_c b_c Σ_v a_vc.
 """
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +25,7 @@ from occjax.targets.column_rule import column_log_probs_from_voxels
 from occjax.targets.rows import BevMap, VoxelRows, bev_map, soften, voxel_rows
 from occjax.types import Predictions, TeacherTargets
 
-_TINY = 1e-30
+_TINY = 1e-30  # far below any sum of probabilities that is not 0, and the logarithm of it is finite
 
 
 class BevAdapter(nnx.Module):
@@ -43,48 +50,168 @@ def distillation_terms(
     Args:
       predictions: the student's, on `grid`.
       teacher: batched targets on `grid`.
-      adapter_output: `BevAdapter` of the student's BEV features; needed for bev_feature only.
+      adapter_output: `BevAdapter` of the student's BEV features; needed where `needs_adapter(config)`.
       config: weights, temperature and the share of free space.
       grid: the model's grid.
-
-    Returns:
-      "voxel_kl": KL at the temperature, times its square, summed over classes, averaged over voxels (Hinton et al.
-        2015), free space weighted down to `config.free_share`.
-      "bev_kl": the same over BEV cells, the student's columns by the column rule.
-      "channel_wise": per class, KL between the distributions over voxels, averaged over classes (Shu et al. 2021).
-      "bev_feature": squared distance of the adapter's output to the teacher's softened BEV log-probabilities, each
-        centred per cell, averaged over classes and over cells that the teacher calls occupied.
 
     Raises:
       ValueError: a weighted term lacks its input.
     """
-    wanted = [name for name in ("voxel_kl", "bev_kl", "channel_wise", "bev_feature") if getattr(config, name) > 0]
+    wanted = _wanted(config)
     if not wanted:
         return {}
     _check(predictions, teacher, adapter_output, wanted, grid)
 
     def of_sample(logits, teacher, adapted):
-        terms = {}
-        rows = None if teacher.index is None else voxel_rows(teacher, grid.num_voxels)
-        if "voxel_kl" in wanted or "channel_wise" in wanted:
-            voxel_terms = _voxel_terms(logits.reshape(grid.num_voxels, -1), rows, config)
-            terms |= {name: value for name, value in voxel_terms.items() if name in wanted}
-        if "bev_kl" in wanted or "bev_feature" in wanted:
-            target = bev_map(teacher, rows, grid.shape)
-        if "bev_kl" in wanted:
-            valid = None if rows is None or teacher.valid is None else rows.valid.reshape(grid.shape)
-            terms["bev_kl"] = _bev_kl(logits, valid, target, config)
-        if "bev_feature" in wanted:
-            terms["bev_feature"] = _bev_feature(adapted, target, config.temperature)
-        return terms
+        sample = Comparison(logits, adapted, teacher, config, grid)
+        return {name: term.function(sample) for name, term in wanted.items()}
 
     logits = predictions.voxel_logits.astype(jnp.float32)
-    adapted = adapter_output if "bev_feature" in wanted else None
+    adapted = adapter_output if needs_adapter(config) else None
     terms = jax.vmap(of_sample)(logits, teacher, adapted)
     return {name: terms[name].mean() for name in wanted}
 
 
-def _check(predictions, teacher, adapter_output, wanted: list[str], grid: VoxelGrid) -> None:
+def needs_adapter(config: DistillConfig) -> bool:
+    """Whether a weighted term compares what `BevAdapter` makes of the student's BEV features."""
+    return any(term.needs == "adapter" for term in _wanted(config).values())
+
+
+class VoxelComparison(NamedTuple):
+    """Both sides at the temperature, voxel by voxel where the teacher has a row, summed over all others.
+
+    Attributes:
+      target, student: float32 [R, K] log-probabilities of the teacher's rows.
+      background: float32 [K] the teacher's, of each voxel without a row.
+      inactive_sum: float32 [K] sum of the student's log-probabilities over the valid voxels without a row.
+      num_inactive: number of those voxels.
+      mass: float32 [K] sum of the student's probabilities over all valid voxels.
+    """
+
+    target: Float[Array, "r k"]
+    student: Float[Array, "r k"]
+    background: Float[Array, "k"]
+    inactive_sum: Float[Array, "k"]
+    num_inactive: Float[Array, ""]
+    mass: Float[Array, "k"]
+
+    @property
+    def inactive_gap(self) -> Float[Array, "k"]:
+        """Per class, what the voxels without a row add to Σ p (log p − log q)."""
+        return jnp.exp(self.background) * (self.num_inactive * self.background - self.inactive_sum)
+
+
+class Comparison:
+    """One sample's student beside its teacher; what several terms share is computed when the first one asks for it.
+
+    Attributes:
+      logits: float32 [X, Y, Z, K] of the student.
+      adapted: float32 [X, Y, K] what the adapter makes of the student's BEV features, or None.
+      teacher: what the teacher says about the sample.
+      config: temperature and the share of free space.
+      grid: the model's grid.
+    """
+
+    def __init__(self, logits, adapted, teacher: TeacherTargets, config: DistillConfig, grid: VoxelGrid):
+        self.logits, self.adapted, self.teacher, self.config, self.grid = logits, adapted, teacher, config, grid
+
+    @functools.cached_property
+    def rows(self) -> VoxelRows | None:
+        """The teacher's voxels, or None where it has BEV maps only."""
+        return None if self.teacher.index is None else voxel_rows(self.teacher, self.grid.num_voxels)
+
+    @functools.cached_property
+    def bev(self) -> BevMap:
+        """The teacher's BEV map: its own, or that of its voxels by the column rule."""
+        return bev_map(self.teacher, self.rows, self.grid.shape)
+
+    @functools.cached_property
+    def voxels(self) -> VoxelComparison:
+        """Both sides softened; the one pass over all voxels."""
+        temperature, rows = self.config.temperature, self.rows
+        logits = self.logits.reshape(self.grid.num_voxels, -1)  # [X*Y*Z, K]
+        target, background = soften(rows.log_probs, temperature), soften(rows.background, temperature)
+        # Padding reads zeros: finite, and its weight is 0.
+        student = jax.nn.log_softmax(logits.at[rows.index].get(mode="fill", fill_value=0.0) / temperature)
+        inactive_sum, mass = _dense_sums(logits / temperature, rows.inactive, rows.valid)
+        num_inactive = rows.inactive.sum().astype(jnp.float32)
+        return VoxelComparison(target, student, background, inactive_sum, num_inactive, mass)
+
+
+def voxel_kl(sample: Comparison) -> Float[Array, ""]:
+    """KL at the temperature, times its square, summed over classes, averaged over voxels (Hinton et al. 2015).
+
+    Free space is weighted down to `config.free_share`.
+    """
+    voxels, rows = sample.voxels, sample.rows
+    is_free = jnp.argmax(voxels.target, axis=-1) == FREE
+    row_weight, inactive_weight = shared_weights(is_free, rows.counts, voxels.num_inactive, sample.config.free_share)
+    row_kl = jnp.sum(jnp.exp(voxels.target) * (voxels.target - voxels.student), axis=-1)
+    kl = jnp.sum(row_weight * row_kl) + inactive_weight * jnp.sum(voxels.inactive_gap)
+    return kl * sample.config.temperature**2
+
+
+def bev_kl(sample: Comparison) -> Float[Array, ""]:
+    """The same over BEV cells, the student's columns by the column rule."""
+    config, target, rows = sample.config, sample.bev, sample.rows
+    valid = None if rows is None or sample.teacher.valid is None else rows.valid.reshape(sample.grid.shape)
+    # Recomputed in the backward pass: log-probabilities of every voxel would be kept between the two.
+    columns = jax.checkpoint(lambda x: column_log_probs_from_voxels(jax.nn.log_softmax(x), valid, jnp))(sample.logits)
+    student, teacher = soften(columns, config.temperature), soften(target.log_probs, config.temperature)  # [X, Y, K]
+    is_free = jnp.argmax(teacher, axis=-1) == FREE
+    weight, _ = shared_weights(is_free, target.valid, jnp.zeros(()), config.free_share)
+    return jnp.sum(weight * jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)) * config.temperature**2
+
+
+def channel_wise(sample: Comparison) -> Float[Array, ""]:
+    """Per class, KL between the distributions over voxels, averaged over classes (Shu et al. 2021)."""
+    voxels, rows = sample.voxels, sample.rows
+    # Per class, a distribution over the valid voxels: the probabilities divided by their sum.
+    in_rows = jnp.where(rows.counts[:, None], jnp.exp(voxels.target), 0.0)
+    total = in_rows.sum(0) + voxels.num_inactive * jnp.exp(voxels.background)
+    log_total = jnp.log(jnp.maximum(total, _TINY))
+    log_mass = jnp.log(jnp.maximum(voxels.mass, _TINY))
+    gap = jnp.sum(in_rows * (voxels.target - voxels.student), axis=0) + voxels.inactive_gap
+    per_class = jnp.where(total > 0, gap / jnp.maximum(total, _TINY) - log_total + log_mass, 0.0)
+    return per_class.mean() * sample.config.temperature**2
+
+
+def bev_feature(sample: Comparison) -> Float[Array, ""]:
+    """Squared distance of the adapter's output to the teacher's softened BEV log-probabilities.
+
+    Averaged over classes and over cells that the teacher calls occupied.
+    """
+    target = sample.bev
+    # Centred: a softmax does not see what is added to all classes of a cell.
+    teacher = target.log_probs / sample.config.temperature
+    teacher = teacher - teacher.mean(-1, keepdims=True)
+    adapted = sample.adapted - sample.adapted.mean(-1, keepdims=True)
+    is_occupied = jnp.argmax(target.log_probs, axis=-1) != FREE
+    return masked_mean(jnp.mean(jnp.square(adapted - teacher), axis=-1), is_occupied & target.valid)
+
+
+class Term(NamedTuple):
+    """A distillation term of one sample, before its weight, and what it needs beside the student's voxels."""
+
+    function: Callable[[Comparison], Float[Array, ""]]
+    needs: Literal["teacher voxels", "teacher", "adapter"]
+
+
+# By the name of the weight in DistillConfig.
+TERMS = {
+    "voxel_kl": Term(voxel_kl, "teacher voxels"),
+    "bev_kl": Term(bev_kl, "teacher"),
+    "channel_wise": Term(channel_wise, "teacher voxels"),
+    "bev_feature": Term(bev_feature, "adapter"),
+}
+
+
+def _wanted(config: DistillConfig) -> dict[str, Term]:
+    """Terms that have a weight, in the order of the configuration's fields."""
+    return {name: TERMS[name] for name, weight in config.weights().items() if weight > 0}
+
+
+def _check(predictions, teacher, adapter_output, wanted: dict[str, Term], grid: VoxelGrid) -> None:
     found = predictions.voxel_logits.shape[1:4]
     if found != grid.shape:
         raise ValueError(f"distillation on grid {grid} got predictions of shape {found}; pass the model's own grid")
@@ -92,14 +219,15 @@ def _check(predictions, teacher, adapter_output, wanted: list[str], grid: VoxelG
         raise ValueError(
             f"distillation terms {', '.join(wanted)} need a teacher; set data.teacher_dir or their weights to 0"
         )
-    needs_voxels = [name for name in wanted if name in ("voxel_kl", "channel_wise")]
+    needs_voxels = [name for name, term in wanted.items() if term.needs == "teacher voxels"]
     if teacher.index is None and needs_voxels:
         raise ValueError(
             f"the teacher files hold BEV maps only, but {', '.join(needs_voxels)} need voxels; set these weights to 0 "
             "or convert a dump that has 3D outputs"
         )
-    if "bev_feature" in wanted and adapter_output is None:
-        raise ValueError("bev_feature needs the output of BevAdapter; pass it or set the weight to 0")
+    of_adapter = [name for name, term in wanted.items() if term.needs == "adapter"]
+    if of_adapter and adapter_output is None:
+        raise ValueError(f"{', '.join(of_adapter)} need the output of BevAdapter; pass it or set the weight to 0")
 
 
 def shared_weights(
@@ -134,48 +262,3 @@ def _dense_sums(
     log_probs = jax.nn.log_softmax(scaled_logits)
     in_background = jnp.sum(jnp.where(inactive[:, None], log_probs, 0.0), axis=0)
     return in_background, jnp.sum(jnp.where(valid[:, None], jnp.exp(log_probs), 0.0), axis=0)
-
-
-def _voxel_terms(logits: Float[Array, "n k"], rows: VoxelRows, config: DistillConfig) -> dict[str, Float[Array, ""]]:
-    temperature = config.temperature
-    target = soften(rows.log_probs, temperature)
-    background = soften(rows.background, temperature)
-    # Padding reads zeros: finite, and its weight is 0.
-    student = jax.nn.log_softmax(logits.at[rows.index].get(mode="fill", fill_value=0.0) / temperature)
-    inactive_sum, mass = _dense_sums(logits / temperature, rows.inactive, rows.valid)
-    num_inactive = rows.inactive.sum().astype(jnp.float32)
-
-    is_free = jnp.argmax(target, axis=-1) == FREE
-    row_weight, inactive_weight = shared_weights(is_free, rows.counts, num_inactive, config.free_share)
-    row_kl = jnp.sum(jnp.exp(target) * (target - student), axis=-1)
-    inactive_kl = jnp.sum(jnp.exp(background) * (num_inactive * background - inactive_sum))
-    voxel_kl = jnp.sum(row_weight * row_kl) + inactive_weight * inactive_kl
-
-    # Per class, a distribution over the valid voxels: the probabilities divided by their sum.
-    in_rows = jnp.where(rows.counts[:, None], jnp.exp(target), 0.0)
-    total = in_rows.sum(0) + num_inactive * jnp.exp(background)
-    log_total = jnp.log(jnp.maximum(total, _TINY))
-    log_mass = jnp.log(jnp.maximum(mass, _TINY))
-    gap = jnp.sum(in_rows * (target - student), axis=0)
-    gap += jnp.exp(background) * (num_inactive * background - inactive_sum)
-    per_class = jnp.where(total > 0, gap / jnp.maximum(total, _TINY) - log_total + log_mass, 0.0)
-    return {"voxel_kl": voxel_kl * temperature**2, "channel_wise": per_class.mean() * temperature**2}
-
-
-def _bev_kl(
-    logits: Float[Array, "x y z k"], valid: Bool[Array, "x y z"] | None, target: BevMap, config: DistillConfig
-) -> Float[Array, ""]:
-    columns = jax.checkpoint(lambda x: column_log_probs_from_voxels(jax.nn.log_softmax(x), valid, jnp))(logits)
-    student, teacher = soften(columns, config.temperature), soften(target.log_probs, config.temperature)
-    is_free = jnp.argmax(teacher, axis=-1) == FREE
-    weight, _ = shared_weights(is_free, target.valid, jnp.zeros(()), config.free_share)
-    return jnp.sum(weight * jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)) * config.temperature**2
-
-
-def _bev_feature(adapted: Float[Array, "x y k"], target: BevMap, temperature: float) -> Float[Array, ""]:
-    # Centred: a softmax does not see what is added to all classes of a cell.
-    teacher = target.log_probs / temperature
-    teacher = teacher - teacher.mean(-1, keepdims=True)
-    adapted = adapted - adapted.mean(-1, keepdims=True)
-    is_occupied = jnp.argmax(target.log_probs, axis=-1) != FREE
-    return masked_mean(jnp.mean(jnp.square(adapted - teacher), axis=-1), is_occupied & target.valid)

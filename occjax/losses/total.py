@@ -32,28 +32,6 @@ class LossValues(NamedTuple):
     terms: dict[str, Float[Array, ""]]
 
 
-def supervision_weights(config: LossConfig) -> dict[str, float]:
-    """Weight of each supervised term, by the name it is logged under."""
-    return {
-        "cross_entropy": config.cross_entropy,
-        "semantic_affinity": config.scene_class_affinity,
-        "geometric_affinity": config.scene_class_affinity,
-        "lovasz": config.lovasz,
-        "depth": config.depth,
-    }
-
-
-def distillation_weights(config: LossConfig) -> dict[str, float]:
-    """Weight of each distillation term, by the name it is logged under."""
-    distill = config.distill
-    return {
-        "voxel_kl": distill.voxel_kl,
-        "bev_kl": distill.bev_kl,
-        "channel_wise": distill.channel_wise,
-        "bev_feature": distill.bev_feature,
-    }
-
-
 def supervised_terms(
     predictions: Predictions,
     batch: Batch,
@@ -76,7 +54,7 @@ def supervised_terms(
     Raises:
       ValueError: a term of positive weight needs labels, a camera mask or depth that the batch does not carry.
     """
-    weights = supervision_weights(config)
+    weights = config.weights()
     terms = {}
     if any(weights[name] for name in weights if name != "depth"):
         if batch.labels is None:
@@ -143,6 +121,6 @@ def total_loss(
         depth_config=depth_config,
         class_counts=class_counts,
     )
-    supervision = weighted_sum(terms, supervision_weights(config))
-    distillation = weighted_sum(distill_terms, distillation_weights(config))
+    supervision = weighted_sum(terms, config.weights())
+    distillation = weighted_sum(distill_terms, config.distill.weights())
     return LossValues(supervision + distillation, supervision, distillation, {**terms, **distill_terms})

@@ -1,6 +1,6 @@
 """Scores a folder of predictions without a model.
 
-    python -m occjax.metrics --predictions DIR --labels ROOT --protocol occ3d,surroundocc,rayiou
+    python -m occjax.metrics --predictions DIR --labels ROOT --protocol occ3d,rayiou
 
 DIR holds one `<sample token>.npz` (`semantics` or an only array) or `.npy` per sample: integer classes [X, Y, Z], or
 scores [X, Y, Z, 18]. ROOT is the nuScenes root with `gts/` (Occ3D, RayIoU) or `surroundocc/`; its tables say where the
@@ -10,7 +10,7 @@ On arrays, from Python:
 
     state = Occ3dMiou.empty()  # of occjax.metrics.occ3d; likewise SurroundOccMiou and RayIou
     state = state.update(prediction, semantics, camera_mask)  # once per sample
-    masked, unmasked = state.compute()
+    masked, unmasked = state.compute()  # a list of scores
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from occjax.errors import UserError
 from occjax.metrics.confusion import ScoringError
-from occjax.metrics.folder import PROTOCOLS, score_folder
+from occjax.metrics.folder import protocol_names, score_folder
 from occjax.metrics.report import format_table, remarks_of
 from occjax.metrics.scores import Scores
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="nuScenes root with the tables and gts/, surroundocc/",
     )
     parser.add_argument(
-        "--protocol", default="surroundocc", help=f"one or more of {','.join(PROTOCOLS)}; default: surroundocc"
+        "--protocol", default="surroundocc", help=f"one or more of {','.join(protocol_names())}; default: surroundocc"
     )
     parser.add_argument("--version", default="", help="nuScenes version; default: the only one in ROOT")
     parser.add_argument(

@@ -1,67 +1,56 @@
-"""Metric states of all processes added up, in 64 bits."""
+"""Metric states added up: two of them, or those of all processes, in 64 bits.
 
-import dataclasses
-import functools
-from typing import Any
+A state is a frozen dataclass that jax knows as a tree (`jax.tree_util.register_dataclass`) of counts: numpy arrays and
+integers, which add up. What they are counted on, a grid or a label set, is static.
+"""
 
+import operator
+from typing import TypeVar
+
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
+
+from occjax.grid import GridMismatchError
+
+State = TypeVar("State")
 
 
-def merge_over_processes(state: Any) -> Any:
+def merge(one: State, other: State) -> State:
+    """Both sets of samples together.
+
+    Raises:
+      GridMismatchError: the states count other things, or lie on different grids.
+    """
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        raise GridMismatchError(
+            f"merging scores of different grids, label sets or contents: {jax.tree.structure(one)} and "
+            f"{jax.tree.structure(other)}; score each by itself"
+        )
+    return jax.tree.map(operator.add, one, other)
+
+
+def merge_over_processes(state: State) -> State:
     """The merged state of every process of a distributed run; `state` itself where there is one process.
 
     Every process must call it with a state of the same kind.
     """
-    import jax
-
     if jax.process_count() == 1:
         return state
-    from jax.experimental import multihost_utils
-
-    gathered = np.asarray(multihost_utils.process_allgather(pack(state)))
-    return functools.reduce(lambda a, b: a.merge(b), (unpack(state, row) for row in gathered))
+    leaves, structure = jax.tree.flatten(state)
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    # As 32-bit words, because jax would cut 64-bit numbers to 32 bits.
+    words = np.concatenate([array.ravel().view(np.int32) for array in arrays])
+    gathered = np.asarray(multihost_utils.process_allgather(words))  # [processes, words]
+    ends = np.cumsum([array.nbytes // 4 for array in arrays])[:-1]
+    totals = [
+        np.ascontiguousarray(part).view(array.dtype).sum(0).reshape(array.shape)
+        for array, part in zip(arrays, np.split(gathered, ends, axis=1), strict=True)
+    ]
+    return jax.tree.unflatten(structure, [total if total.ndim else total.item() for total in totals])
 
 
 def wait_for_all(name: str) -> None:
     """Returns once every process of a distributed run is here; at once where there is one process."""
-    import jax
-
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
         multihost_utils.sync_global_devices(name)
-
-
-def pack(state: Any) -> np.ndarray:
-    """The numbers of a state as int32 words: jax would cut 64-bit numbers to 32 bits."""
-    return np.concatenate([leaf.reshape(-1).view(np.int32) for leaf in _leaves(state)])
-
-
-def unpack(like: Any, words: np.ndarray) -> Any:
-    """The state whose `pack` is `words`; `like` gives its structure."""
-    rebuilt, used = _rebuild(like, np.ascontiguousarray(words), 0)
-    if used != len(words):
-        raise ValueError(f"a state of {used} words was expected, found {len(words)}: processes differ in code")
-    return rebuilt
-
-
-def _leaves(state: Any) -> list[np.ndarray]:
-    if dataclasses.is_dataclass(state):
-        return [leaf for field in dataclasses.fields(state) for leaf in _leaves(getattr(state, field.name))]
-    if isinstance(state, int):
-        return [np.array([state], np.int64)]
-    return [np.ascontiguousarray(state)] if isinstance(state, np.ndarray) else []
-
-
-def _rebuild(like: Any, words: np.ndarray, start: int) -> tuple[Any, int]:
-    if isinstance(like, np.ndarray):
-        end = start + like.size * like.itemsize // 4
-        return words[start:end].view(like.dtype).reshape(like.shape), end
-    if isinstance(like, int):
-        return int(words[start : start + 2].view(np.int64)[0]), start + 2
-    if not dataclasses.is_dataclass(like):
-        return like, start
-    values = {}
-    for field in dataclasses.fields(like):
-        values[field.name], start = _rebuild(getattr(like, field.name), words, start)
-    return dataclasses.replace(like, **values), start

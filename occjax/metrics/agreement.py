@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from occjax.classes import FREE
@@ -9,6 +10,7 @@ from occjax.metrics.confusion import ConfusionMatrix, ratio
 from occjax.metrics.scores import by_class_name, percent
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Agreement:
     """Teacher against student on the voxels that the teacher knows; a mergeable state.
@@ -29,9 +31,6 @@ class Agreement:
     def update(self, teacher: np.ndarray, student: np.ndarray, known: np.ndarray, kl_sum: np.ndarray) -> "Agreement":
         """Adds one sample: classes uint8 [X, Y, Z] twice, voxels the teacher knows, and its two sums of KL."""
         return Agreement(self.confusion.update(teacher, student, known), self.kl_sum + np.asarray(kl_sum, np.float64))
-
-    def merge(self, other: "Agreement") -> "Agreement":
-        return Agreement(self.confusion.merge(other.confusion), self.kl_sum + other.kl_sum)
 
     def share_per_class(self) -> dict[str, float]:
         """Share in 0..1 of the voxels of each teacher class, by name, to which the student gives the same class."""

@@ -1,10 +1,11 @@
-"""Seen from above: the class of each column, and how well it is predicted."""
+"""Views from above: the class of each column, and predictions counted by voxel and by column."""
 
 import dataclasses
 
+import jax
 import numpy as np
 
-from occjax.classes import FREE, IGNORE
+from occjax.classes import DYNAMIC_CLASSES, FREE, IGNORE, STATIC_CLASSES
 from occjax.metrics.confusion import ConfusionMatrix, mean_over
 
 
@@ -25,30 +26,40 @@ def highest_occupied(semantics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(exists, classes, np.uint8(FREE)), height
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class BevIou:
-    """IoU of top views; a mergeable state.
+class VoxelCounts:
+    """Voxels, and columns seen from above, by truth and prediction: what both protocols average; a mergeable state.
 
-    Voxels that do not count are free in both views; columns without a voxel that counts are left out.
+    Seen from above, voxels that do not count are free; columns without a voxel that counts are left out.
     """
 
-    confusion: ConfusionMatrix
+    voxels: ConfusionMatrix
+    columns: ConfusionMatrix
 
     @classmethod
-    def empty(cls) -> "BevIou":
-        return cls(ConfusionMatrix.empty())
+    def empty(cls) -> "VoxelCounts":
+        return cls(ConfusionMatrix.empty(), ConfusionMatrix.empty())
 
-    def update(self, truth: np.ndarray, prediction: np.ndarray, kept: np.ndarray) -> "BevIou":
-        """Adds one sample; uint8 [X, Y, Z] classes twice and the voxels that count, bool [X, Y, Z]."""
-        views = [highest_occupied(np.where(kept, voxels, np.uint8(FREE)))[0] for voxels in (truth, prediction)]
-        return BevIou(self.confusion.update(*views, kept.any(-1)))
+    def update(self, truth: np.ndarray, prediction: np.ndarray, counted: np.ndarray) -> "VoxelCounts":
+        """Adds one sample: uint8 [X, Y, Z] classes twice, and the voxels that count, bool [X, Y, Z]."""
+        views = [highest_occupied(np.where(counted, voxels, np.uint8(FREE)))[0] for voxels in (truth, prediction)]
+        return VoxelCounts(self.voxels.update(truth, prediction, counted), self.columns.update(*views, counted.any(-1)))
 
-    def merge(self, other: "BevIou") -> "BevIou":
-        return BevIou(self.confusion.merge(other.confusion))
+    def summary(self, iou: np.ndarray, classes: tuple[int, ...]) -> dict[str, float]:
+        """Means by name, shares in 0..1, NaN where undefined.
 
-    def compute(self, classes) -> dict[str, float]:
-        """bev_miou over `classes` that occur, and bev_iou of occupied columns."""
+        Args:
+          iou: float64 [K] of each class by the protocol; NaN for one that is skipped.
+          classes: that the protocol averages over.
+        """
+        has_truth = self.voxels.has_truth
         return {
-            "bev_miou": mean_over(self.confusion.iou_per_class(), classes),
-            "bev_iou": self.confusion.occupied_iou(),
+            "miou": mean_over(iou, classes),
+            "miou_present": mean_over(np.where(has_truth, iou, np.nan), classes),
+            "iou": self.voxels.occupied_iou(),
+            "dynamic_miou": mean_over(iou, [c for c in DYNAMIC_CLASSES if c in classes]),
+            "static_miou": mean_over(iou, [c for c in STATIC_CLASSES if c in classes]),
+            "bev_miou": mean_over(self.columns.iou_per_class(), classes),
+            "bev_iou": self.columns.occupied_iou(),
         }

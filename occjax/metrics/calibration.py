@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from occjax.metrics.confusion import ratio
@@ -12,6 +13,7 @@ FINE_BINS = 1000
 _BINS = 20
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Calibration:
     """Histograms of the probability of "not free"; a mergeable state.
@@ -29,9 +31,6 @@ class Calibration:
     def update(self, histogram: np.ndarray) -> "Calibration":
         """Adds a histogram [2, 1000] of `occjax.metrics.on_device.occupancy_histogram`."""
         return Calibration(self.counts + histogram.astype(np.int64))
-
-    def merge(self, other: "Calibration") -> "Calibration":
-        return Calibration(self.counts + other.counts)
 
     def reliability(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean probability, share occupied and voxels of each of 20 equal bins (Guo et al. 2017); NaN where empty."""

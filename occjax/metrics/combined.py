@@ -3,16 +3,17 @@
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from occjax.classes import IGNORE
 from occjax.grid import OCC3D_GRID, VoxelGrid
+from occjax.label_sets import LabelSet
 from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
 from occjax.metrics.occ3d import Occ3dMiou
-from occjax.metrics.ray_casting_jax import cast_rays_jax
+from occjax.metrics.protocols import no_scores
 from occjax.metrics.rayiou import RayIou
-from occjax.metrics.scores import Scores
 from occjax.metrics.surroundocc import SurroundOccMiou
 
 
@@ -21,7 +22,7 @@ class ScoredSample(NamedTuple):
 
     Attributes:
       prediction: uint8 [X, Y, Z] classes.
-      truth: uint8 [X, Y, Z] classes, 255 unknown.
+      truth: uint8 [X, Y, Z] classes, 255 unknown; None without labels.
       camera_mask: bool [X, Y, Z], or None where the label set has none.
       calibration: int [2, bins] of `on_device.occupancy_histogram`, or None.
       teacher: uint8 [X, Y, Z] the teacher's classes, or None without a teacher.
@@ -30,7 +31,7 @@ class ScoredSample(NamedTuple):
     """
 
     prediction: np.ndarray
-    truth: np.ndarray
+    truth: np.ndarray | None
     camera_mask: np.ndarray | None
     calibration: np.ndarray | None
     teacher: np.ndarray | None
@@ -38,65 +39,45 @@ class ScoredSample(NamedTuple):
     kl_sum: np.ndarray | None
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CombinedScores:
     """A mergeable state of mergeable states; `rayiou` is None where it is not asked for or has no meaning."""
 
-    subject: Occ3dMiou | SurroundOccMiou
+    predictions: Occ3dMiou | SurroundOccMiou
     teacher: Occ3dMiou | SurroundOccMiou
     calibration: Calibration
     agreement: Agreement
     rayiou: RayIou | None
 
     @classmethod
-    def empty(cls, labels_kind: str, grid: VoxelGrid, *, rayiou: bool) -> "CombinedScores":
+    def empty(cls, label_set: LabelSet, grid: VoxelGrid, *, rayiou: bool) -> "CombinedScores":
         """No samples yet.
 
         Args:
-          labels_kind: "surroundocc" or "occ3d"; decides the protocol.
+          label_set: its protocol scores, its rule says which voxels count.
           grid: of predictions and labels.
-          rayiou: whether to count rays, which Occ3D's full grid alone allows.
+          rayiou: whether to count rays, which the grid they are defined on (Occ3D's, whole) alone allows.
 
         Raises:
           GridMismatchError: `grid` is no crop of the label set's grid.
         """
-        protocol = Occ3dMiou if labels_kind == "occ3d" else SurroundOccMiou
-        casts_rays = rayiou and labels_kind == "occ3d" and grid == OCC3D_GRID
-        return cls(
-            protocol.empty(grid),
-            protocol.empty(grid),
-            Calibration.empty(),
-            Agreement.empty(),
-            RayIou.empty() if casts_rays else None,
-        )
+        rays = RayIou.empty() if rayiou and grid == OCC3D_GRID else None
+        scores = no_scores(label_set, grid)
+        return cls(scores, scores, Calibration.empty(), Agreement.empty(), rays)
 
     def update(self, sample: ScoredSample, origins_m: np.ndarray | None) -> "CombinedScores":
-        """Adds one sample; `origins_m` [O, 3] are its ray origins, needed where rays are counted."""
-        changed = {"subject": _score(self.subject, sample.prediction, sample.truth, sample.camera_mask)}
+        """Adds one sample with truth; `origins_m` [O, 3] are its ray origins, needed where rays are counted."""
+        changed = {"predictions": self.predictions.update(sample.prediction, sample.truth, sample.camera_mask)}
         if sample.calibration is not None:
             changed["calibration"] = self.calibration.update(sample.calibration)
         if sample.teacher is not None:
             # Where the teacher knows nothing, it is neither right nor wrong.
             truth = np.where(sample.teacher_known, sample.truth, np.uint8(IGNORE))
-            changed["teacher"] = _score(self.teacher, sample.teacher, truth, sample.camera_mask)
+            changed["teacher"] = self.teacher.update(sample.teacher, truth, sample.camera_mask)
             changed["agreement"] = self.agreement.update(
                 sample.teacher, sample.prediction, sample.teacher_known, sample.kl_sum
             )
         if self.rayiou is not None:
-            changed["rayiou"] = self.rayiou.update(sample.prediction, sample.truth, origins_m, caster=cast_rays_jax)
+            changed["rayiou"] = self.rayiou.update(sample.prediction, sample.truth, origins_m)
         return dataclasses.replace(self, **changed)
-
-    def merge(self, other: "CombinedScores") -> "CombinedScores":
-        names = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) is not None]
-        return dataclasses.replace(self, **{n: getattr(self, n).merge(getattr(other, n)) for n in names})
-
-
-def _score(protocol, prediction: np.ndarray, truth: np.ndarray, camera_mask: np.ndarray | None):
-    if isinstance(protocol, SurroundOccMiou):
-        return protocol.update(prediction, truth)
-    return protocol.update(prediction, truth, np.ones(truth.shape, bool) if camera_mask is None else camera_mask)
-
-
-def protocol_scores(protocol: Occ3dMiou | SurroundOccMiou) -> list[Scores]:
-    """One entry for SurroundOcc; masked, then unmasked for Occ3D."""
-    return [protocol.compute()] if isinstance(protocol, SurroundOccMiou) else list(protocol.compute())

@@ -2,19 +2,22 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.errors import UserError
+from occjax.grid import VoxelGrid
 
 
 class ScoringError(UserError):
     """Prediction and truth cannot be compared."""
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ConfusionMatrix:
-    """A mergeable state: `empty`, `update`, `merge`, then read off what is wanted.
+    """A mergeable state: `empty`, `update`, then read off what is wanted.
 
     Counted in numpy: a sample of 200×200×16 voxels takes 4 ms, and the class grid has to reach the host anyway.
 
@@ -57,9 +60,6 @@ class ConfusionMatrix:
             raise ScoringError(f"kept voxels must have truth in 0 to {num_classes - 1}, found {truth[kept].max()}")
         return ConfusionMatrix(self.counts + counted.reshape(self.counts.shape))
 
-    def merge(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
-        return ConfusionMatrix(self.counts + other.counts)
-
     @property
     def hits(self) -> np.ndarray:
         """int64 [K] voxels of each class predicted as such."""
@@ -69,6 +69,11 @@ class ConfusionMatrix:
     def unions(self) -> np.ndarray:
         """int64 [K] voxels that truth or prediction calls the class."""
         return self.counts.sum(0) + self.counts.sum(1) - self.hits
+
+    @property
+    def has_truth(self) -> np.ndarray:
+        """bool [K] classes that truth has."""
+        return self.counts.sum(1) > 0
 
     def iou_per_class(self) -> np.ndarray:
         """float64 [K]; NaN for a class that neither truth nor prediction has."""
@@ -80,6 +85,15 @@ class ConfusionMatrix:
         both = self.counts[np.ix_(occupied, occupied)].sum()
         either = self.counts.sum() - self.counts[FREE, FREE]
         return float(ratio(both, either))
+
+
+def require_shape(grid: VoxelGrid, **arrays: np.ndarray) -> None:
+    """Raises ScoringError, naming every array that has not the shape of the grid."""
+    wrong = [f"{name} {array.shape}" for name, array in arrays.items() if array.shape != grid.shape]
+    if wrong:
+        raise ScoringError(
+            f"expected shape {grid.shape} ({grid}), found {', '.join(wrong)}; store [X, Y, Z] classes on that grid"
+        )
 
 
 def require_classes(**arrays: np.ndarray) -> None:

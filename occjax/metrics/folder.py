@@ -1,29 +1,27 @@
 """Scores of a folder of prediction files against the labels of a nuScenes root."""
 
 import logging
-import time
 from pathlib import Path
-
-import numpy as np
 
 from occjax.config import DataConfig
 from occjax.data.index import Index, SplitIndex, load_index
 from occjax.errors import DataError, UserError
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
-from occjax.label_sets import label_set
+from occjax.grid import OCC3D_GRID, GridMismatchError
+from occjax.label_sets import LABEL_SETS, Labels, LabelSet, label_set_of_grid
 from occjax.metrics.confusion import ScoringError
-from occjax.metrics.occ3d import Occ3dMiou
 from occjax.metrics.prediction_files import read_prediction
-from occjax.metrics.ray_casting_jax import cast_rays_jax
+from occjax.metrics.protocols import no_scores
 from occjax.metrics.rayiou import RayIou, ray_origins_m
 from occjax.metrics.scores import Scores
-from occjax.metrics.surroundocc import SurroundOccMiou
+from occjax.progress import Progress
 
-PROTOCOLS = ("occ3d", "surroundocc", "rayiou")
-_LABELS = {"occ3d": "occ3d", "rayiou": "occ3d", "surroundocc": "surroundocc"}
-_GRIDS = {"occ3d": OCC3D_GRID, "surroundocc": SURROUNDOCC_GRID}
-_SECONDS_BETWEEN_LINES = 15
+_RAYIOU = "rayiou"
 _log = logging.getLogger(__name__)
+
+
+def protocol_names() -> tuple[str, ...]:
+    """What can be asked for: the protocol of each label set by the set's name, and RayIoU."""
+    return (*LABEL_SETS, _RAYIOU)
 
 
 def score_folder(
@@ -39,7 +37,7 @@ def score_folder(
     Args:
       predictions: folder of `<sample token>.npz` or `.npy`.
       root: nuScenes root with tables and labels.
-      protocols: of "occ3d", "surroundocc", "rayiou".
+      protocols: of `protocol_names`.
       version: of the tables; empty = the only one in `root`.
       split: if given, every sample of it must have a file, and others are left out; else every file is scored.
 
@@ -55,11 +53,15 @@ def score_folder(
       GridMismatchError: a prediction says that it lies on another grid than the labels.
     """
     protocols = tuple(dict.fromkeys(protocols))
-    unknown = [name for name in protocols if name not in PROTOCOLS]
+    unknown = [name for name in protocols if name not in protocol_names()]
     if unknown or not protocols:
-        raise ScoringError(f"protocols must be among {', '.join(PROTOCOLS)}, not {', '.join(unknown) or 'none'}")
-    if len({_LABELS[name] for name in protocols}) > 1:
-        _log.warning("Occ3D and SurroundOcc lie in different frames: at most one fits predictions of one model")
+        raise ScoringError(f"protocols must be among {', '.join(protocol_names())}, not {', '.join(unknown) or 'none'}")
+    by_labels: dict[LabelSet, list[str]] = {}
+    for name in protocols:
+        by_labels.setdefault(_labels_of(name), []).append(name)
+    if len({labels.grid for labels in by_labels}) > 1:
+        names = " and ".join(labels.name for labels in by_labels)
+        _log.warning("%s lie on different grids: at most one fits predictions of one model", names)
     files = _prediction_files(predictions)
     try:
         index = load_index(DataConfig(root=str(root), version=version or _only_version(root)))
@@ -69,43 +71,38 @@ def score_folder(
     rows = _rows_to_score(files, keyframes, predictions, split)
     if not split:
         _warn_of_parts(files, index)
-    states: dict[str, Occ3dMiou | SurroundOccMiou | RayIou] = {}
-    started = last = time.monotonic()
-    for done, row in enumerate(rows):
+    states = {}
+    progress = Progress("scoring", len(rows), _log.info)
+    for row in rows:
         path = files[keyframes.tokens[row]]
         prediction, named_grid = read_prediction(path)
-        for labels in dict.fromkeys(_LABELS[name] for name in protocols):
-            grid = named_grid or _GRIDS[labels]
+        for labels, names in by_labels.items():
+            grid = named_grid or labels.grid
             semantics, mask = _read_labels(labels, root, keyframes, row)
-            for name in (name for name in protocols if _LABELS[name] == labels):
+            for name in names:
                 try:
-                    states[name] = _updated(name, states.get(name), prediction, semantics, mask, grid, keyframes, row)
+                    if name == _RAYIOU:
+                        rays = states.get(name) or RayIou.empty()
+                        states[name] = rays.update(prediction, semantics, ray_origins_m(keyframes, row), grid=grid)
+                        continue
+                    state = states.get(name) or no_scores(labels, grid)
+                    state.grid.require_same(grid, "files of one folder", "score the files of each grid by themselves")
+                    crop = labels.grid.crop_slices(grid)
+                    states[name] = state.update(prediction, semantics[crop], None if mask is None else mask[crop])
                 except GridMismatchError as error:
-                    fitting = ",".join(p for p in PROTOCOLS if _GRIDS[_LABELS[p]].frame == grid.frame)
+                    fitting = ",".join(p for p in protocol_names() if _labels_of(p).grid.frame == grid.frame)
                     raise GridMismatchError(
                         f"prediction {path} by {name}: {error}; in its own frame: --protocol {fitting}"
                     ) from error
                 except UserError as error:
                     raise ScoringError(f"prediction {path}: {error}") from error
-        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            speed = (done + 1) / (last - started)
-            _log.info("scored %d of %d samples, %.0f s left", done + 1, len(rows), (len(rows) - done - 1) / speed)
-    computed = {name: states[name].compute() for name in protocols}
-    return {name: list(scores) if name == "occ3d" else [scores] for name, scores in computed.items()}
+        progress.advance()
+    return {name: states[name].compute() for name in protocols}
 
 
-def _updated(protocol: str, state, prediction, semantics, mask, grid: VoxelGrid, keyframes: SplitIndex, row: int):
-    """The protocol's state, or a new one, with one more sample; labels are cut to the grid of the prediction."""
-    if protocol == "rayiou":
-        origins_m = ray_origins_m(keyframes, row)
-        return (state or RayIou.empty()).update(prediction, semantics, origins_m, grid=grid, caster=cast_rays_jax)
-    crop = _GRIDS[_LABELS[protocol]].crop_slices(grid)
-    state = state or (Occ3dMiou if protocol == "occ3d" else SurroundOccMiou).empty(grid)
-    state.grid.require_same(grid, "files of one folder", "score the files of each grid by themselves")
-    if protocol == "occ3d":
-        return state.update(prediction, semantics[crop], mask[crop])
-    return state.update(prediction, semantics[crop])
+def _labels_of(protocol: str) -> LabelSet:
+    """The labels that a protocol compares predictions with: of its own label set, or on the grid of the rays."""
+    return label_set_of_grid(OCC3D_GRID) if protocol == _RAYIOU else LABEL_SETS[protocol]
 
 
 def _warn_of_parts(files: dict[str, Path], index: Index) -> None:
@@ -163,17 +160,17 @@ def _rows_to_score(files: dict[str, Path], keyframes: SplitIndex, folder: Path, 
     return rows
 
 
-def _read_labels(labels: str, root: Path, keyframes: SplitIndex, row: int) -> tuple[np.ndarray, np.ndarray | None]:
-    path = label_set(labels).path(
-        root / label_set(labels).folder,
+def _read_labels(labels: LabelSet, root: Path, keyframes: SplitIndex, row: int) -> Labels:
+    path = labels.path(
+        root / labels.folder,
         lidar_file=keyframes.lidar_file[row].decode(),
         scene_name=keyframes.scene_names[row],
         token=keyframes.tokens[row],
     )
     try:
-        return label_set(labels).read(path)
+        return labels.read(path)
     except (DataError, OSError) as error:
         raise ScoringError(
-            f"{labels} labels of sample {keyframes.tokens[row]} cannot be read from {path}: {error}; extract the label "
-            "archive there, or score by another protocol"
+            f"{labels.name} labels of sample {keyframes.tokens[row]} cannot be read from {path}: {error}; extract the "
+            "label archive there, or score by another protocol"
         ) from error

@@ -2,17 +2,17 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
-from occjax.classes import DYNAMIC_CLASSES, FREE, STATIC_CLASSES
-from occjax.grid import OCC3D_GRID, VoxelGrid
-from occjax.metrics.bev import BevIou
-from occjax.metrics.confusion import ConfusionMatrix, ScoringError, mean_over
+from occjax.grid import VoxelGrid
+from occjax.label_sets import LABEL_SETS, LabelSet
+from occjax.metrics.bev import VoxelCounts
+from occjax.metrics.confusion import ScoringError, require_shape
 from occjax.metrics.scores import Scores, by_class_name
 
-CLASSES = tuple(range(FREE))
 
-
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Occ3dMiou:
     """Occ3D-nuScenes mIoU (FlashOCC, the Occ3D challenge); a mergeable state.
@@ -25,84 +25,53 @@ class Occ3dMiou:
         state.compute()[0].summary["miou"]
     """
 
-    grid: VoxelGrid
+    label_set: LabelSet = dataclasses.field(metadata={"static": True})
+    grid: VoxelGrid = dataclasses.field(metadata={"static": True})
     samples: int
-    masked: ConfusionMatrix
-    unmasked: ConfusionMatrix
-    masked_bev: BevIou
-    unmasked_bev: BevIou
+    masked: VoxelCounts
+    unmasked: VoxelCounts
 
     @classmethod
-    def empty(cls, grid: VoxelGrid = OCC3D_GRID) -> "Occ3dMiou":
-        """No samples yet, on Occ3D's grid or an aligned crop of it.
+    def empty(cls, grid: VoxelGrid | None = None, *, label_set: LabelSet = LABEL_SETS["occ3d"]) -> "Occ3dMiou":
+        """No samples yet, on the label set's grid or an aligned crop of it.
 
         Raises:
           GridMismatchError: the labels do not lie on such a grid.
         """
-        OCC3D_GRID.crop_slices(grid)
-        return cls(grid, 0, ConfusionMatrix.empty(), ConfusionMatrix.empty(), BevIou.empty(), BevIou.empty())
+        grid = grid or label_set.grid
+        label_set.grid.crop_slices(grid)
+        return cls(label_set, grid, 0, VoxelCounts.empty(), VoxelCounts.empty())
 
-    def update(self, prediction: np.ndarray, semantics: np.ndarray, camera_mask: np.ndarray) -> "Occ3dMiou":
+    def update(
+        self, prediction: np.ndarray, semantics: np.ndarray, camera_mask: np.ndarray | None = None
+    ) -> "Occ3dMiou":
         """Adds one sample.
 
         Args:
           prediction: uint8 [X, Y, Z] classes 0..17.
           semantics: uint8 [X, Y, Z] truth; values above 17 are unknown and left out.
-          camera_mask: [X, Y, Z], non-zero where the cameras see the voxel.
+          camera_mask: [X, Y, Z], non-zero where the cameras see the voxel; None where the label set has no mask.
 
         Raises:
-          ScoringError: shapes or classes are wrong.
+          ScoringError: shapes or classes are wrong, or there is no camera mask.
         """
-        require_shape(self.grid, prediction=prediction, semantics=semantics, camera_mask=camera_mask)
-        known = semantics <= FREE
-        seen = known & (np.asarray(camera_mask) != 0)
-        return dataclasses.replace(
-            self,
-            samples=self.samples + 1,
-            masked=self.masked.update(semantics, prediction, seen),
-            unmasked=self.unmasked.update(semantics, prediction, known),
-            masked_bev=self.masked_bev.update(semantics, prediction, seen),
-            unmasked_bev=self.unmasked_bev.update(semantics, prediction, known),
-        )
+        require_shape(self.grid, prediction=prediction, semantics=semantics)
+        counted = self.label_set.counted(semantics)
+        changed = {"unmasked": self.unmasked.update(semantics, prediction, counted)}
+        if self.label_set.has_camera_mask:
+            if camera_mask is None:
+                raise ScoringError(f"{self.label_set.name} labels need their camera mask; pass what the file holds")
+            require_shape(self.grid, camera_mask=camera_mask)
+            seen = self.label_set.counted(semantics, camera_mask)
+            changed["masked"] = self.masked.update(semantics, prediction, seen)
+        return dataclasses.replace(self, samples=self.samples + 1, **changed)
 
-    def merge(self, other: "Occ3dMiou") -> "Occ3dMiou":
-        """Both sets of samples together.
+    def compute(self) -> list[Scores]:
+        """With the camera mask (the published number), where there is one; and without."""
+        masked = [self._scores("camera mask", self.masked)] if self.label_set.has_camera_mask else []
+        return [*masked, self._scores("no mask", self.unmasked)]
 
-        Raises:
-          GridMismatchError: they lie on different grids.
-        """
-        self.grid.require_same(other.grid, "merging Occ3D scores", "score each grid by itself")
-        merged = {
-            name: getattr(self, name).merge(getattr(other, name))
-            for name in ("masked", "unmasked", "masked_bev", "unmasked_bev")
-        }
-        return Occ3dMiou(self.grid, self.samples + other.samples, **merged)
-
-    def compute(self) -> tuple[Scores, Scores]:
-        """With the camera mask (the published number), and without."""
-        return (
-            self._scores("camera mask", self.masked, self.masked_bev),
-            self._scores("no mask", self.unmasked, self.unmasked_bev),
-        )
-
-    def _scores(self, mask: str, confusion: ConfusionMatrix, bev: BevIou) -> Scores:
-        iou = confusion.iou_per_class()
-        has_truth = confusion.counts.sum(1) > 0
-        summary = {
-            "miou": mean_over(iou, CLASSES),
-            "miou_present": mean_over(np.where(has_truth, iou, np.nan), CLASSES),
-            "iou": confusion.occupied_iou(),
-            "dynamic_miou": mean_over(iou, DYNAMIC_CLASSES),
-            "static_miou": mean_over(iou, STATIC_CLASSES),
-            **bev.compute(CLASSES),
-        }
-        return Scores("Occ3D-nuScenes mIoU", mask, str(self.grid), self.samples, summary, by_class_name(iou, CLASSES))
-
-
-def require_shape(grid: VoxelGrid, **arrays: np.ndarray) -> None:
-    """Raises ScoringError, naming every array that has not the shape of the grid."""
-    wrong = [f"{name} {array.shape}" for name, array in arrays.items() if array.shape != grid.shape]
-    if wrong:
-        raise ScoringError(
-            f"expected shape {grid.shape} ({grid}), found {', '.join(wrong)}; store [X, Y, Z] classes on that grid"
-        )
+    def _scores(self, mask: str, counts: VoxelCounts) -> Scores:
+        classes, iou = self.label_set.classes, counts.voxels.iou_per_class()
+        summary, per_class = counts.summary(iou, classes), by_class_name(iou, classes)
+        return Scores("Occ3D-nuScenes mIoU", mask, str(self.grid), self.samples, summary, per_class)

@@ -1,6 +1,5 @@
 """Predictions on disk: one small file per sample token, with the grid it lies on."""
 
-import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -10,19 +9,17 @@ import numpy as np
 from occjax.classes import NUM_CLASSES
 from occjax.grid import VoxelGrid
 from occjax.metrics.confusion import ScoringError
+from occjax.storage import writing
 
 # The first of these that a file holds is read.
 _ARRAY_NAMES = ("semantics", "prediction", "pred", "logits", "arr_0")
 
 
 def write_prediction(folder: Path, token: str, semantics: np.ndarray, grid: VoxelGrid) -> Path:
-    """Writes `<folder>/<token>.npz` with `semantics` uint8 [X, Y, Z] and `grid`, through a temporary name."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes `<folder>/<token>.npz` with `semantics` uint8 [X, Y, Z] and `grid`."""
     path = folder / f"{token}.npz"
-    scratch = folder / f".{token}.tmp"
-    with scratch.open("wb") as file:
-        np.savez_compressed(file, semantics=semantics.astype(np.uint8), grid=json.dumps(dataclasses.asdict(grid)))
-    scratch.replace(path)
+    with writing(path) as scratch, scratch.open("wb") as file:
+        np.savez_compressed(file, semantics=semantics.astype(np.uint8), grid=json.dumps(grid.to_dict()))
     return path
 
 
@@ -44,9 +41,7 @@ def read_prediction(path: Path) -> tuple[np.ndarray, VoxelGrid | None]:
             if len(names) != 1:
                 raise ScoringError(f"{path} holds {file.files}; name the class grid `semantics`")
             grid = json.loads(str(file["grid"])) if "grid" in file else None
-            return _classes(file[names[0]], path), grid and VoxelGrid(
-                grid["frame"], tuple(grid["lower_m"]), grid["voxel_size_m"], tuple(grid["shape"])
-            )
+            return _classes(file[names[0]], path), grid and VoxelGrid.from_dict(grid)
     except FileNotFoundError as error:
         raise ScoringError(f"there is no file {path}; name one that exists") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:

@@ -10,7 +10,7 @@ from occjax.classes import FREE, NUM_CLASSES
 
 @dataclasses.dataclass(frozen=True)
 class PositionPrior:
-    """Classes counted by place over training labels; a mergeable state.
+    """Classes counted by place over training labels.
 
     Attributes:
       counts: int32 [X, Y, Z, K].
@@ -38,9 +38,6 @@ class PositionPrior:
             # Each place occurs once per grid, so no index repeats.
             flat[places[known] * NUM_CLASSES + semantics[known]] += 1
         return cls(counts)
-
-    def merge(self, other: "PositionPrior") -> "PositionPrior":
-        return PositionPrior(self.counts + other.counts)
 
     def by_voxel(self) -> np.ndarray:
         """uint8 [X, Y, Z] most frequent class of each voxel; free where nothing was counted."""

@@ -1,16 +1,15 @@
 """RayIoU: do LiDAR-like rays meet the right class at the right distance."""
 
 import dataclasses
-from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from occjax.classes import FREE, IGNORE, NUM_CLASSES
 from occjax.data.index import SplitIndex
 from occjax.geometry import invert_rigid
 from occjax.grid import OCC3D_GRID, VoxelGrid
-from occjax.metrics.confusion import ScoringError, ratio, require_classes
-from occjax.metrics.occ3d import require_shape
+from occjax.metrics.confusion import ScoringError, ratio, require_classes, require_shape
 from occjax.metrics.ray_casting import cast_rays
 from occjax.metrics.scores import Scores, by_class_name
 
@@ -19,13 +18,14 @@ MAX_ORIGINS = 8
 _ORIGIN_LIMIT_M = 39.0
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RayIou:
     """RayIoU at 1, 2 and 4 m on Occ3D's grid (SparseOcc); a mergeable state.
 
         state = RayIou.empty()
         state = state.update(prediction, semantics, origins_m)
-        state.compute().summary["rayiou"]
+        state.compute()[0].summary["rayiou"]
 
     Attributes:
       samples: how many were counted.
@@ -50,7 +50,6 @@ class RayIou:
         origins_m: np.ndarray,
         *,
         grid: VoxelGrid = OCC3D_GRID,
-        caster: Callable = cast_rays,
     ) -> "RayIou":
         """Adds one sample.
 
@@ -60,7 +59,6 @@ class RayIou:
             own labels have none: a teacher that knows a part of the grid is scored by it.
           origins_m: float [O, 3] in the sample's ego frame, from `ray_origins_m`.
           grid: that both lie on; anything but Occ3D's is another metric.
-          caster: `cast_rays`, or for many samples `ray_casting_jax.cast_rays_jax`: compiled, with the same result.
 
         Raises:
           GridMismatchError: another grid.
@@ -78,7 +76,7 @@ class RayIou:
                     f"{name} must hold classes 0 to {FREE}, found {voxels.min()} to {voxels.max()}; store the class "
                     "numbers of occjax/classes.py"
                 )
-        labels, depth_m = caster([v.astype(np.uint8) for v in (semantics, prediction)], origins_m, grid)
+        labels, depth_m = cast_rays([v.astype(np.uint8) for v in (semantics, prediction)], origins_m, grid)
         counts = labels[0] < FREE
         truth, predicted = labels[:, counts]
         error_m = np.abs(depth_m[1] - depth_m[0])[counts]
@@ -90,26 +88,17 @@ class RayIou:
             self.predicted + _by_class(predicted),
         )
 
-    def merge(self, other: "RayIou") -> "RayIou":
-        return RayIou(
-            self.samples + other.samples,
-            self.hits + other.hits,
-            self.truth + other.truth,
-            self.predicted + other.predicted,
-        )
-
     def iou(self) -> np.ndarray:
         """float64 [3, 17] by threshold and class; NaN for a class that no ray meets in truth or prediction."""
         return ratio(self.hits, self.truth + self.predicted - self.hits)
 
-    def compute(self) -> Scores:
+    def compute(self) -> list[Scores]:
         """RayIoU at each threshold and their mean; per class the mean over thresholds."""
         iou = self.iou()
         summary = {"rayiou": _mean(iou)}
         summary |= {f"rayiou@{limit:g}": _mean(row) for limit, row in zip(THRESHOLDS_M, iou, strict=True)}
-        return Scores(
-            "RayIoU", "no mask", str(OCC3D_GRID), self.samples, summary, by_class_name(iou.mean(0), range(FREE))
-        )
+        per_class = by_class_name(iou.mean(0), range(FREE))
+        return [Scores("RayIoU", "no mask", str(OCC3D_GRID), self.samples, summary, per_class)]
 
 
 def _by_class(labels: np.ndarray) -> np.ndarray:

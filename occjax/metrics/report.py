@@ -3,7 +3,7 @@
 import math
 
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
-from occjax.metrics.combined import CombinedScores, protocol_scores
+from occjax.metrics.combined import CombinedScores
 from occjax.metrics.scores import Scores, percent
 
 _SUMMARY_NAMES = {
@@ -74,12 +74,12 @@ def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list
     return "\n".join([*lines, *remarks])
 
 
-def full_table(state: CombinedScores, *, subject: str, about: str) -> str:
-    """Every score of a pass, in one or two tables."""
-    scores = protocol_scores(state.subject)
-    columns = [(subject, s) for s in scores]
+def full_table(state: CombinedScores, *, heading: str, about: str) -> str:
+    """Every score of a pass, in one or two tables; `heading` says whose predictions they are."""
+    scores = state.predictions.compute()
+    columns = [(heading, s) for s in scores]
     if state.teacher.samples:
-        columns.append(("teacher", protocol_scores(state.teacher)[0]))
+        columns.append(("teacher", state.teacher.compute()[0]))
         shares = state.agreement.share_per_class()
         columns.append(("agreement", scores[0]._replace(mask="teacher's voxels", summary={}, per_class=shares)))
     remarks = remarks_of(scores[0])
@@ -94,20 +94,20 @@ def full_table(state: CombinedScores, *, subject: str, about: str) -> str:
         )
     tables = [format_table(columns, about=about, remarks=remarks)]
     if state.rayiou is not None:
-        rays = state.rayiou.compute()
-        tables.append(format_table([(subject, rays)], about=about, remarks=remarks_of(rays)))
+        (rays,) = state.rayiou.compute()
+        tables.append(format_table([(heading, rays)], about=about, remarks=remarks_of(rays)))
     return "\n\n".join(tables)
 
 
 def results_dict(state: CombinedScores) -> dict:
     """The scores as they stand in metrics.json: shares in per cent, None where undefined."""
     has_teacher = state.teacher.samples > 0
-    rays = [] if state.rayiou is None else [state.rayiou.compute()]
+    rays = [] if state.rayiou is None else state.rayiou.compute()
     has_calibration = bool(state.calibration.counts.any())
     return {
-        "samples": state.subject.samples,
-        "protocols": [s.to_dict() for s in [*protocol_scores(state.subject), *rays]],
-        "teacher_protocols": [s.to_dict() for s in protocol_scores(state.teacher)] if has_teacher else [],
+        "samples": state.predictions.samples,
+        "protocols": [s.to_dict() for s in [*state.predictions.compute(), *rays]],
+        "teacher_protocols": [s.to_dict() for s in state.teacher.compute()] if has_teacher else [],
         "occupancy_calibration_error": percent(state.calibration.compute()) if has_calibration else None,
         "teacher_agreement": state.agreement.compute() if has_teacher else None,
     }

@@ -2,18 +2,17 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
-from occjax.classes import DYNAMIC_CLASSES, FREE, OTHERS, STATIC_CLASSES
-from occjax.grid import SURROUNDOCC_GRID, VoxelGrid
-from occjax.metrics.bev import BevIou
-from occjax.metrics.confusion import ConfusionMatrix, mean_over
-from occjax.metrics.occ3d import require_shape
+from occjax.grid import VoxelGrid
+from occjax.label_sets import LABEL_SETS, LabelSet
+from occjax.metrics.bev import VoxelCounts
+from occjax.metrics.confusion import ConfusionMatrix, require_shape
 from occjax.metrics.scores import Scores, by_class_name
 
-CLASSES = tuple(range(1, FREE))
 
-
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SurroundOccMiou:
     """SurroundOcc mIoU over classes 1..16 and IoU of occupied voxels; a mergeable state.
@@ -23,77 +22,64 @@ class SurroundOccMiou:
 
         state = SurroundOccMiou.empty()
         state = state.update(prediction, semantics)
-        state.compute().summary["miou"]
+        state.compute()[0].summary["miou"]
     """
 
-    grid: VoxelGrid
+    label_set: LabelSet = dataclasses.field(metadata={"static": True})
+    grid: VoxelGrid = dataclasses.field(metadata={"static": True})
     samples: int
-    confusion: ConfusionMatrix
-    bev: BevIou
+    counts: VoxelCounts
 
     @classmethod
-    def empty(cls, grid: VoxelGrid = SURROUNDOCC_GRID) -> "SurroundOccMiou":
-        """No samples yet, on SurroundOcc's grid or an aligned crop of it.
+    def empty(
+        cls, grid: VoxelGrid | None = None, *, label_set: LabelSet = LABEL_SETS["surroundocc"]
+    ) -> "SurroundOccMiou":
+        """No samples yet, on the label set's grid or an aligned crop of it.
 
         Raises:
           GridMismatchError: the labels do not lie on such a grid.
         """
-        SURROUNDOCC_GRID.crop_slices(grid)
-        return cls(grid, 0, ConfusionMatrix.empty(), BevIou.empty())
+        grid = grid or label_set.grid
+        label_set.grid.crop_slices(grid)
+        return cls(label_set, grid, 0, VoxelCounts.empty())
 
-    def update(self, prediction: np.ndarray, semantics: np.ndarray) -> "SurroundOccMiou":
+    def update(
+        self, prediction: np.ndarray, semantics: np.ndarray, camera_mask: np.ndarray | None = None
+    ) -> "SurroundOccMiou":
         """Adds one sample.
 
         Args:
           prediction: uint8 [X, Y, Z] classes 0..17.
           semantics: uint8 [X, Y, Z] truth; 0 and values above 17 are left out.
+          camera_mask: has no part in this protocol.
 
         Raises:
           ScoringError: shapes or classes are wrong.
         """
         require_shape(self.grid, prediction=prediction, semantics=semantics)
-        kept = (semantics != OTHERS) & (semantics <= FREE)
-        return dataclasses.replace(
-            self,
-            samples=self.samples + 1,
-            confusion=self.confusion.update(semantics, prediction, kept),
-            bev=self.bev.update(semantics, prediction, kept),
-        )
+        counts = self.counts.update(semantics, prediction, self.label_set.counted(semantics))
+        return dataclasses.replace(self, samples=self.samples + 1, counts=counts)
 
-    def merge(self, other: "SurroundOccMiou") -> "SurroundOccMiou":
-        """Both sets of samples together.
+    def compute(self) -> list[Scores]:
+        """The one score that the protocol has."""
+        classes = self.label_set.classes
+        iou = iou_per_class(self.counts.voxels)
+        ignored = ", ".join(str(c) for c in self.label_set.ignored)
+        absent = len(classes) - int(self.counts.voxels.has_truth[list(classes)].sum())
+        remark = f"{absent} of {len(classes)} classes have no voxel of truth here; the protocol counts them as 100"
+        return [
+            Scores(
+                protocol="SurroundOcc mIoU/IoU",
+                mask=f"truth {ignored} left out" if ignored else "no mask",
+                grid=str(self.grid),
+                samples=self.samples,
+                summary=self.counts.summary(iou, classes),
+                per_class=by_class_name(iou, classes),
+                remark=remark if absent else "",
+            )
+        ]
 
-        Raises:
-          GridMismatchError: they lie on different grids.
-        """
-        self.grid.require_same(other.grid, "merging SurroundOcc scores", "score each grid by itself")
-        return SurroundOccMiou(
-            self.grid,
-            self.samples + other.samples,
-            self.confusion.merge(other.confusion),
-            self.bev.merge(other.bev),
-        )
 
-    def compute(self) -> Scores:
-        has_truth = self.confusion.counts.sum(1) > 0
-        iou = np.where(has_truth, self.confusion.iou_per_class(), 1.0)
-        summary = {
-            "miou": mean_over(iou, CLASSES),
-            "miou_present": mean_over(np.where(has_truth, iou, np.nan), CLASSES),
-            "iou": self.confusion.occupied_iou(),
-            "dynamic_miou": mean_over(iou, DYNAMIC_CLASSES),
-            "static_miou": mean_over(iou, STATIC_CLASSES),
-            **self.bev.compute(CLASSES),
-        }
-        absent = len(CLASSES) - int(has_truth[list(CLASSES)].sum())
-        return Scores(
-            protocol="SurroundOcc mIoU/IoU",
-            mask="truth 0 left out",
-            grid=str(self.grid),
-            samples=self.samples,
-            summary=summary,
-            per_class=by_class_name(iou, CLASSES),
-            remark=f"{absent} of 16 classes have no voxel of truth here; the protocol counts them as 100"
-            if absent
-            else "",
-        )
+def iou_per_class(voxels: ConfusionMatrix) -> np.ndarray:
+    """float64 [K]; 1 for a class without a voxel of truth."""
+    return np.where(voxels.has_truth, voxels.iou_per_class(), 1.0)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from occjax.config import BackboneConfig
 from occjax.errors import UserError
 from occjax.models.layers import BasicBlock, ConvNorm
+from occjax.storage import writing
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
@@ -97,12 +98,9 @@ class BackboneWeightsError(UserError):
 
 
 def save_backbone_weights(path: Path, arrays: dict[tuple[str | int, ...], np.ndarray]) -> None:
-    """Writes arrays by their path inside the backbone to an .npz, through a temporary name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".tmp")
-    with scratch.open("wb") as file:
+    """Writes arrays by their path inside the backbone to an .npz, whole or not at all."""
+    with writing(path) as scratch, scratch.open("wb") as file:
         np.savez(file, **{"/".join(map(str, key)): value for key, value in arrays.items()})
-    scratch.rename(path)
 
 
 def load_backbone_weights(path: Path, params: dict, batch_stats: dict) -> tuple[dict, dict]:

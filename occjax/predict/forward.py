@@ -1,6 +1,5 @@
 """A run's student ready to predict: checkpoint onto the devices, configured weights, compiled forward pass."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,11 +84,6 @@ def make_rows_fn(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]
 def full_batch(size: int, mesh: Mesh) -> int:
     """`size` rounded up to a multiple of the number of devices."""
     return -(-size // mesh.size) * mesh.size
-
-
-def without_depth(config: Config) -> Config:
-    """The same for reading data to predict from: LiDAR depth serves training alone."""
-    return dataclasses.replace(config, loss=dataclasses.replace(config.loss, depth=0.0))
 
 
 def _local_rows(array: jax.Array) -> np.ndarray:

@@ -15,9 +15,8 @@ from occjax.data.files import label_files
 from occjax.data.index import SplitIndex, load_index
 from occjax.errors import UserError
 from occjax.label_sets import label_set
-from occjax.metrics.occ3d import Occ3dMiou
 from occjax.metrics.prior import PositionPrior
-from occjax.metrics.surroundocc import SurroundOccMiou
+from occjax.metrics.protocols import no_scores
 from occjax.run.workdir import load_config
 
 _SHOWN = {"miou": "mIoU", "miou_present": "mIoU, classes present", "iou": "IoU, occupied", "bev_miou": "BEV mIoU"}
@@ -43,19 +42,17 @@ def prior_scores(config: Config) -> dict[str, dict[str, float]]:
     """
     index = load_index(config.data)
     grid = config.grid.build()
-    protocol = Occ3dMiou if config.data.labels == "occ3d" else SurroundOccMiou
     prior = PositionPrior.of((s for s, _ in _labels(config, index.split(config.data.train_split))), grid.shape)
     guesses = {
         "most frequent class of the voxel": prior.by_voxel(),
         "most frequent class of the column": prior.by_column(),
     }
-    states = {name: protocol.empty(grid) for name in guesses}
+    states = {name: no_scores(label_set(config.data.labels), grid) for name in guesses}
     for semantics, mask in _labels(config, index.split(config.data.val_split)):
-        seen = () if mask is None else (mask,)
-        states = {name: state.update(guesses[name], semantics, *seen) for name, state in states.items()}
+        states = {name: state.update(guesses[name], semantics, mask) for name, state in states.items()}
     scored = {}
     for name, state in states.items():
-        scores = state.compute()[0] if config.data.labels == "occ3d" else state.compute()
+        scores = state.compute()[0]  # by the protocol's own mask
         scored[name] = {key: 100 * scores.summary[key] for key in _SHOWN if key in scores.summary}
     return scored
 

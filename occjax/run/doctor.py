@@ -6,10 +6,12 @@ from occjax import config_checks
 from occjax.config import Config
 from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files, unreadable_archives
 from occjax.data.index import Index, SplitIndex, load_index
-from occjax.data.sources import open_source
+from occjax.data.parts import Parts
+from occjax.data.record_store import RecordStore
 from occjax.errors import UserError
 from occjax.label_sets import LABEL_SETS
 from occjax.targets.folder import TeacherFolder
+from occjax.targets.reader import open_teacher
 
 _VERDICT = (
     "all that this configuration needs is there: files were counted, and of teacher files the directory was read; "
@@ -53,15 +55,8 @@ def _index_lines(index: Index) -> list[str]:
 
 
 def _open_teacher(config: Config, problems: list[str]) -> TeacherFolder | None:
-    distill = config.loss.distill
-    wanted = max(distill.voxel_kl, distill.bev_kl, distill.channel_wise, distill.bev_feature) > 0
     if not config.data.teacher_dir:
-        if wanted:
-            problems.append(
-                "distillation has a weight but data.teacher_dir is empty; set it to a folder written by "
-                "converters/teacher_to_npz.py, or train configs/supervised.py"
-            )
-        return None
+        return None  # weights without a teacher are a problem of the configuration, which the checks name
     try:
         return TeacherFolder(Path(config.data.teacher_dir), config.grid.build(), data=config.data)
     except (UserError, ValueError) as error:
@@ -96,15 +91,17 @@ def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | Non
 
 
 def _records_line(config: Config, split: SplitIndex, problems: list[str]) -> str:
-    with_teacher = config.loss.distill.is_on and split.name == config.data.train_split
+    is_trained_on = split.name == config.data.train_split
     try:
-        source = open_source(config, split, with_teacher=with_teacher)
-        source.require_complete()
+        teacher = open_teacher(config) if config.loss.distill.is_on and is_trained_on else None
+        parts = Parts(lidar=config.loss.depth > 0 and is_trained_on, labels=True, teacher=teacher)
+        store = RecordStore(config.data, split, parts)
+        store.require_complete()
     except UserError as error:
         problems.append(str(error))
         return f"  {'records':22s} unusable, see below"
-    size = sum(shard.size_bytes for shard in source.shards)
-    return f"  {'records':22s} {len(split):6d} of {len(split):<6d} {_bytes(size):>9s}  in {len(source.shards)} shards"
+    size = sum(shard.size_bytes for shard in store.shards)
+    return f"  {'records':22s} {len(split):6d} of {len(split):<6d} {_bytes(size):>9s}  in {len(store.shards)} shards"
 
 
 def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bool, are_archives: bool = False) -> str:

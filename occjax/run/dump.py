@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,15 +13,16 @@ import numpy as np
 from occjax.config import Config
 from occjax.convert.dump.output import kept_facts
 from occjax.data.index import Index, load_index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
-from occjax.predict.forward import full_batch, make_predict_fn, restore, without_depth
+from occjax.predict.forward import full_batch, make_predict_fn, restore
+from occjax.progress import Progress
 from occjax.storage import versions
 from occjax.targets.files import (
     MANIFEST_NAME,
     compact_teacher,
-    grid_from_dict,
     sparse_from_probabilities,
     write_manifest,
     write_teacher,
@@ -32,11 +32,10 @@ from occjax.train.mesh import make_mesh
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
-_SECONDS_BETWEEN_LINES = 5
 
 
 @dataclasses.dataclass
-class Dump:
+class DumpedFolder:
     """What a dump did.
 
     Attributes:
@@ -67,7 +66,7 @@ class Dump:
         )
 
 
-def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = False) -> Dump:
+def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = False) -> DumpedFolder:
     """Writes a compact teacher file of every sample of the training and validation splits, and the manifest.
 
     The configured weights of the newest checkpoint (or the best one) predict on the model's grid, without
@@ -81,7 +80,7 @@ def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = Fa
     program, state = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
     source = f"{workdir.resolve().name}, step {int(state.step)}, {config.eval.weights} weights"
-    dump = _open_output(Dump(output, workdir, source, config.grid.build()))
+    dump = _open_output(DumpedFolder(output, workdir, source, config.grid.build()))
     predict_fn = make_predict_fn(config, program, state, mesh, _probabilities)
     batch_size = full_batch(config.eval.batch_size, mesh)
     try:
@@ -96,13 +95,13 @@ def _probabilities(voxel_logits: jax.Array, batch: Batch) -> jax.Array:
     return jax.nn.softmax(voxel_logits.astype(jnp.float32))
 
 
-def _open_output(dump: Dump) -> Dump:
+def _open_output(dump: DumpedFolder) -> DumpedFolder:
     """Counts what an earlier run left and writes the first manifest, which says whose files come next."""
     files = sorted(dump.output.glob("*.npz"))
     manifest = {}
     if (dump.output / MANIFEST_NAME).is_file():
         manifest = read_manifest(dump.output)
-        found = (manifest.get("source"), manifest.get("form"), grid_from_dict(manifest["grid"]))
+        found = (manifest.get("source"), manifest.get("form"), VoxelGrid.from_dict(manifest["grid"]))
         if found != (dump.source, "compact", dump.grid):
             raise UserError(
                 f"{dump.output} holds {found[1]} teacher files of {found[0]}, {found[2]}; these are of {dump.source}, "
@@ -121,7 +120,12 @@ def _open_output(dump: Dump) -> Dump:
 
 
 def _dump_split(
-    dump: Dump, config: Config, index: Index, split: str, predict_fn: Callable[[Batch], np.ndarray], batch_size: int
+    dump: DumpedFolder,
+    config: Config,
+    index: Index,
+    split: str,
+    predict_fn: Callable[[Batch], np.ndarray],
+    batch_size: int,
 ) -> None:
     """Writes the files of a split that are absent, and counts them in `dump`."""
     tokens = index.split(split).tokens[: config.eval.max_samples or None]
@@ -129,30 +133,27 @@ def _dump_split(
     if not absent:
         _log.info("split %s: all %d files are there", split, len(tokens))
         return
-    # A student needs no teacher to be one.
-    reading = dataclasses.replace(without_depth(config), data=dataclasses.replace(config.data, teacher_dir=""))
-    loader = make_eval_loader(reading, index, split, batch_size=batch_size, max_samples=config.eval.max_samples)
+    # Images are all that a student needs to teach.
+    loader = make_eval_loader(config, index, split, Parts(), batch_size=batch_size, max_samples=config.eval.max_samples)
     loader.set_state({**loader.get_state(), "next_batch": min(absent) // batch_size})
     _log.info("split %s: %d of %d to write; the first batch waits for the compiler", split, len(absent), len(tokens))
-    start = last = time.monotonic()
-    done = 0
+    progress = Progress(f"split {split}", len(absent), _log.info, every_s=5.0, waits_for_compiler=True)
     try:
         for active, size in _written(loader, predict_fn, tokens, absent, dump):
-            done += 1
             dump.written += 1
             dump.bytes_written += size
             dump.largest = max(dump.largest, active)
-            now = time.monotonic()
-            if now - last > _SECONDS_BETWEEN_LINES or done == len(absent):
-                speed, last = done / (now - start), now
-                left = (len(absent) - done) / speed
-                _log.info("split %s: %d of %d, %.2f samples/s, %.0f s left", split, done, len(absent), speed, left)
+            progress.advance()
     finally:
         loader.close()
 
 
 def _written(
-    loader: Iterator[Batch], predict_fn: Callable[[Batch], np.ndarray], tokens: list[str], absent: set[int], dump: Dump
+    loader: Iterator[Batch],
+    predict_fn: Callable[[Batch], np.ndarray],
+    tokens: list[str],
+    absent: set[int],
+    dump: DumpedFolder,
 ) -> Iterator[tuple[int, int]]:
     """Active voxels and bytes of each file; one batch is written while the next one is predicted."""
     pending = []
@@ -160,13 +161,15 @@ def _written(
         for batch in loader:
             rows = batch.sample_index.tolist()
             wanted = [i for i in np.flatnonzero(batch.is_valid).tolist() if rows[i] in absent]
-            probabilities = predict_fn(batch) if wanted else None
+            if not wanted:
+                continue
+            probabilities = predict_fn(batch)
             yield from (future.result() for future in pending)
             pending = [pool.submit(_write, dump, tokens[rows[i]], probabilities[i]) for i in wanted]
         yield from (future.result() for future in pending)
 
 
-def _write(dump: Dump, token: str, probabilities: np.ndarray) -> tuple[int, int]:
+def _write(dump: DumpedFolder, token: str, probabilities: np.ndarray) -> tuple[int, int]:
     sparse = sparse_from_probabilities(probabilities)
     path = dump.output / f"{token}.npz"
     try:
@@ -176,7 +179,7 @@ def _write(dump: Dump, token: str, probabilities: np.ndarray) -> tuple[int, int]
     return len(sparse.index), size
 
 
-def _write_manifest(dump: Dump) -> None:
+def _write_manifest(dump: DumpedFolder) -> None:
     samples = dump.kept + dump.written
     write_manifest(
         dump.output,

@@ -1,41 +1,35 @@
-"""The --config flag and its overrides, checked against the typed configuration before they are parsed."""
+"""The configuration that a command line names: its file, and the overrides of its fields."""
 
 import dataclasses
 import difflib
 import runpy
+import typing
 from pathlib import Path
 
-from occjax.config import Config
+from absl import flags
+from ml_collections import config_flags
+
+import occjax.configs
+from occjax.config import Config, closed_sets
 from occjax.errors import UserError
 
-
-def check_config_flag(arguments: list[str]) -> None:
-    """Raises UserError for a configuration file or an override that does not exist, naming what does.
-
-    Args:
-      arguments: the command line, with --config.
-    """
-    path = ""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument.startswith("--config="):
-            path = argument.removeprefix("--config=")
-        elif argument == "--config":
-            path = following
-    check_overrides(arguments, load_config_file(path))
+DEFAULT_CONFIG = "configs/kd.py"
+_PACKAGED = Path(occjax.configs.__file__).parent
 
 
 def load_config_file(path: str) -> Config:
     """The configuration that `path` builds; `path:variant` passes `variant` to its get_config.
 
+    Where there is no such file, `configs/kd.py`, `kd.py` and `kd` mean the package's own.
+
     Raises:
       UserError: no such file, no such variant, or it builds no configuration.
     """
-    file, _, variant = path.partition(":")
-    if not Path(file).is_file():
-        found = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py") if p.stem != "__init__"))
-        raise UserError(f"--config={path}: no such file; configurations here: {found or 'none'}")
+    name, _, variant = path.partition(":")
     try:
-        get_config = runpy.run_path(file).get("get_config")
+        get_config = runpy.run_path(str(_find(name))).get("get_config")
+    except UserError:
+        raise
     except Exception as error:  # whatever somebody's own file raises
         raise UserError(f"--config={path} cannot be run: {type(error).__name__}: {error}") from error
     if get_config is None:
@@ -49,12 +43,47 @@ def load_config_file(path: str) -> Config:
     return config
 
 
-def check_overrides(arguments: list[str], config: Config) -> None:
-    """Raises UserError that names the accepted fields if an override names a field that does not exist."""
+def _find(name: str) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = _PACKAGED / f"{path.stem}.py"
+    if str(path.parent) in (".", "configs") and path.suffix in ("", ".py") and packaged.is_file():
+        return packaged
+    here = ", ".join(sorted(str(p) for p in Path("configs").glob("*.py") if p.stem != "__init__"))
+    of_package = ", ".join(sorted(p.stem for p in _PACKAGED.glob("*.py") if p.stem != "__init__"))
+    raise UserError(
+        f"--config={name}: no such file in {Path.cwd()}; configurations here: {here or 'none'}; of the package: "
+        f"{of_package}"
+    )
+
+
+def apply_overrides(config: Config, arguments: list[str]) -> Config:
+    """A copy of `config` with the fields set that `arguments` name, as --config.section.field=value.
+
+    Raises:
+      UserError: there is no such field, which names those that there are, or the value is of another type.
+    """
+    _check_fields(config, arguments)
+    for kind in closed_sets().values():  # config_flags knows no Literal; config_checks says which values it takes
+        parser = {int: flags.IntegerParser(), str: flags.ArgumentParser()}[type(typing.get_args(kind)[0])]
+        config_flags.register_flag_parser_for_type(kind, parser)
+    values = flags.FlagValues()
+    try:
+        holder = config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=arguments)
+        rest = values(["", *arguments])[1:]
+    except flags.Error as error:
+        raise UserError(str(error)) from error
+    if rest:
+        raise UserError(f"unexpected arguments {' '.join(rest)}; every option starts with --")
+    return holder.value
+
+
+def _check_fields(config: Config, arguments: list[str]) -> None:
     for argument in arguments:
-        if not argument.startswith("--config."):
+        _, is_override, path = argument.split("=", 1)[0].partition("config.")
+        if not (is_override and argument.startswith("-")):
             continue
-        path = argument.removeprefix("--config.").split("=", 1)[0]
         holder, walked = config, []
         for name in path.split("."):
             accepted = [f.name for f in dataclasses.fields(holder)] if dataclasses.is_dataclass(holder) else []
@@ -71,13 +100,3 @@ def check_overrides(arguments: list[str], config: Config) -> None:
         if dataclasses.is_dataclass(holder):
             fields = ", ".join(f.name for f in dataclasses.fields(holder))
             raise UserError(f"--config.{path} is a section, not a value; set one of its fields: {fields}")
-
-
-def apply_overrides(config: Config, overrides: dict[str, object]) -> None:
-    """Sets fields by dotted path, e.g. {"data.root": "..."}; paths and types were checked when they were parsed."""
-    for path, value in overrides.items():
-        *sections, name = path.split(".")
-        holder = config
-        for section in sections:
-            holder = getattr(holder, section)
-        setattr(holder, name, value)

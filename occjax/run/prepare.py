@@ -8,9 +8,10 @@ from occjax.config import Config
 from occjax.convert.dump.convert import convert_dump
 from occjax.convert.dump.options import DumpOptions
 from occjax.errors import DataError
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.grid import VoxelGrid
+from occjax.label_sets import label_set
 from occjax.synthetic import generate
-from occjax.targets.files import MANIFEST_NAME, grid_from_dict
+from occjax.targets.files import MANIFEST_NAME
 from occjax.targets.folder import read_manifest
 
 _log = logging.getLogger(__name__)
@@ -33,12 +34,12 @@ def prepare(config: Config) -> None:
     generate(root, data.synthetic, progress=_log.info)
     if not data.teacher_dir:
         return
-    output_grid = OCC3D_GRID if data.labels == "occ3d" else None
+    grid = label_set(data.labels).grid
     dump, folder = root / "teacher_dump", Path(data.teacher_dir)
     if (folder / MANIFEST_NAME).exists():
         manifest = read_manifest(folder)
-        found = (manifest.get("source"), manifest.get("form"), grid_from_dict(manifest["grid"]))
-        if found != (dump.name, "compact", output_grid or SURROUNDOCC_GRID):
+        found = (manifest.get("source"), manifest.get("form"), VoxelGrid.from_dict(manifest["grid"]))
+        if found != (dump.name, "compact", grid):
             _log.info("teacher: %s as it is, made from %s", folder, found[0])
             return
     elif data.records_dir:
@@ -53,7 +54,7 @@ def prepare(config: Config) -> None:
         dump,
         folder,
         data_config=data,
-        options=DumpOptions(skip_existing=True, output_grid=output_grid),
+        options=DumpOptions(skip_existing=True, output_grid=None if grid == DumpOptions().grid else grid),
         workers=len(os.sched_getaffinity(0)),
         progress=_log.info,
     )

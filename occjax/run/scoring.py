@@ -1,8 +1,6 @@
 """One pass over a split: batches in, protocol scores, pictures and metrics.json out."""
 
-import dataclasses
 import logging
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +19,14 @@ from occjax.metrics.on_device import VoxelSummary
 from occjax.metrics.prediction_files import write_prediction
 from occjax.metrics.rayiou import ray_origins_m
 from occjax.metrics.report import full_table, results_dict
+from occjax.progress import Progress
 from occjax.storage import versions, write_json
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
-_SECONDS_BETWEEN_LINES = 15
 
 
-class Subject(NamedTuple):
+class EvaluatedModel(NamedTuple):
     """What is evaluated, for headings and metrics.json.
 
     Attributes:
@@ -44,7 +42,7 @@ class Subject(NamedTuple):
     scope: str = ""
 
 
-class Options(NamedTuple):
+class Outputs(NamedTuple):
     """What one pass produces beside scores.
 
     Attributes:
@@ -62,7 +60,7 @@ class Evaluation(NamedTuple):
     """Outcome of one pass.
 
     Attributes:
-      results: content of metrics.json.
+      results: content of metrics.json; empty where there were no labels to score by.
       table: for people.
       files: what was written, in the order to name it.
     """
@@ -75,6 +73,8 @@ class Evaluation(NamedTuple):
     def scalars(self) -> dict[str, float]:
         """Per cent by name ("miou", "iou", ..., by the protocol's own mask); undefined values are left out."""
         values = {}
+        if not self.results:
+            return values
         for protocol in reversed(self.results["protocols"]):
             values |= {name: value for name, value in protocol.items() if isinstance(value, float)}
         agreement = self.results["teacher_agreement"] or {}
@@ -94,12 +94,12 @@ def evaluate(
     split: SplitIndex,
     config: Config,
     *,
-    subject: Subject,
+    model: EvaluatedModel,
     output_dir: Path,
-    options: Options,
+    outputs: Outputs,
     num_samples: int,
 ) -> Evaluation:
-    """Scores predictions by the protocol of `config.data.labels`.
+    """Scores predictions by the protocol of `config.data.labels`, or only writes them where batches have no labels.
 
     In a distributed run every process calls it with its own part of the split; scores are merged, and process 0 alone
     writes metrics.json.
@@ -110,10 +110,10 @@ def evaluate(
       loader: `make_eval_loader` of the same configuration and split.
       split: keyframes that `Batch.sample_index` points into.
       config: label set, grid, cameras.
-      subject: what is evaluated.
+      model: what is evaluated.
       output_dir: gets metrics.json, pictures and predictions; those of an earlier pass that this one writes anew are
         removed first, so that a pass that breaks off leaves no metrics.json, and none mixes two passes.
-      options: what is produced beside scores.
+      outputs: what is produced beside scores.
       num_samples: that the loader yields over all processes, without padding.
 
     Raises:
@@ -122,62 +122,68 @@ def evaluate(
     output_dir.mkdir(parents=True, exist_ok=True)
     metrics_path = output_dir / "metrics.json"
     if jax.process_index() == 0:
-        _remove_old(output_dir, options)
+        _remove_old(output_dir, outputs)
     wait_for_all("old files of the evaluation are gone")
     grid = config.grid.build()
-    state = CombinedScores.empty(config.data.labels, grid, rayiou=options.rayiou)
-    drawn = set(np.linspace(0, num_samples - 1, min(options.pictures, num_samples)).astype(int).tolist())
+    state = CombinedScores.empty(label_set(config.data.labels), grid, rayiou=outputs.rayiou)
+    drawn = set(np.linspace(0, num_samples - 1, min(outputs.pictures, num_samples)).astype(int).tolist())
     pictures = []
-    progress = _Progress(num_samples)
+    progress = Progress(f"evaluating {split.name}", num_samples, _log.info, waits_for_compiler=True)
     _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
     for batch in loader:
         summary = predict_fn(batch)
         for i in np.flatnonzero(batch.is_valid).tolist():
             row = int(batch.sample_index[i])
             sample = scored_sample(batch, summary, i)
-            state = state.update(sample, None if state.rayiou is None else ray_origins_m(split, row))
-            if options.save_predictions:
+            if sample.truth is not None:
+                state = state.update(sample, None if state.rayiou is None else ray_origins_m(split, row))
+            if outputs.save_predictions:
                 write_prediction(output_dir / "predictions", split.tokens[row], sample.prediction, grid)
             if row in drawn:
                 pictures.append(write_sheet(batch.images[i], sample, config, split, row, output_dir / "pictures"))
             progress.advance(jax.process_count())
     state = merge_over_processes(state)
+    folders = [output_dir / "predictions"] if outputs.save_predictions else []
+    if not state.predictions.samples:
+        return Evaluation(
+            {}, f"nothing to score: split {split.name} has no {config.data.labels} labels", (*folders, *pictures)
+        )
     results = {
         "name": config.name,
-        "subject": subject.name,
-        "weights": subject.weights,
-        "step": subject.step,
-        "scope": subject.scope,
+        "subject": model.name,
+        "weights": model.weights,
+        "step": model.step,
+        "scope": model.scope,
         "labels": config.data.labels,
         "split": split.name,
-        "grid": dataclasses.asdict(grid),
+        "grid": grid.to_dict(),
         **results_dict(state),
         "versions": versions(),
     }
     if jax.process_index() == 0:
         write_json(metrics_path, results)
-    weights = f", {subject.weights} weights of step {subject.step}" if subject.weights else ""
-    scope = f", {subject.scope}" if subject.scope else ""
-    table = full_table(state, subject=subject.name, about=f"split {split.name}{weights}{scope}")
-    folders = [output_dir / "predictions"] if options.save_predictions else []
+    weights = f", {model.weights} weights of step {model.step}" if model.weights else ""
+    scope = f", {model.scope}" if model.scope else ""
+    table = full_table(state, heading=model.name, about=f"split {split.name}{weights}{scope}")
     return Evaluation(results, table, (metrics_path, *folders, *pictures))
 
 
-def _remove_old(output_dir: Path, options: Options) -> None:
+def _remove_old(output_dir: Path, outputs: Outputs) -> None:
     stale = [output_dir / "metrics.json"]
-    stale += (output_dir / "pictures").glob("*.png") if options.pictures else []
-    stale += (output_dir / "predictions").glob("*.npz") if options.save_predictions else []
+    stale += (output_dir / "pictures").glob("*.png") if outputs.pictures else []
+    stale += (output_dir / "predictions").glob("*.npz") if outputs.save_predictions else []
     for path in stale:
         path.unlink(missing_ok=True)
 
 
 def scored_sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
-    """Row `i` of a labelled batch and its summary."""
+    """Row `i` of a batch and its summary."""
     labels, teacher = batch.labels, summary.teacher
+    has_mask = labels is not None and labels.camera_mask is not None
     return ScoredSample(
         prediction=summary.semantics[i],
-        truth=labels.semantics[i],
-        camera_mask=None if labels.camera_mask is None else labels.camera_mask[i],
+        truth=None if labels is None else labels.semantics[i],
+        camera_mask=labels.camera_mask[i] if has_mask else None,
         calibration=None if summary.calibration is None else summary.calibration[i],
         teacher=None if teacher is None else teacher.semantics[i],
         teacher_known=None if teacher is None else teacher.known[i],
@@ -192,8 +198,10 @@ def title_of(split: SplitIndex, row: int) -> str:
 def write_sheet(
     images: np.ndarray, sample: ScoredSample, config: Config, split: SplitIndex, row: int, folder: Path
 ) -> Path:
-    """Draws a sample into `folder`; the error map looks at the voxels that the protocol counts."""
-    counted = label_set(config.data.labels).counted(sample.truth, sample.camera_mask)
+    """Draws a sample into `folder`, with truth where there is one; errors on the voxels that the protocol counts."""
+    counted = None
+    if sample.truth is not None:
+        counted = label_set(config.data.labels).counted(sample.truth, sample.camera_mask)
     sheet = draw_sample(
         images,
         tuple(config.data.cameras),
@@ -208,21 +216,3 @@ def write_sheet(
     path = folder / f"{split.scene_names[row]}_{split.frame_index[row]:03d}_{split.tokens[row]}.png"
     Image.fromarray(sheet).save(path)
     return path
-
-
-class _Progress:
-    """A log line every few seconds: samples done, speed and time left, reckoned from the first one on."""
-
-    def __init__(self, total: int):
-        self._total, self._done, self._first = total, 0, 0
-
-    def advance(self, count: int) -> None:
-        self._done = min(self._done + count, self._total)
-        now = time.monotonic()
-        if not self._first:
-            self._first, self._start, self._last = self._done, now, now  # it waited for the compiler
-        elif now - self._last > _SECONDS_BETWEEN_LINES:
-            self._last = now
-            speed = (self._done - self._first) / (now - self._start)
-            left = (self._total - self._done) / speed
-            _log.info("evaluated %d of %d samples, %.2f samples/s, %.0f s left", self._done, self._total, speed, left)

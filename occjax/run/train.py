@@ -13,15 +13,17 @@ from occjax.config import Config
 from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
+from occjax.progress import format_duration
 from occjax.run.evaluate import evaluate_student
-from occjax.run.scoring import Evaluation, Options
-from occjax.run.workdir import claim
+from occjax.run.scoring import Evaluation, Outputs
+from occjax.run.workdir import open_workdir
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
 from occjax.train.feed import DeviceFeed, Fed
 from occjax.train.mesh import check_batch_size, make_mesh, replicated
 from occjax.train.metrics_log import MetricsLog
-from occjax.train.progress import Progress, format_duration
+from occjax.train.parts import training_parts
+from occjax.train.progress import Progress
 from occjax.train.state import initial_state, make_program
 from occjax.train.step import make_train_step
 from occjax.train.stop_requests import StopRequests
@@ -46,7 +48,7 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
     """
     mesh = make_mesh() if mesh is None else mesh
     check_batch_size(config.data.batch_size, config.train.accumulate_steps, mesh)
-    for remark in claim(workdir, config):
+    for remark in open_workdir(workdir, config):
         log.warning("configuration changed since the run began: %s", remark)
     index = load_index(config.data, fallback_dir=workdir)
     with StopRequests() as requests:
@@ -76,7 +78,11 @@ class _Run:
         self.program, init = make_program(config, self.total_steps)
         self.checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
         self.loader = make_train_loader(
-            config, index, process_index=jax.process_index(), process_count=jax.process_count()
+            config,
+            index,
+            training_parts(config),
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
         )
         last_step = self.checkpoints.last_step
         self.step = last_step or 0
@@ -164,7 +170,7 @@ class _Run:
             self.index,
             mesh=self.mesh,
             output_dir=self.workdir / "eval" / f"step-{self.step}",
-            options=Options(pictures=self.config.eval.pictures if is_final else 0),
+            outputs=Outputs(pictures=self.config.eval.pictures if is_final else 0),
         )
         self.metrics_log.write(self.step, "validation", result.scalars)
         miou = result.scalars["miou"]

@@ -8,14 +8,16 @@ import numpy as np
 
 from occjax.config import Config
 from occjax.data.index import SplitIndex, load_index
+from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
-from occjax.data.sources import open_source
+from occjax.data.sources import open_source, unlabelled_rows
 from occjax.drawing.movie import draw_frame, write_movie
 from occjax.errors import UserError
 from occjax.metrics.on_device import VoxelSummary
-from occjax.predict.forward import restore, without_depth
+from occjax.predict.forward import restore
 from occjax.run.evaluate import make_summary_fn
 from occjax.run.scoring import scored_sample, title_of, write_sheet
+from occjax.targets.reader import complete_teacher
 from occjax.train.mesh import make_mesh
 from occjax.types import Batch
 
@@ -42,11 +44,12 @@ def visualize_workdir(
     """
     keyframes = load_index(config.data, fallback_dir=workdir).everything
     rows = rows_of_tokens(keyframes, tokens) if tokens else rows_of_scene(keyframes, scene)
-    reading = without_depth(config)
-    source = open_source(reading, keyframes, with_teacher=bool(config.data.teacher_dir) and not movie_format)
-    if source.teacher is not None and source.without_teacher([keyframes.tokens[row] for row in rows]):
-        source = open_source(reading, keyframes, with_teacher=False)
-    reader = SampleReader(reading, keyframes, source, augment=None)
+    drawn = [keyframes.tokens[row] for row in rows]
+    parts = Parts(
+        labels=not set(rows).intersection(unlabelled_rows(config.data, keyframes)),
+        teacher=None if movie_format else complete_teacher(config, keyframes.name, drawn),
+    )
+    reader = SampleReader(config, open_source(config.data, keyframes, parts), augment=None)
     mesh = make_mesh()
     program, state = restore(config, workdir, mesh, best=best)
     output_dir = workdir / "pictures"
@@ -93,7 +96,7 @@ def rows_of_scene(keyframes: SplitIndex, scene: str) -> list[int]:
 
 def visualize(
     predict_fn: Callable[[Batch], VoxelSummary],
-    reader: SampleReader,
+    reader: Callable[[int, np.random.Generator], Batch],
     keyframes: SplitIndex,
     rows: list[int],
     config: Config,
@@ -106,7 +109,7 @@ def visualize(
 
     Args:
       predict_fn: as for `occjax.run.scoring.evaluate`.
-      reader: of `keyframes`, without augmentation.
+      reader: samples of `keyframes` by row, without augmentation; with labels or without.
       keyframes: that `rows` point into.
       rows: samples, in the order of the film.
       config: of the model.
@@ -122,7 +125,7 @@ def visualize(
             draw_frame(
                 batch.images[0],
                 tuple(config.data.cameras),
-                batch.labels.semantics[0],
+                None if batch.labels is None else batch.labels.semantics[0],
                 summary.semantics[0],
                 config.grid.build(),
                 title=title_of(keyframes, row),

@@ -1,4 +1,4 @@
-"""Boxes around the objects of a scene, with identity over time, LiDAR counts and visibility."""
+"""Annotations: boxes around the objects of a scene, with identity over time, LiDAR counts and visibility."""
 
 import cv2
 import numpy as np
@@ -8,11 +8,12 @@ from occjax.synthetic.objects import CATEGORIES
 from occjax.synthetic.shapes import CORNER_SIGNS
 from occjax.synthetic.tables import attribute_of, link, make_token, pose_record
 
+# No box farther from the ego than the corners of the 100 m label grid (70.7 m): no label could show its object.
 REACH_M = 70.0
 
 
-def yaw_pose(yaw_rad, position) -> np.ndarray:
-    """[4, 4] pose of something upright."""
+def yaw_pose(yaw_rad: float, position) -> np.ndarray:
+    """[4, 4] pose of something upright at `position` [3], in whichever frame both are given."""
     pose = np.eye(4)
     pose[:2, :2] = [[np.cos(yaw_rad), -np.sin(yaw_rad)], [np.sin(yaw_rad), np.cos(yaw_rad)]]
     pose[:3, 3] = position
@@ -20,14 +21,24 @@ def yaw_pose(yaw_rad, position) -> np.ndarray:
 
 
 def box_pose(city: City, index, time_s: float) -> np.ndarray:
-    """[4, 4] pose, city frame, of the centre of an object's box."""
+    """[4, 4] pose, city frame, of the centre of an object's box at scene time."""
+    # Objects stand on their origin, nuScenes' boxes hang on their centre.
     half_height = city.half_sizes_m[index, 2]
     return yaw_pose(city.things[index].yaw, city.thing_position(index, time_s) + [0, 0, half_height])
 
 
-def unoccluded_area(cam_from_box, half_size, pixel_from_cam, width: int, height: int) -> float:
-    """Pixels that a box covers in an image when nothing stands before it; 0 if any of it lies behind the camera."""
+def unoccluded_area(
+    cam_from_box: np.ndarray, half_size: np.ndarray, pixel_from_cam: np.ndarray, width: int, height: int
+) -> float:
+    """Pixels that a box covers in an image when nothing stands before it; 0 if any of it lies behind the camera.
+
+    Args:
+      cam_from_box: [4, 4] from the centre of the box.
+      half_size: [3] half length, width and height, metres.
+      pixel_from_cam: [3, 3] intrinsics of an image of `width` x `height` pixels.
+    """
     corners = CORNER_SIGNS * half_size @ cam_from_box[:3, :3].T + cam_from_box[:3, 3]
+    # A corner beside or behind the camera has no pixel, and the outline of the others would be none of the box.
     if corners[:, 2].min() < 0.1:
         return 0.0
     pixels = corners @ pixel_from_cam.T
@@ -35,22 +46,23 @@ def unoccluded_area(cam_from_box, half_size, pixel_from_cam, width: int, height:
     return float(cv2.contourArea(cv2.convexHull(pixels.astype(np.float32))))
 
 
-def visibility_token(seen, possible) -> str:
-    """nuScenes' four bins of the visible share; a solid fills about 0.8 of the outline of its box."""
-    share = seen / (0.8 * possible) if possible > 0 else 0.0
+def visibility_token(seen_px: float, possible_px: float) -> str:
+    """Token ("1" to "4") of nuScenes' four bins of the visible share of an object, from pixels over all cameras."""
+    # Tapered and round solids leave the corners of their box empty: whole ones fill about 0.8 of its outline.
+    share = seen_px / (0.8 * possible_px) if possible_px > 0 else 0.0
     return str(1 + int(np.searchsorted((0.4, 0.6, 0.8), share)))
 
 
 def annotation_records(city: City, scene_name: str, frames: list[dict]) -> tuple[list[dict], list[dict]]:
-    """Instances and annotations of a scene.
+    """Rows of the tables instance and sample_annotation of a scene.
 
     Args:
-      frames: per keyframe: `token`, `time_s`, `ego_xy` (city frame), and per object `lidar_points`, `seen_px`,
-        `possible_px`.
+      frames: per keyframe: `token`, `time_s`, `ego_xy` [2] (city frame, metres), and `lidar_points`, `seen_px`,
+        `possible_px` [things].
     """
     instances, annotations = [], []
     for index, thing in enumerate(city.things):
-        if thing.name not in CATEGORIES:
+        if thing.name not in CATEGORIES:  # trees and buildings have labels, but no boxes
             continue
         positions = np.array([city.thing_position(index, f["time_s"])[:2] for f in frames])
         near = np.linalg.norm(positions - [f["ego_xy"] for f in frames], axis=1) < REACH_M
@@ -58,6 +70,7 @@ def annotation_records(city: City, scene_name: str, frames: list[dict]) -> tuple
             continue
         token = make_token("instance", scene_name, index)
         length, width, height = (2 * city.half_sizes_m[index]).tolist()
+        # Of all vehicles only those with a rider hold a solid of cloth.
         ridden = any(solid.material == "cloth" for solid in thing.solids)
         chain = []
         for frame in (f for f, n in zip(frames, near, strict=True) if n):
@@ -69,11 +82,12 @@ def annotation_records(city: City, scene_name: str, frames: list[dict]) -> tuple
                     "visibility_token": visibility_token(frame["seen_px"][index], frame["possible_px"][index]),
                     "attribute_tokens": attribute_of(thing.name, thing.speed, ridden),
                     **pose_record(city.global_from_city @ box_pose(city, index, frame["time_s"])),
-                    "size": [width, length, height],
+                    "size": [width, length, height],  # nuScenes' order, not x, y, z
                     "num_lidar_pts": int(frame["lidar_points"][index]),
                     "num_radar_pts": 0,
                 }
             )
+        # An object that leaves the reach and comes back stays one instance, linked across the gap, as in nuScenes.
         link(chain)
         annotations += chain
         instances.append(

@@ -1,4 +1,4 @@
-"""Generates a synthetic nuScenes root: scenes in parallel, then tables, splits and the marker, then one rename."""
+"""The synthetic nuScenes root as a whole: scenes in parallel, then tables, splits and the marker, then one rename."""
 
 import concurrent.futures
 import dataclasses
@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +14,19 @@ import cv2
 
 from occjax.config import SyntheticConfig
 from occjax.errors import DataError
+from occjax.progress import Progress
 from occjax.synthetic import files, tables
 from occjax.synthetic.scene import ScenePlan, scene_token, write_scene
 
 MARKER = "synthetic.json"
-FORMAT = 1  # raise when the same configuration gives other files
+# Raise when the same configuration gives other files. Every random draw counts: one more, one fewer, or two in another
+# order anywhere in this package give another city, and folders of the version before must be told from it.
+FORMAT = 1
 
 
 def describe(config: SyntheticConfig) -> dict:
     """What decides the content: format and configuration, and their fingerprint."""
+    # `enabled` says whether to generate, not what.
     content = {k: v for k, v in dataclasses.asdict(config).items() if k != "enabled"}
     text = json.dumps({"format": FORMAT, **content}, sort_keys=True)
     return {"format": FORMAT, "config": content, "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
@@ -56,6 +59,7 @@ def is_generated(root: Path, config: SyntheticConfig) -> bool:
 
 def plan_scenes(root: Path, config: SyntheticConfig) -> list[ScenePlan]:
     """One plan per scene; keyframes count up by scene token within each split, as GaussianFormer orders its dumps."""
+    # A scene's seed names its split and place in it, so that more scenes leave those there as they are.
     named = [(f"city-{config.seed}-train-{i:04d}", "train", (config.seed, 0, i)) for i in range(config.train_scenes)]
     named += [(f"city-{config.seed}-val-{i:04d}", "val", (config.seed, 1, i)) for i in range(config.val_scenes)]
     positions = {}
@@ -70,7 +74,11 @@ def plan_scenes(root: Path, config: SyntheticConfig) -> list[ScenePlan]:
 
 
 def check(config: SyntheticConfig) -> None:
-    """Raises DataError unless every number of the configuration makes sense."""
+    """Checks every number of the configuration.
+
+    Raises:
+      DataError: some make no sense; all of them are named.
+    """
     least = {"seed": 0, "train_scenes": 1, "val_scenes": 0, "keyframes_per_scene": 1}
     least.update(image_width=32, image_height=32)
     values = {name: getattr(config, name) for name in least}
@@ -80,7 +88,7 @@ def check(config: SyntheticConfig) -> None:
 
 
 def start_worker() -> None:
-    """Each worker process keeps to one core."""
+    """Keeps a worker process to one core: there is a process for each already."""
     cv2.setNumThreads(1)
 
 
@@ -89,7 +97,7 @@ def generate(
     config: SyntheticConfig,
     *,
     processes: int | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Writes the world that `config` describes into `root`, unless it is there already.
 
@@ -107,6 +115,7 @@ def generate(
     check(config)
     if is_generated(root, config):
         return
+    # Beside the root, for the last rename to stay within one disk; the process number keeps two runs apart.
     partial = root.with_name(f"{root.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
@@ -121,29 +130,23 @@ def generate(
 
 def _write_scenes(plans: list[ScenePlan], processes: int | None, progress) -> list[dict[str, list[dict]]]:
     count = min(processes or len(os.sched_getaffinity(0)), len(plans))
-    began, done = time.monotonic(), 0
+    lines = Progress("synthetic city", len(plans), progress, unit="scenes", every_s=0.0)
     rows: list = [None] * len(plans)
-
-    def report():
-        left = (time.monotonic() - began) / done * (len(plans) - done)
-        if progress:
-            progress(f"synthetic city: {done}/{len(plans)} scenes, {left:.0f} s left")
-
     if count <= 1:
         for i, plan in enumerate(plans):
             rows[i] = write_scene(plan)
-            done += 1
-            report()
+            lines.advance()
         return rows
+    # A fork would inherit whatever locks the threads of the parent (OpenCV, jax) hold at that moment.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(count, mp_context=context, initializer=start_worker) as pool:
         futures = {pool.submit(write_scene, plan): i for i, plan in enumerate(plans)}
         try:
             for future in concurrent.futures.as_completed(futures):
                 rows[futures[future]] = future.result()
-                done += 1
-                report()
+                lines.advance()
         except BaseException:
+            # Otherwise leaving the pool waits for every scene still queued.
             pool.shutdown(cancel_futures=True)
             raise
     return rows
@@ -155,6 +158,7 @@ def _write_tables(root: Path, config: SyntheticConfig, scenes: list[dict[str, li
     for name in tables.TABLES:
         files.write_json(root / tables.VERSION / f"{name}.json", content[name])
     names = [plan.name for plan in plan_scenes(root, config)]
+    # The devkit knows the scenes of its own versions alone; the split of these is read from this file.
     splits = {"train": names[: config.train_scenes], "val": names[config.train_scenes :]}
     files.write_json(root / "splits.json", splits)
     about = {

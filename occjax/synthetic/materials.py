@@ -1,13 +1,54 @@
-"""Paints surfaces: a colour for every point that rays hit on parts, by material."""
+"""Materials: a colour for every point that rays hit on parts."""
+
+import dataclasses
 
 import numpy as np
 
 from occjax.synthetic.objects import MATERIAL
 
 
+@dataclasses.dataclass(frozen=True)
+class Surface:
+    """What the painters know about n points on parts.
+
+    Attributes:
+      position: float32 [3, n] city frame, metres.
+      local: float32 [3, n] in the frame of the part, from its centre, metres.
+      half: float32 [3, n] half sizes of the part, metres.
+      along: float32 [n] metres to the side along the face.
+      face: uint8 [n] in the order of `face_planes`, 6 on ellipsoids.
+      owner: int32 [n] object that the part belongs to.
+      color: float32 [n, 3] the part's own RGB in 0..1.
+      footprint_m: float32 [n] width of a pixel at that distance.
+    """
+
+    position: np.ndarray
+    local: np.ndarray
+    half: np.ndarray
+    along: np.ndarray
+    face: np.ndarray
+    owner: np.ndarray
+    color: np.ndarray
+    footprint_m: np.ndarray
+
+    @property
+    def height(self) -> np.ndarray:
+        """Height [n] over the road, metres."""
+        return self.position[2]
+
+    def take(self, chosen: np.ndarray) -> "Surface":
+        """The points where `chosen`, bool [n], holds."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Surface(**{name: v[chosen] if name == "color" else v[..., chosen] for name, v in values.items()})
+
+
 def hash_noise(*integers: np.ndarray) -> np.ndarray:
-    """Repeatable noise in [0, 1), float32, one value per tuple of integers."""
+    """Repeatable noise in 0 to 1, float32 [...], one value per tuple of up to four integers, each [...].
+
+    A texture has to look the same from every camera and at every time, which draws of a generator would not.
+    """
     h = np.zeros(integers[0].shape, np.uint32)
+    # xxHash's primes; the shift brings what multiplying did to the high bits down to the 16 that are kept.
     for value, prime in zip(integers, (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F), strict=False):
         h = (h ^ value.astype(np.int32).view(np.uint32)) * np.uint32(prime)
         h ^= h >> np.uint32(15)
@@ -15,10 +56,12 @@ def hash_noise(*integers: np.ndarray) -> np.ndarray:
 
 
 def _mix(color, other, weight):
+    """Colours [n, 3] moved towards an RGB `other` by weights [n] in 0..1."""
     return color + (np.asarray(other, np.float32) - color) * weight[..., None]
 
 
 def _facade(p):
+    # Patterns hang on the city's own coordinates and the owner: floors are 3.1 m, windows 2.4 to 3.6 m by the building.
     period = 2.4 + 1.2 * hash_noise(p.owner)
     floor = np.floor(p.height / 3.1)
     column = np.floor(p.along / period)
@@ -28,6 +71,7 @@ def _facade(p):
     window = np.where(ground_floor, (u > 0.06) & (v > 0.12) & (v < 0.75), window)
     shine = hash_noise(column, floor, p.owner, p.face)
     glass = np.stack([0.16 + 0.2 * shine, 0.2 + 0.24 * shine, 0.26 + 0.28 * shine], axis=-1)
+    # One window in fourteen is lit from inside.
     glass[shine > 0.93] = (0.85, 0.75, 0.5)
     awning = ground_floor & (v >= 0.75)
     sign = np.stack([hash_noise(np.floor(p.along / 6), p.owner, p.face + k) for k in (1, 2, 3)], axis=-1)
@@ -44,6 +88,7 @@ def _roof(p):
 
 def _foliage(p):
     x, y, z = p.position
+    # Noise at three scales, each fading before its cells become smaller than a pixel and would flicker.
     grain = np.zeros_like(x)
     for cell, weight in ((0.11, 0.5), (0.33, 0.35), (0.9, 0.3)):
         noise = hash_noise(np.floor(x / cell), np.floor(y / cell), np.floor(z / cell))
@@ -56,7 +101,8 @@ def _bark(p):
 
 
 def _wheels(p, color, x_share, radius):
-    """Two wheels on each side, near the ends of the part."""
+    """Two wheels on each side, near the ends of the part, painted into colours [n, 3]."""
+    # Paint, not solids: those would be four casts more for every vehicle, sensor and keyframe.
     lx, lz = p.local[0], p.height
     wheel = np.zeros(lx.shape, np.float32)
     hub = np.zeros(lx.shape, np.float32)
@@ -69,7 +115,8 @@ def _wheels(p, color, x_share, radius):
 
 
 def _lamps(p, color):
-    """White head lamps on the front, red tail lamps on the back, dark grille and plate between."""
+    """Head lamps white on the front, tail lamps red on the back, grille and plate between; colours [n, 3]."""
+    # Front and back differ, as they must for a heading to be seen in a picture.
     across = np.abs(p.local[1]) / p.half[1]
     level = p.local[2] / p.half[2]
     lamp = (across > 0.62) & (level > 0.05) & (level < 0.65)

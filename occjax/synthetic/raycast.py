@@ -1,4 +1,4 @@
-"""Casts a bundle of rays, laid out as an image, against parts and ground: the one geometry behind every sensor."""
+"""Ray casting of a bundle, laid out as an image, against parts and ground: the one geometry behind every sensor."""
 
 import dataclasses
 
@@ -7,7 +7,8 @@ import numpy as np
 from occjax.synthetic.ground import KERB_M, ROAD, Ground
 from occjax.synthetic.shapes import EDGES, ELLIPSOID, Parts, corners_m, face_planes
 
-SKY, GROUND, KERB = -3, -1, -2  # values of Hits.part besides the index of a part
+# Values of Hits.part besides the index of a part; negative, so that `part >= 0` asks for parts.
+SKY, GROUND, KERB = -3, -1, -2
 FAR_M = 1000.0
 
 
@@ -26,12 +27,19 @@ class Hits:
     face: np.ndarray
 
 
-def camera_windows(parts: Parts, cam_from_city: np.ndarray, pixel_from_cam: np.ndarray, height: int, width: int):
+def camera_windows(
+    parts: Parts, cam_from_city: np.ndarray, pixel_from_cam: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixel rectangles [P, 4] (row0, row1, column0, column1) that contain each part, and its least depth [P].
 
     Rectangles of parts that cannot be seen have row0 >= row1.
+
+    Args:
+      cam_from_city: [4, 4].
+      pixel_from_cam: [3, 3] intrinsics of an image of `height` x `width` pixels.
     """
     near = 0.05
+    # What reaches behind the camera is cut there: its outline is that of the corners ahead and of the cut edges.
     points = corners_m(parts) @ cam_from_city[:3, :3].T + cam_from_city[:3, 3]
     start, end = points[:, EDGES[:, 0]], points[:, EDGES[:, 1]]
     span = end[..., 2] - start[..., 2]
@@ -43,6 +51,7 @@ def camera_windows(parts: Parts, cam_from_city: np.ndarray, pixel_from_cam: np.n
     column = pixel_from_cam[0, 0] * points[..., 0] / depth + pixel_from_cam[0, 2]
     row = pixel_from_cam[1, 1] * points[..., 1] / depth + pixel_from_cam[1, 2]
 
+    # A pixel more on each side: the casting decides what is hit, a window may only not be too small.
     def bounds(value, limit):
         low = np.clip(np.floor(np.min(np.where(seen, value, 1e9), axis=1)) - 1, 0, limit)
         high = np.clip(np.ceil(np.max(np.where(seen, value, -1e9), axis=1)) + 1, 0, limit)
@@ -54,8 +63,13 @@ def camera_windows(parts: Parts, cam_from_city: np.ndarray, pixel_from_cam: np.n
     return np.stack([row0, row1, column0, column1], axis=1), np.maximum(points[:, :8, 2].min(axis=1), 0)
 
 
-def hit_frustum(normals, offsets, origin, directions):
+def hit_frustum(normals, offsets, origin, directions) -> tuple[np.ndarray, np.ndarray]:
     """Distance [h, w] at which rays enter a frustum (inf = miss or from inside) and the face [h, w] they enter by.
+
+    Args:
+      normals, offsets: [6, 3] and [6] of its faces.
+      origin: [3] of the rays, in the frame of the part.
+      directions: three float32 [h, w], in the frame of the part.
 
     Rays parallel to a face divide by zero, which enters never, or at once where they run outside; the caller silences
     numpy about it.
@@ -74,6 +88,7 @@ def hit_frustum(normals, offsets, origin, directions):
                 face[later] = f
                 np.copyto(leave, distance, where=~entering & (distance < leave))
             continue
+        # Parallel faces share one division: the slab between them.
         inverse = 1 / directions[axis]
         middle = np.float32(-origin[axis]) * inverse
         reach = np.float32(offsets[2 * axis]) * np.abs(inverse)
@@ -82,12 +97,19 @@ def hit_frustum(normals, offsets, origin, directions):
         np.copyto(enter, near, where=later)
         np.copyto(face, np.where(inverse > 0, np.uint8(2 * axis + 1), np.uint8(2 * axis)), where=later)
         np.minimum(leave, middle + reach, out=leave)
+    # 2 cm, and what is behind: a sensor that stands in a part looks out of it.
     enter[(enter > leave) | (enter <= 0.02)] = np.inf
     return enter, face
 
 
-def hit_ellipsoid(half, origin, directions):
-    """Distance [h, w] at which rays enter an ellipsoid (inf = miss or from inside)."""
+def hit_ellipsoid(half, origin, directions) -> np.ndarray:
+    """Distance [h, w] at which rays enter an ellipsoid (inf = miss or from inside).
+
+    Args:
+      half: [3] semi-axes.
+      origin, directions: as for `hit_frustum`.
+    """
+    # Divided by the semi-axes it is the unit sphere, and distances along the ray stay what they are.
     o = origin / half
     dx, dy, dz = (d * np.float32(1 / h) for d, h in zip(directions, half, strict=True))
     a = dx * dx + dy * dy + dz * dz
@@ -113,6 +135,7 @@ def cast_parts(parts: Parts, windows, nearest, origin: np.ndarray, directions: n
     for i in candidates[np.argsort(nearest[candidates], kind="stable")]:
         row0, row1, column0, column1 = windows[i]
         rows, columns = slice(row0, row1), slice(column0, column1)
+        # Worth the sorting: most parts of a street stand behind its first row.
         if nearest[i] >= hits.distance[rows, columns].max():
             continue
         cos, sin = np.cos(parts.yaw_rad[i]), np.sin(parts.yaw_rad[i])
@@ -134,7 +157,14 @@ def cast_parts(parts: Parts, windows, nearest, origin: np.ndarray, directions: n
 
 
 def cast_ground(ground: Ground, origin: np.ndarray, directions: np.ndarray) -> Hits:
-    """Hits of the ground alone: the carriageway at height 0, all else at KERB_M, kerb faces between."""
+    """Hits of the ground alone: the carriageway at height 0, all else at KERB_M, kerb faces between.
+
+    Args:
+      origin: [3] city frame, metres, above the ground.
+      directions: float32 [3, H, W] city frame.
+    """
+    # Two planes and the class where a ray meets each tell all: not road at kerb height, it ends there; else road at
+    # height 0, it ends there; else it fell over the road and came out below the pavement, so a kerb stands between.
     dx, dy, dz = directions
     down = dz < -1e-6
     safe = np.where(down, dz, np.float32(-1))
@@ -153,6 +183,7 @@ def cast_ground(ground: Ground, origin: np.ndarray, directions: np.ndarray) -> H
 
 def _kerb_distance(ground: Ground, origin, directions, over_road, behind_kerb):
     """Distance [n] at which rays that drop below kerb height over the road meet the kerb, by bisection."""
+    # Seven halvings leave 1/128 of what lies between the two planes; rasters of 0.1 m know the kerb no better.
     for _ in range(7):
         middle = (over_road + behind_kerb) / 2
         x, y = (np.float32(origin[i]) + middle * directions[i] for i in (0, 1))

@@ -1,4 +1,4 @@
-"""The sensors on the car: where they sit, when they fire, and what a camera's lens does, much as in nuScenes."""
+"""Rig of sensors on the car: where they sit, when they fire, and what a camera's lens does, much as in nuScenes."""
 
 import dataclasses
 
@@ -29,6 +29,8 @@ class Mount:
     center_px: tuple[float, float] = (0.0, 0.0)
 
 
+# Not quite straight, not quite symmetric and no two alike: a swap of cameras, or an axis taken for granted, shows.
+# Cameras fire one after the other as the LiDAR sweeps over their view, all of them before the sweep's own stamp.
 MOUNTS = {
     "CAM_FRONT": Mount((1.70, 0.01, 1.51), 0.3, (0.2, 0.4), -35500, 1262.0, (812.0, 489.0)),
     "CAM_FRONT_RIGHT": Mount((1.55, -0.49, 1.50), -56.2, (-0.3, 0.5), -27600, 1259.0, (806.0, 493.0)),
@@ -62,6 +64,7 @@ def ego_from_sensor(channel: str) -> np.ndarray:
 def pixel_from_cam(channel: str, width: int, height: int) -> np.ndarray:
     """[3, 3] intrinsics of a camera for images of `width` x `height` pixels."""
     mount = MOUNTS[channel]
+    # The centre scales like the focal length because pixel centres lie at half-integers.
     sx, sy = width / 1600, height / 900
     return np.array(
         [
@@ -85,5 +88,6 @@ def quaternion_from_rotation(rotation: np.ndarray) -> list[float]:
         ]
     )
     x, y, z, w = np.linalg.eigh(k, UPLO="L")[1][:, -1]
+    # An eigenvector's sign is the solver's choice; files must not depend on it.
     sign = 1.0 if w >= 0 else -1.0
     return [float(sign * v) for v in (w, x, y, z)]

@@ -1,4 +1,4 @@
-"""Writes one scene: images, sweeps, labels, masks, the simulated teacher, and the scene's rows of the tables."""
+"""One scene on disk: images, sweeps, labels, masks, the simulated teacher, and the scene's rows of the tables."""
 
 import dataclasses
 from pathlib import Path
@@ -15,12 +15,12 @@ from occjax.synthetic.annotate import annotation_records, box_pose, unoccluded_a
 from occjax.synthetic.city import KEYFRAME_STEP_S, LEAD_IN_S, City, build_city
 from occjax.synthetic.ground import PAVEMENT, ROAD, TEXEL_M
 from occjax.synthetic.lidar import sweep
-from occjax.synthetic.render import Painter, city_from_sensor, see
+from occjax.synthetic.render import Painter, see
 from occjax.synthetic.teacher import bev_labels, column_maximum, hard_labels, simulate_teacher
 from occjax.synthetic.visibility import camera_mask, lidar_mask
 from occjax.synthetic.voxelize import voxelize
 
-EPOCH_US = 1_600_000_000_000_000
+EPOCH_US = 1_600_000_000_000_000  # the 13th of September 2020, as `date_captured` says; scenes are an hour apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,8 @@ class ScenePlan:
       name, split: of the scene; `split` is "train" or "val".
       seed: entropy of the scene's generators.
       number: position among all scenes, which sets its date.
+      keyframes: how many, half a second apart.
+      image_width, image_height: pixels.
       dump_position: position of its first keyframe in the teacher dump of its split.
     """
 
@@ -47,11 +49,18 @@ class ScenePlan:
 
 
 def scene_token(name: str, seed: int) -> str:
+    """Token of a scene in a world of that seed; dumps are ordered by it, so it is known before the scene is."""
     return tables.make_token("scene", name, seed)
 
 
 def write_scene(plan: ScenePlan) -> dict[str, list[dict]]:
-    """Writes the files of a scene under `plan.root` and returns its rows per table."""
+    """Writes the files of a scene under `plan.root` and returns its rows per table.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    # One generator for all: city, sky, then each keyframe's pictures, sweep and teacher. To leave out or move one step
+    # changes all that follows.
     rng = np.random.default_rng(plan.seed)
     city = build_city(rng, plan.keyframes)
     painter = Painter(rng, city)
@@ -67,6 +76,7 @@ def write_scene(plan: ScenePlan) -> dict[str, list[dict]]:
             "scene_token": token,
         }
         rows["sample"].append(sample)
+        # Rows before files: they give the files their names.
         for channel in rig.SENSORS:
             _sensor_rows(plan, city, sample, channel, clock_us, start_us, rows, data_rows)
         frames.append(_write_keyframe(plan, city, painter, rng, k, sample, clock_us, data_rows))
@@ -112,6 +122,7 @@ def write_scene(plan: ScenePlan) -> dict[str, list[dict]]:
 
 def _sensor_rows(plan, city: City, sample, channel, clock_us, start_us, rows, data_rows) -> None:
     """One sample_data row and the ego pose at its own time stamp."""
+    # Integers of microseconds throughout: the stamps of poses and data have to be equal, not close.
     time_us = clock_us + rig.MOUNTS[channel].delay_us
     stamp = start_us + time_us
     is_lidar = channel == rig.LIDAR
@@ -138,7 +149,7 @@ def _sensor_rows(plan, city: City, sample, channel, clock_us, start_us, rows, da
 
 
 def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us, data_rows) -> dict:
-    """Files of one keyframe; returns what annotations need to know."""
+    """Files of one keyframe; returns what `annotation_records` asks of a frame."""
     time_s = clock_us * 1e-6
     width, height = plan.image_width, plan.image_height
     city_from_ego = city.city_from_ego(time_s)
@@ -146,7 +157,8 @@ def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us
     views = []
     for channel in NUSCENES_CAMERAS:
         camera_time = time_s + rig.MOUNTS[channel].delay_us * 1e-6
-        pose = city_from_sensor(city, rig.ego_from_sensor(channel), camera_time)
+        # World and ego as they are when this camera fires, not at the keyframe: movers stand a little elsewhere.
+        pose = city.city_from_ego(camera_time) @ rig.ego_from_sensor(channel)
         lens, parts = rig.pixel_from_cam(channel, width, height), city.parts_at(camera_time)
         hits, rays = see(parts, city.ground, pose, lens, width, height)
         image = painter.paint(rng, parts, hits, rays, pose[:3, 3], lens[0, 0])
@@ -160,12 +172,13 @@ def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us
             possible_px[index] += unoccluded_area(cam_from_box, city.half_sizes_m[index], lens, width, height)
 
     parts = city.parts_at(time_s)
-    city_from_lidar = city_from_sensor(city, rig.ego_from_sensor(rig.LIDAR), time_s)
+    city_from_lidar = city_from_ego @ rig.ego_from_sensor(rig.LIDAR)
     turn = sweep(rng, city.ground, parts, city_from_lidar)
     lidar_file = data_rows[rig.LIDAR][k]["filename"]
     (plan.root / lidar_file).parent.mkdir(parents=True, exist_ok=True)
     turn.points.tofile(plan.root / lidar_file)
 
+    # Each label set in its own form: SurroundOcc lists the occupied voxels of a LiDAR grid, Occ3D fills an ego grid.
     labels = voxelize(parts, city.ground, SURROUNDOCC_GRID, city_from_lidar)
     occupied = np.argwhere(labels != FREE)
     listed = np.concatenate([occupied, labels[tuple(occupied.T)][:, None]], axis=1).astype(np.int32)
@@ -189,7 +202,8 @@ def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us
 
 
 def _write_teacher(plan: ScenePlan, rng, k: int, labels: np.ndarray) -> None:
-    """The simulated teacher in the layout of GaussianFormer's dump script."""
+    """The simulated teacher of SurroundOcc labels [X, Y, Z], in the layout of GaussianFormer's dump script."""
+    # Its file names count the keyframes of a split; the 0 is the position within a batch of one.
     probabilities = simulate_teacher(rng, labels)
     name, dump = f"{plan.dump_position + k:06d}_0", plan.root / "teacher_dump"
     semantics = hard_labels(probabilities)
@@ -200,7 +214,7 @@ def _write_teacher(plan: ScenePlan, rng, k: int, labels: np.ndarray) -> None:
 
 
 def drivable_map(city: City) -> np.ndarray:
-    """Mask [rows, columns], 255 on carriageway and pavement, north up, 0.1 m per pixel from the global origin."""
+    """Mask uint8 [rows, columns], 255 on carriageway and pavement, north up, 0.1 m per pixel from the global origin."""
     mask = np.isin(city.ground.semantic, (ROAD, PAVEMENT)).astype(np.uint8) * 255
     rows, columns = mask.shape
     corners = city.ground.lower_m + np.array([(0, 0), (columns, 0), (0, rows), (columns, rows)]) * TEXEL_M

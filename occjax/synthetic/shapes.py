@@ -1,9 +1,10 @@
-"""The solids that everything in the city is made of: tapered boxes and ellipsoids, each turned by a yaw."""
+"""Shapes, the solids that everything in the city is made of: tapered boxes and ellipsoids, each turned by a yaw."""
 
 import dataclasses
 
 import numpy as np
 
+# Two kinds are enough for a street, and both have closed forms for rays (`raycast`) and for voxels (`voxelize`).
 FRUSTUM, ELLIPSOID = 0, 1
 
 # Corner i of a frustum: signs of x, y and z; edges join corners that differ in one sign.
@@ -44,7 +45,7 @@ class Parts:
         return len(self.kind)
 
     def take(self, index: np.ndarray) -> "Parts":
-        """The parts at `index` (integers or a bool mask)."""
+        """The parts at `index`: integers [n], or a bool mask [P]."""
         return Parts(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
 
 
@@ -63,6 +64,7 @@ def face_planes(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
 
     A local point p lies inside a frustum where normal . p <= offset for all six; meaningless for ellipsoids.
     """
+    # A face that leans by `slope` outwards per metre down has its normal lean by as much upwards.
     bottom, top, half_z = parts.half_m[:, :2], parts.top_half_m, parts.half_m[:, 2]
     slope = (bottom - top) / (2 * half_z[:, None])  # [P, 2]
     scale = 1 / np.sqrt(1 + slope**2)
@@ -78,7 +80,7 @@ def face_planes(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def footprint_m(center_xy, half_xy, yaw_rad) -> np.ndarray:
-    """Corners [4, 2] of a rectangle turned by `yaw_rad`, in order around it."""
+    """Corners [4, 2] of a rectangle of half sizes [2] (or one for both) about [2], turned by `yaw_rad`, in order."""
     signs = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
     x, y = (signs * half_xy).T
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)

@@ -1,6 +1,7 @@
-"""The street grid of a scene and the ego's path along it, in the city frame: main street along x, metres."""
+"""Streets: the grid of a scene and the ego's path along it, in the city frame: main street along x, metres."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Street:
 
 
 def draw_street(rng, axis: int, center_m: float) -> Street:
+    """A street along `axis` with lanes, median and parking as the dice fall."""
     lanes = int(rng.choice((1, 1, 2)))
     median = float(rng.uniform(1.5, 3.0)) if lanes == 2 and rng.random() < 0.6 else 0.0
     parking = 2.3 if rng.random() < 0.6 else 0.0
@@ -44,6 +46,7 @@ def draw_street(rng, axis: int, center_m: float) -> Street:
 
 def draw_streets(rng, reach_m: float) -> tuple[list[Street], list[Street]]:
     """Streets along x and streets along y that cover [-reach, reach]²; the main street is the one with centre 0."""
+    # 42 to 78 m from street to street: less than the grid's 100 m, so that every keyframe sees a junction.
     networks = []
     for axis in (0, 1):
         centers = [0.0 if axis == 0 else float(rng.uniform(-15, 15))]
@@ -55,16 +58,42 @@ def draw_streets(rng, reach_m: float) -> tuple[list[Street], list[Street]]:
     return networks[0], networks[1]
 
 
+def on_street(street: Street, along_m: float, across_m: float) -> tuple[float, float]:
+    """City-frame point (x, y) `along_m` of a street's axis and `across_m` to its left, as seen towards growing axis."""
+    return (along_m, street.center_m + across_m) if street.axis == 0 else (street.center_m - across_m, along_m)
+
+
+def junction_gaps(
+    street: Street, crossing: list[Street], low: float, high: float, margin: float
+) -> Iterator[tuple[float, float]]:
+    """Stretches (start, end) of a street within low to high that keep `margin` metres from every junction."""
+    edges = [low]
+    for other in sorted(crossing, key=lambda s: s.center_m):
+        edges += [other.center_m - other.half_m - margin, other.center_m + other.half_m + margin]
+    edges.append(high)
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        start, end = max(start, low), min(end, high)
+        if end - start > 6:  # a car and some room
+            yield start, end
+
+
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """A drivable line: points [n, 2] at `distance_m` [n] from its start, and the heading there."""
+    """A drivable line, city frame.
+
+    Attributes:
+      points_m: float64 [n, 2].
+      heading_rad: float64 [n], counter-clockwise from x; grows on through turns, never wrapped.
+      distance_m: float64 [n] from the start, strictly growing.
+    """
 
     points_m: np.ndarray
     heading_rad: np.ndarray
     distance_m: np.ndarray
 
     def at(self, distance_m) -> tuple[np.ndarray, np.ndarray]:
-        """Position [..., 2] and heading [...] at a distance along the path."""
+        """Position [..., 2] and heading [...] at distances [...] along the path; beyond an end, those of the end."""
+        # Linear in the heading too, which is why it may not be wrapped.
         x, y = (np.interp(distance_m, self.distance_m, self.points_m[:, i]) for i in (0, 1))
         return np.stack([x, y], axis=-1), np.asarray(np.interp(distance_m, self.distance_m, self.heading_rad))
 
@@ -77,6 +106,7 @@ def draw_path(rng, along_x: list[Street], along_y: list[Street], length_m: float
     street = next(s for s in along_x if s.center_m == 0)
     direction = np.array([1.0, 0.0])
     lane = street.lane_offset_m(int(rng.integers(street.lanes)))
+    # Near the middle of the region, with up to 55 m to the first junction: a start in the middle of a block as well.
     crossing = min(along_y, key=lambda s: abs(s.center_m))
     position = np.array([crossing.center_m - rng.uniform(8, 55), -lane])
     pieces, headings = [position[None]], [np.zeros(1)]
@@ -90,13 +120,14 @@ def draw_path(rng, along_x: list[Street], along_y: list[Street], length_m: float
 
     while travelled < length_m:
         axis = int(np.argmax(np.abs(direction)))
+        # 14 m before the kerb are the room of the widest turn, 11 m, and of some metres straight to reach it.
         ahead = [s for s in (along_y, along_x)[axis] if (s.center_m - position[axis]) * direction[axis] > s.half_m + 14]
         cross = min(ahead, key=lambda s: abs(s.center_m - position[axis])) if ahead else None
         turn = int(rng.choice((0, 0, 1, -1))) if cross and travelled < 0.7 * length_m else 0  # 1 left, -1 right
         if cross is None or turn == 0:
             target = position.copy()
             target[axis] = (cross.center_m if cross else position[axis]) + direction[axis] * (0.0 if cross else 80.0)
-            if cross:
+            if cross:  # past the far kerb, so that the same junction is not met again
                 target[axis] += direction[axis] * (cross.half_m + 1)
             steps = max(int(np.linalg.norm(target - position) / 0.5), 2)
             append(np.linspace(position, target, steps)[1:], np.full(steps - 1, heading))
@@ -118,5 +149,6 @@ def draw_path(rng, along_x: list[Street], along_y: list[Street], length_m: float
         position, direction, heading = pieces[-1][-1], outgoing, heading + turn * np.pi / 2
     points = np.concatenate(pieces)
     distance = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    # Pieces begin where the last one ended; interpolation wants distances that grow.
     keep = np.concatenate([[True], np.diff(distance) > 1e-6])
     return Path(points[keep], np.concatenate(headings)[keep], distance[keep])

@@ -1,4 +1,4 @@
-"""A simulated teacher, no real model: the truth blurred and displaced, with misses, confusions and hallucinations."""
+"""The simulated teacher, no real model: the truth blurred and displaced, with misses, confusions and hallucinations."""
 
 import numpy as np
 
@@ -32,7 +32,11 @@ STENCIL_WEIGHTS = (0.52, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08)
 
 
 def corrupt(rng, labels: np.ndarray) -> np.ndarray:
-    """Labels [X, Y, Z] as a fallible observer reports them; worse with distance from the middle."""
+    """Labels uint8 [X, Y, Z] as a fallible observer reports them; worse with distance from the middle.
+
+    Smooth noise decides throughout, not a draw per voxel: models err in whole objects and patches, and what is wrong
+    voxel by voxel would be averaged away by any student.
+    """
     shape = labels.shape
     x, y = np.meshgrid(*(np.arange(n) for n in shape[:2]), indexing="ij")
     far = np.hypot((x + 0.5) / shape[0] - 0.5, (y + 0.5) / shape[1] - 0.5) * 2  # 0 in the middle, 1 at the sides
@@ -87,7 +91,9 @@ def simulate_teacher(rng, labels: np.ndarray) -> np.ndarray:
     total = votes.sum(axis=1)
     x, y = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[:2]), indexing="ij")
     confidence = np.clip(0.95 - 0.2 * np.hypot(x, y) + 0.08 * smooth_noise(rng, shape[:2], 10), 0.35, 0.99)
+    # Four of five votes are enough to be as sure as the teacher gets at that distance.
     p_occ = np.clip(1.25 * total, 0, 1) * confidence.ravel()[voxels // shape[2]]
+    # No class is quite impossible: a student takes logarithms of these.
     semantics = votes / total[:, None] + 0.004
     semantics *= (p_occ / semantics.sum(axis=1))[:, None]
     channels = np.concatenate([semantics, 1 - p_occ[:, None]], axis=1).astype(np.float16).T

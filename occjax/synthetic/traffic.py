@@ -1,4 +1,4 @@
-"""Puts life on the streets: parked and moving vehicles, riders, pedestrians and road works."""
+"""Traffic, the life on the streets: parked and moving vehicles, riders, pedestrians and road works."""
 
 import numpy as np
 
@@ -7,13 +7,14 @@ from occjax.synthetic.ground import KERB_M, PAVEMENT, Ground
 from occjax.synthetic.objects import Thing
 from occjax.synthetic.placement import Site
 from occjax.synthetic.shapes import footprint_m
-from occjax.synthetic.streets import Street
+from occjax.synthetic.streets import Street, on_street
 
-EGO_HALF_M = np.array([2.3, 0.95])
+EGO_HALF_WIDTH_M = 0.95
 EGO_CENTER_AHEAD_M = 1.3  # the ego frame sits on the rear axle
 
 
 def draw_vehicle(rng) -> Thing:
+    """A vehicle for a lane, a car in two of three cases; others more often than in traffic, so that they are seen."""
     draw = rng.random()
     for limit, maker in ((0.68, objects.car), (0.8, objects.truck), (0.91, objects.bus), (0.96, objects.trailer)):
         if draw < limit:
@@ -21,34 +22,20 @@ def draw_vehicle(rng) -> Thing:
     return objects.motorcycle(rng, ridden=True)
 
 
-def on_street(street: Street, along, across) -> tuple:
-    """City-frame point at a distance along a street and to its left, as seen in the direction of growing axis."""
-    return (along, street.center_m + across) if street.axis == 0 else (street.center_m - across, along)
-
-
-def junction_gaps(street: Street, crossing: list[Street], low: float, high: float, margin: float):
-    """Stretches (start, end) of a street within [low, high] that keep `margin` metres from every junction."""
-    edges = [low]
-    for other in sorted(crossing, key=lambda s: s.center_m):
-        edges += [other.center_m - other.half_m - margin, other.center_m + other.half_m + margin]
-    edges.append(high)
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        start, end = max(start, low), min(end, high)
-        if end - start > 6:
-            yield start, end
-
-
 def park_vehicles(rng, site: Site, street: Street, stretches) -> None:
     """Lines the parking lanes of a street; the lane's fill differs from street to street."""
+    # 1.15 m: the middle of a parking lane of 2.3 m.
     share, across = rng.uniform(0.15, 0.8), street.half_m - 1.15
     for start, end in stretches:
         for side in (1, -1):
             along = start + 3
             while along < end - 3:
+                # Drawn also where the place stays empty: the gap is as long as what might have stood there.
                 thing = objects.car(rng) if rng.random() < 0.88 else objects.truck(rng)
                 half = thing.half_size[0]
                 if rng.random() < share:
                     x, y = on_street(street, along + half, side * (across + rng.normal(0, 0.06)))
+                    # Right-hand traffic: whoever is left of the growing axis goes, or stands, against it.
                     heading = street.axis * np.pi / 2 + (np.pi if side > 0 else 0)
                     site.place(thing, x, y, heading + rng.normal(0, 0.02), z=0)
                 along += 2 * half + rng.uniform(0.7, 1.8)
@@ -62,20 +49,23 @@ def close_lane(rng, site: Site, street: Street, stretch) -> None:
     inner = street.median_m / 2 + (street.lanes - 1) * street.lane_m + 0.3
     heading = street.axis * np.pi / 2
     for along in np.arange(begin, begin + 18, 2.2):
-        site.place(objects.traffic_cone(rng), *on_street(street, along, side * inner), 0, z=0)
+        x, y = on_street(street, along, side * inner)
+        site.place(objects.traffic_cone(rng), x, y, 0, z=0)
     for across in np.arange(inner + 1.0, street.half_m, 2.1):
         for along in (begin - 1.5, begin + 19):
-            site.place(objects.barrier(rng), *on_street(street, along, side * across), heading, z=0, margin_m=0.02)
+            x, y = on_street(street, along, side * across)
+            site.place(objects.barrier(rng), x, y, heading, z=0, margin_m=0.02)
     middle = (inner + street.half_m) / 2
     machine = objects.construction_vehicle(rng)
-    site.place(machine, *on_street(street, begin + 9, side * middle), heading, z=0, margin_m=0)
+    x, y = on_street(street, begin + 9, side * middle)
+    site.place(machine, x, y, heading, z=0, margin_m=0)
 
 
 class EgoClearance:
     """Refuses what would come too close to the ego at any time of the scene.
 
     Args:
-      times_s: [T] times to look at.
+      times_s: [T] times to look at, from 0 to the end of the scene.
       positions_m: [T, 2] ego origin, city frame.
       headings_rad: [T].
     """
@@ -83,21 +73,31 @@ class EgoClearance:
     def __init__(self, times_s: np.ndarray, positions_m: np.ndarray, headings_rad: np.ndarray):
         self.times_s = times_s
         forward = np.stack([np.cos(headings_rad), np.sin(headings_rad)], axis=-1)
+        # Three circles of the car's half width along its length: the distance to a centre is all there is to know, and
+        # what they leave out of its outline, up to 0.4 m, is less than any `gap_m`.
         ahead = np.linspace(-1.5, 1.5, 3)[None, :, None] * forward[:, None]
         self.centers_m = positions_m[:, None] + EGO_CENTER_AHEAD_M * forward[:, None] + ahead
 
-    def allows(self, thing: Thing, gap_m=1.0) -> bool:
+    def allows(self, thing: Thing, gap_m: float = 1.0) -> bool:
+        """Whether a thing, going straight at its own speed, always stays more than `gap_m` metres from the ego."""
+        # In the thing's own frame, where its box is aligned with the axes.
         half = thing.half_size
         direction = np.array([np.cos(thing.yaw), np.sin(thing.yaw)])
         position = np.array([thing.x, thing.y]) + thing.speed * self.times_s[:, None] * direction
         relative = self.centers_m - position[:, None]
         along, left = relative @ direction, relative @ np.array([-direction[1], direction[0]])
         outside = np.hypot(np.maximum(np.abs(along) - half[0], 0), np.maximum(np.abs(left) - half[1], 0))
-        return bool(np.all(outside > gap_m + EGO_HALF_M[1]))
+        return bool(np.all(outside > gap_m + EGO_HALF_WIDTH_M))
 
 
 def drive_lanes(rng, site: Site, street: Street, clearance: EgoClearance, low, high, stretches, *, moving) -> None:
-    """Fills the lanes of a street, moving as one column per lane, or waiting between the junctions."""
+    """Fills the lanes of a street, moving as one column per lane, or waiting between the junctions.
+
+    Args:
+      low, high: ends of the street, metres along its axis.
+      stretches: (start, end) between the junctions, metres along the axis.
+    """
+    # One speed per lane: nobody catches up, so a column needs no check against itself.
     duration = float(clearance.times_s[-1])
     for side in (1, -1):
         heading = street.axis * np.pi / 2 + (np.pi if side > 0 else 0)
@@ -114,6 +114,8 @@ def drive_lanes(rng, site: Site, street: Street, clearance: EgoClearance, low, h
                     along += 2 * half[0] + gap
                     thing.x, thing.y, thing.yaw, thing.speed = x, y, heading, speed
                     travel = speed * duration * np.array([np.cos(heading), np.sin(heading)])
+                    # Everything between start and end of the travel has to be free; what moves does not block it,
+                    # for the column behind drives over the same road later.
                     swept = footprint_m((x, y) + travel / 2, half[:2] + 0.15 + [speed * duration / 2, 0], heading)
                     if clearance.allows(thing, 1.5) and site.is_free(swept, for_traffic=True):
                         site.things.append(thing)
@@ -122,9 +124,15 @@ def drive_lanes(rng, site: Site, street: Street, clearance: EgoClearance, low, h
 
 
 def walk(rng, site: Site, ground: Ground, clearance: EgoClearance, low, high, count: int) -> None:
-    """Scatters pedestrians over the pavements, alone or in small groups, most of them walking along an axis."""
+    """Scatters `count` pedestrians over the pavements, alone or in small groups, most of them walking along an axis.
+
+    Args:
+      low, high: [2] corners of the region, city frame, metres.
+      count: a group may exceed it; fewer where the pavements are full.
+    """
     duration = float(clearance.times_s[-1])
     placed = 0
+    # Most points of a region are no pavement, hence many tries; full pavements must not hold the scene up, hence 12.
     for _ in range(count * 12):
         if placed >= count:
             return
@@ -140,7 +148,8 @@ def walk(rng, site: Site, ground: Ground, clearance: EgoClearance, low, high, co
             travel = speed * duration
             middle = np.array([person.x, person.y]) + travel / 2 * np.array([np.cos(heading), np.sin(heading)])
             swept = footprint_m(middle, person.half_size[:2] + 0.1 + [travel / 2, 0], heading)
-            # A walker never steps off the pavement.
+            # A walker never steps off the pavement, and has the whole way to itself: two never have to be compared in
+            # time.
             if np.any(ground.semantic_at(*swept.T) != PAVEMENT):
                 continue
             if site.is_free(swept) and clearance.allows(person):
@@ -150,7 +159,7 @@ def walk(rng, site: Site, ground: Ground, clearance: EgoClearance, low, high, co
 
 
 def ride(rng, site: Site, street: Street, clearance: EgoClearance, low, high, count: int) -> None:
-    """Cyclists and motorcyclists along the outer edge of the lanes."""
+    """Up to `count` cyclists and motorcyclists along the outer edge of the lanes, from `low` to `high` on the axis."""
     duration = float(clearance.times_s[-1])
     for _ in range(count):
         side = int(rng.choice((1, -1)))

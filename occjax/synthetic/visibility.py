@@ -1,4 +1,4 @@
-"""Which voxels the sensors observe: seen by a camera, or crossed or hit by a LiDAR ray."""
+"""Visibility of voxels, or which of them the sensors observe: seen by a camera, or crossed or hit by a LiDAR ray."""
 
 import cv2
 import numpy as np
@@ -19,11 +19,13 @@ def camera_mask(grid: VoxelGrid, views: list[tuple[np.ndarray, np.ndarray, np.nd
     """
     seen = np.zeros(grid.shape, bool)
     centers = [lo + (np.arange(n) + 0.5) * grid.voxel_size_m for lo, n in zip(grid.lower_m, grid.shape, strict=True)]
+    # Half a diagonal: a surface may lie anywhere in its voxel, the centre is as much as that behind it.
     slack = np.float32(0.5 * np.sqrt(3) * grid.voxel_size_m)
     for pixel_from_cam, cam_from_grid, depth_image in views:
         height, width = depth_image.shape
         rows = (pixel_from_cam @ cam_from_grid[:3]).astype(np.float32)
 
+        # Projection is affine in x, y and z: three vectors summed by broadcasting, instead of a product for each voxel.
         def affine(row):
             x, y, z = (np.float32(w) * c.astype(np.float32) for w, c in zip(row[:3], centers, strict=True))
             return x[:, None, None] + y[None, :, None] + (z + row[3])[None, None, :]
@@ -43,7 +45,7 @@ def camera_mask(grid: VoxelGrid, views: list[tuple[np.ndarray, np.ndarray, np.nd
 
 
 def _ends_inside(grid: VoxelGrid, pixel_from_cam, cam_from_grid, depth_image) -> np.ndarray:
-    """bool [H, W]: whether the surface that a pixel sees lies in the grid."""
+    """bool [H, W]: whether the surface that a pixel sees lies in the grid; arguments as in `camera_mask`."""
     height, width = depth_image.shape
     grid_from_pixel = (np.linalg.inv(cam_from_grid)[:3, :3] @ np.linalg.inv(pixel_from_cam)).astype(np.float32)
     position = np.linalg.inv(cam_from_grid)[:3, 3].astype(np.float32)
@@ -57,11 +59,16 @@ def _ends_inside(grid: VoxelGrid, pixel_from_cam, cam_from_grid, depth_image) ->
 
 
 def lidar_mask(grid: VoxelGrid, grid_from_lidar: np.ndarray, sweep: Sweep) -> np.ndarray:
-    """uint8 [X, Y, Z]: 1 where a LiDAR ray that returns passes (probed once per voxel length) or ends."""
+    """uint8 [X, Y, Z]: 1 where a LiDAR ray that returns passes (probed once per voxel length) or ends.
+
+    Args:
+      grid_from_lidar: [4, 4].
+    """
     seen = np.zeros(grid.shape, np.uint8)
     origin = grid_from_lidar[:3, 3].astype(np.float32)
-    # Every second column: still closer together than voxels wherever the grid reaches.
+    # Every second column halves the work; at the sides of the grid, 40 m away, rays are then 0.46 m apart.
     reach = sweep.hits.distance[:, ::2].ravel()
+    # Sorted by length, the rays that still fly at a distance are the tail of the array: a slice, not a mask.
     order = np.argsort(reach)
     order = order[reach[order] < RANGE_M[1]]
     reach = reach[order]
@@ -80,6 +87,7 @@ def lidar_mask(grid: VoxelGrid, grid_from_lidar: np.ndarray, sweep: Sweep) -> np
         inside = np.all((index >= 0) & (index < shape), axis=1)
         if not inside.any():
             break
+        # A ray that has left a convex grid does not come back, so it is dropped for good.
         rays, reach = rays[len(rays) - len(left) :][inside], reach[len(reach) - len(left) :][inside]
         index = index[inside]
         seen[index[:, 0], index[:, 1], index[:, 2]] = 1

@@ -7,9 +7,13 @@ nibble scales all shares below the top level so that the mass of the top is righ
 otherwise repeat one rounding error 16 times.
 """
 
+from typing import Any
+
 import numpy as np
 
 from occjax.targets.column_rule import PROBABILITY_FLOOR
+
+Array = Any
 
 FREE_LOGIT_LIMIT = 14.0
 FREE_LOGIT_STEP = 2 * FREE_LOGIT_LIMIT / 255
@@ -77,15 +81,30 @@ def encode_rows(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return free, np.ascontiguousarray((nibbles[0::2] | (nibbles[1::2] << 4)).T)
 
 
-def decode_rows(free: np.ndarray, levels: np.ndarray, num_classes: int) -> np.ndarray:
-    """float32 log-probabilities [..., K] of codes (free [...], levels [..., level_bytes(K)]); see encode_rows."""
-    nibbles = np.stack([levels & 15, levels >> 4], axis=-1).reshape(*levels.shape[:-1], -1)
-    tail_scale = np.exp((nibbles[..., num_classes - 1, None].astype(np.float32) / 7.5 - 1) * np.float32(TAIL_LIMIT))
+def decode_rows(free: Array, levels: Array, num_classes: int, xp: Any = np) -> Array:
+    """Log-probabilities of codes; see `encode_rows`.
+
+    Args:
+      free: uint8 [...] free codes.
+      levels: uint8 [..., level_bytes(K)].
+      num_classes: K.
+      xp: numpy or jax.numpy.
+
+    Returns:
+      float32 [..., K], floored, free last.
+    """
+    nibbles = xp.stack([levels & 15, levels >> 4], axis=-1).reshape(*levels.shape[:-1], -1).astype(xp.float32)
+    tail_scale = xp.exp((nibbles[..., num_classes - 1, None] / 7.5 - 1) * TAIL_LIMIT)
     nibbles = nibbles[..., : num_classes - 1]
-    share = np.where(nibbles == TOP_LEVEL, np.float32(1), LEVEL_SHARES[nibbles] * tail_scale)
-    p_free = 1 / (1 + np.exp(FREE_LOGIT_LIMIT - free.astype(np.float32) * np.float32(FREE_LOGIT_STEP)))
-    occupied = share / share.sum(-1, keepdims=True) * (1 - p_free)[..., None]
-    return floored_log_probs(np.concatenate([occupied, p_free[..., None]], axis=-1))
+    # Worked out and not looked up in LEVEL_SHARES: an accelerator computes faster than it gathers.
+    below = TOP_LEVEL - nibbles
+    share = xp.exp(-below * (FIRST_STEP + (below - 1) * (STEP_GROWTH / 2)))
+    share = xp.where(nibbles == 0, xp.float32(LOWEST_SHARE), share)
+    share = xp.where(below == 0, xp.float32(1), share * tail_scale)
+    p_free = 1 / (1 + xp.exp(FREE_LOGIT_LIMIT - free.astype(xp.float32) * FREE_LOGIT_STEP))[..., None]
+    occupied = share / share.sum(-1, keepdims=True) * (1 - p_free)
+    floored = xp.maximum(xp.concatenate([occupied, p_free], axis=-1), PROBABILITY_FLOOR)
+    return xp.log(floored / floored.sum(-1, keepdims=True))
 
 
 def kl_divergence(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray | np.floating:

@@ -4,7 +4,11 @@ import shlex
 from pathlib import Path
 
 from occjax.config import DataConfig
-from occjax.grid import OCC3D_GRID, VoxelGrid
+from occjax.grid import VoxelGrid
+from occjax.label_sets import label_set_of_grid
+
+# The grid that the converter takes for a dump's where no option names one.
+_USUAL = DataConfig().labels
 
 
 def completing_command(
@@ -15,10 +19,10 @@ def completing_command(
     Args:
       data: root, version and splits file of the samples.
       output: the folder.
-      grid: of its files; None = SurroundOcc's.
+      grid: of its files; None = that of a usual dump.
       is_resampled: whether `grid` is another than the dump's.
     """
-    name = _name(grid) if grid else "surroundocc"
+    name = label_set_of_grid(grid).name if grid else _USUAL
     options = [f"--grid={name}"] if is_resampled else _source(name)
     return _command(data, shlex.quote(str(output)), *options, "--skip-existing")
 
@@ -26,12 +30,13 @@ def completing_command(
 def resampling_command(data: DataConfig, found: VoxelGrid, wanted: VoxelGrid) -> str:
     """The command that makes files on `found` anew for a model on `wanted`; empty where both lie in one frame.
 
-    The converter knows the grids of the label sets, one in each frame: within a frame it is the model's grid that has
-    to fit.
+    The converter knows the grids of the label sets: within a frame it is the model's grid that has to fit.
     """
     if found.frame == wanted.frame:
         return ""
-    return _command(data, "<another folder>", *_source(_name(found)), f"--grid={_name(wanted)}")
+    return _command(
+        data, "<another folder>", *_source(label_set_of_grid(found).name), f"--grid={label_set_of_grid(wanted).name}"
+    )
 
 
 def dump_command(workdir: str | Path, output: str | Path) -> str:
@@ -39,13 +44,8 @@ def dump_command(workdir: str | Path, output: str | Path) -> str:
     return f"python main.py --mode=dump --workdir={shlex.quote(str(workdir))} --output={shlex.quote(str(output))}"
 
 
-def _name(grid: VoxelGrid) -> str:
-    """The converter's name for the grid of the label set in the frame of `grid`."""
-    return "occ3d" if grid.frame == OCC3D_GRID.frame else "surroundocc"
-
-
 def _source(name: str) -> list[str]:
-    return [] if name == "surroundocc" else [f"--source-grid={name}"]
+    return [] if name == _USUAL else [f"--source-grid={name}"]
 
 
 def _command(data: DataConfig, output: str, *options: str) -> str:

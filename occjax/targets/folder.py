@@ -1,4 +1,4 @@
-"""Teacher targets as the loss consumes them, read from one file per sample token."""
+"""Folders of teacher files: their manifest, and the targets of a sample as the loss consumes them."""
 
 import json
 import zipfile
@@ -9,8 +9,7 @@ import numpy as np
 from occjax.classes import CLASS_NAMES
 from occjax.config import DataConfig
 from occjax.grid import GridMismatchError, VoxelGrid
-from occjax.grid_map import VoxelSource
-from occjax.targets.codec import decode_rows
+from occjax.grid_map import GridMap
 from occjax.targets.commands import completing_command, dump_command, resampling_command
 from occjax.targets.files import (
     MANIFEST_NAME,
@@ -19,9 +18,9 @@ from occjax.targets.files import (
     CompactTeacher,
     TeacherFileError,
     compact_from_dense,
-    grid_from_dict,
     read_teacher,
 )
+from occjax.targets.moving import gather_teacher, pad_rows
 from occjax.types import TeacherTargets
 
 
@@ -48,13 +47,48 @@ class TeacherLayout:
           GridMismatchError: the model's grid is no aligned crop of the files' grid.
         """
         self.manifest = manifest
-        self.grid = grid_from_dict(manifest["grid"])
+        self.grid = VoxelGrid.from_dict(manifest["grid"])
         self.grid.crop_slices(grid)
         self.has_voxels = bool(manifest["contents"]["voxels"])
         self.has_bev = bool(manifest["contents"]["bev"])
-        self._has_validity = bool(manifest["contents"]["validity"])
+        self._has_validity = bool(manifest["contents"]["validity"])  # resampled: not known everywhere
         largest = int(manifest["max_active_voxels"])
         self.capacity = min(int(np.ceil(largest * capacity_factor / 1024)) * 1024, self.grid.num_voxels)
+
+    def mending(self) -> str:
+        """What to do about a file that is damaged."""
+        return "convert the folder again"
+
+    def decode(self, data: bytes, token: str, where: str) -> TeacherTargets:
+        """Targets of one sample from the bytes of its file; `where` names the file in errors.
+
+        Raises:
+          TeacherFileError: file damaged, written for another token, or not as the manifest says.
+          GridMismatchError: the file lies on another grid than the manifest says.
+        """
+        where = f"teacher file {where}"
+        try:
+            found = read_teacher(data)
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise TeacherFileError(f"{where} of sample {token} cannot be read ({error}); {self.mending()}") from error
+        if found.token != token:
+            raise TeacherFileError(
+                f"{where} of sample {token} was written for sample {found.token}: files were renamed or swapped; "
+                "convert the folder again"
+            )
+        self.grid.require_same(found.grid, where, "convert the folder again with one grid")
+        compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
+        has = (compact.free is not None, compact.bev_free is not None)
+        if has != (self.has_voxels, self.has_bev):
+            raise TeacherFileError(
+                f"{where} holds (voxels, BEV map) = {has}, the manifest says {(self.has_voxels, self.has_bev)}; "
+                "convert the folder again"
+            )
+        return self.targets(compact, where)
+
+    def gather(self, targets: TeacherTargets, grid_map: GridMap) -> TeacherTargets:
+        """Targets moved from `grid` to the model's; see `gather_teacher`."""
+        return gather_teacher(targets, grid_map, self.grid)
 
     def targets(self, compact: CompactTeacher, where: str) -> TeacherTargets:
         """Targets on the files' grid, padded to `capacity`; `where` names the file in errors.
@@ -71,7 +105,7 @@ class TeacherLayout:
                     f"{where} has {len(active)} active voxels, more than the {self.capacity} that the manifest allows "
                     "for; convert the folder again"
                 )
-            rows = _pad(active, compact.free, compact.levels, self.capacity, self.grid.num_voxels)
+            rows = pad_rows(active, compact.free, compact.levels, self.capacity, self.grid.num_voxels)
             voxels = (*rows, compact.background)
         valid = compact.valid
         if self.has_voxels and self._has_validity and valid is None:
@@ -108,7 +142,7 @@ class TeacherFolder(TeacherLayout):
             super().__init__(manifest, grid, capacity_factor=capacity_factor)
         except GridMismatchError as error:
             where = f"the teacher files in {self.directory} lie on another grid"
-            remedy = resampling_command(self._data, grid_from_dict(manifest["grid"]), grid)
+            remedy = resampling_command(self._data, VoxelGrid.from_dict(manifest["grid"]), grid)
             raise GridMismatchError(f"{where}: {error}{': ' if remedy else ''}{remedy}") from error
 
     def path(self, token: str) -> Path:
@@ -125,111 +159,28 @@ class TeacherFolder(TeacherLayout):
         present = {path.stem for path in self.directory.glob("*.npz")}
         return [token for token in tokens if token not in present]
 
-    def read(self, token: str) -> TeacherTargets:
-        """Targets of one sample; raises as `read_compact` and `targets` do."""
-        return self.targets(self.read_compact(token), f"teacher file {self.path(token)}")
+    def mending(self) -> str:
+        return f"delete it and run {self.completing_command()}"
 
-    def read_compact(self, token: str) -> CompactTeacher:
-        """Codes of one sample.
+    def read(self, token: str) -> TeacherTargets:
+        """Targets of one sample.
 
         Raises:
-          TeacherFileError: file absent or damaged, written for another token, or not as the manifest says.
-          GridMismatchError: the file lies on another grid than the manifest says.
+          TeacherFileError: file absent or unreadable, or as `decode` says.
+          GridMismatchError: as `decode`.
         """
         path = self.path(token)
         try:
-            found = read_teacher(path)
+            data = path.read_bytes()
         except FileNotFoundError as error:
             raise TeacherFileError(
                 f"no teacher file {path}; convert the missing samples: {self.completing_command()}"
             ) from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except OSError as error:
             raise TeacherFileError(
-                f"teacher file {path} of sample {token} cannot be read ({error}); delete it and run "
-                f"{self.completing_command()}"
+                f"teacher file {path} of sample {token} cannot be read ({error}); {self.mending()}"
             ) from error
-        if found.token != token:
-            raise TeacherFileError(
-                f"teacher file {path} was written for sample {found.token}: files were renamed or swapped; "
-                "convert the folder again"
-            )
-        self.grid.require_same(found.grid, f"teacher file {path}", "convert the folder again with one grid")
-        compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
-        has = (compact.free is not None, compact.bev_free is not None)
-        if has != (self.has_voxels, self.has_bev):
-            raise TeacherFileError(
-                f"teacher file {path} holds (voxels, BEV map) = {has}, the manifest says "
-                f"{(self.has_voxels, self.has_bev)}; convert the folder again"
-            )
-        return compact
-
-
-def _pad(index, free, levels, capacity: int, fill: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    count = len(index)
-    padded_index = np.full(capacity, fill, np.int32)
-    padded_free = np.zeros(capacity, np.uint8)
-    padded_levels = np.zeros((capacity, levels.shape[1]), np.uint8)
-    padded_index[:count], padded_free[:count], padded_levels[:count] = index, free, levels
-    return padded_index, padded_free, padded_levels
-
-
-def gather_teacher(teacher: TeacherTargets, source: VoxelSource, grid: VoxelGrid) -> TeacherTargets:
-    """Targets moved to the model's grid: a crop, a BEV augmentation, or both.
-
-    Args:
-      teacher: unbatched targets on the files' grid.
-      source: map from the model's grid to the files'.
-      grid: the files' grid.
-
-    Returns:
-      Unbatched targets on the model's grid; outside is not valid. M stays, or becomes the number of the model's
-      voxels where that is less.
-
-    Raises:
-      TeacherFileError: more active voxels than M; rows are never dropped.
-    """
-    index, free, levels, valid = teacher.index, teacher.free, teacher.levels, None
-    if index is not None:
-        active = index[: np.searchsorted(index, grid.num_voxels)]
-        is_active = np.zeros(grid.num_voxels, bool)
-        is_active[active] = True
-        row_of_voxel = np.empty(grid.num_voxels, np.int32)  # of active voxels, which alone are looked up
-        row_of_voxel[active] = np.arange(len(active), dtype=np.int32)
-        inside = source.inside
-        moved = np.flatnonzero(source.gather(is_active.reshape(grid.shape), False)).astype(np.int32)
-        capacity = min(len(index), inside.size)
-        if len(moved) > capacity:
-            raise TeacherFileError(
-                f"{len(moved)} teacher voxels are active after augmentation, but there is room for {capacity}; "
-                "raise the teacher's capacity_factor to the largest config.augment.bev_scale squared"
-            )
-        column, layer = np.divmod(moved, np.int32(len(source.layers)))
-        voxel = source.columns.take(column) * np.int32(grid.shape[2]) + source.layers.take(layer)
-        rows = row_of_voxel.take(voxel)
-        index, free, levels = _pad(moved, free.take(rows), levels.take(rows, axis=0), capacity, inside.size)
-        if teacher.valid is not None:
-            known = np.unpackbits(teacher.valid, count=grid.num_voxels).view(bool)
-            inside = source.gather(known.reshape(grid.shape), False)
-        valid = np.packbits(inside)
-    bev_free, bev_levels, bev_valid = teacher.bev_free, teacher.bev_levels, None
-    if bev_free is not None:
-        inside = source.columns >= 0
-        bev_free = bev_free.reshape(-1)[source.columns]
-        bev_levels = bev_levels.reshape(-1, bev_levels.shape[-1])[source.columns]
-        if teacher.bev_valid is not None:
-            known = np.unpackbits(teacher.bev_valid, count=grid.shape[0] * grid.shape[1]).astype(bool)
-            inside = inside & known[source.columns]
-        bev_valid = np.packbits(inside.reshape(-1))
-    return TeacherTargets(index, free, levels, teacher.background, valid, bev_free, bev_levels, bev_valid)
-
-
-def dense_log_probs(teacher: TeacherTargets, shape: tuple[int, int, int]) -> np.ndarray:
-    """float32 [X, Y, Z, K] log-probabilities of unbatched targets: for pictures and tests, never for training."""
-    count = int(np.searchsorted(teacher.index, np.prod(shape)))
-    dense = np.tile(teacher.background, (int(np.prod(shape)), 1))
-    num_classes = len(teacher.background)
-    dense[teacher.index[:count]] = decode_rows(teacher.free[:count], teacher.levels[:count], num_classes)
-    return dense.reshape(*shape, num_classes)
+        return self.decode(data, token, str(path))
 
 
 def read_manifest(directory: Path) -> dict:

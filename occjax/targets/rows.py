@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from occjax.classes import NUM_CLASSES
-from occjax.targets import codec
-from occjax.targets.column_rule import PROBABILITY_FLOOR, column_log_probs, log_free_from
+from occjax.targets.codec import decode_rows
+from occjax.targets.column_rule import column_log_probs, log_free_from
 from occjax.types import TeacherTargets
 
 
@@ -39,21 +39,6 @@ class BevMap(NamedTuple):
     valid: Bool[Array, "x y"]
 
 
-def expand_rows(free: UInt8[Array, "*r"], levels: UInt8[Array, "*r h"], num_classes: int) -> Float[Array, "*r k"]:
-    """Log-probabilities of codes, as `occjax.targets.codec.decode_rows` gives them."""
-    nibbles = jnp.stack([levels & 15, levels >> 4], axis=-1).reshape(*levels.shape[:-1], -1).astype(jnp.float32)
-    tail_scale = jnp.exp((nibbles[..., num_classes - 1, None] / 7.5 - 1) * codec.TAIL_LIMIT)
-    nibbles = nibbles[..., : num_classes - 1]
-    below = codec.TOP_LEVEL - nibbles
-    share = jnp.exp(-below * (codec.FIRST_STEP + (below - 1) * (codec.STEP_GROWTH / 2)))
-    share = jnp.where(nibbles == 0, codec.LOWEST_SHARE, share)
-    share = jnp.where(below == 0, 1.0, share * tail_scale)
-    p_free = jax.nn.sigmoid(free.astype(jnp.float32) * codec.FREE_LOGIT_STEP - codec.FREE_LOGIT_LIMIT)[..., None]
-    occupied = share / share.sum(-1, keepdims=True) * (1 - p_free)
-    floored = jnp.maximum(jnp.concatenate([occupied, p_free], axis=-1), PROBABILITY_FLOOR)
-    return jnp.log(floored / floored.sum(-1, keepdims=True))
-
-
 def soften(log_probs: Float[Array, "*v k"], temperature: float) -> Float[Array, "*v k"]:
     """Log-probabilities at a temperature."""
     return jax.nn.log_softmax(log_probs / temperature)
@@ -68,7 +53,7 @@ def voxel_rows(teacher: TeacherTargets, num_voxels: int) -> VoxelRows:
     valid = _mask(teacher.valid, num_voxels)
     counts = valid.at[teacher.index].get(mode="fill", fill_value=False)
     inactive = valid.at[teacher.index].set(False, mode="drop")
-    log_probs = expand_rows(teacher.free, teacher.levels, teacher.background.shape[-1])
+    log_probs = decode_rows(teacher.free, teacher.levels, teacher.background.shape[-1], jnp)
     return VoxelRows(teacher.index, log_probs, counts, teacher.background, inactive, valid)
 
 
@@ -76,7 +61,7 @@ def bev_map(teacher: TeacherTargets, rows: VoxelRows | None, shape: tuple[int, i
     """BEV map of one sample: its own if the folder has one, else by the column rule from the voxel rows."""
     x, y, z = shape
     if teacher.bev_free is not None:
-        log_probs = expand_rows(teacher.bev_free, teacher.bev_levels, NUM_CLASSES)
+        log_probs = decode_rows(teacher.bev_free, teacher.bev_levels, NUM_CLASSES, jnp)
         return BevMap(log_probs, _mask(teacher.bev_valid, x * y).reshape(x, y))
     column = jnp.where(rows.counts, rows.index // z, x * y)
     values = jnp.concatenate([log_free_from(rows.log_probs, jnp)[:, None], jnp.exp(rows.log_probs[:, :-1])], axis=-1)

@@ -5,6 +5,7 @@ import numpy as np
 from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.config import Config
 from occjax.data.index import SplitIndex
+from occjax.data.parts import Parts
 from occjax.data.sources import open_source
 from occjax.errors import SampleError
 from occjax.label_sets import label_set
@@ -22,7 +23,7 @@ def training_class_counts(config: Config, split: SplitIndex) -> np.ndarray:
     if config.loss.class_counts == "occ3d" or not config.loss.class_balanced:
         return OCC3D_CLASS_COUNTS
     crop = label_set(config.data.labels).grid.crop_slices(config.grid.build())
-    source = open_source(config, split, with_teacher=False)
+    source = open_source(config.data, split, Parts(labels=True))
     rows = np.unique(np.linspace(0, len(split) - 1, _MAX_FILES).astype(int))
 
     def labels():

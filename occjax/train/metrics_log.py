@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from occjax.storage import writing
+
 
 class MetricsLog:
     """Appends scalars to `<workdir>/log.jsonl` and `<workdir>/tensorboard/`.
@@ -30,9 +32,8 @@ class MetricsLog:
                 continue  # the line that a killed run was writing
             if entry["step"] <= step:
                 kept.append(line)
-        scratch = self._path.with_suffix(".jsonl.tmp")
-        scratch.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        scratch.rename(self._path)
+        with writing(self._path) as scratch:
+            scratch.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def write(self, step: int, group: str, scalars: dict[str, float]) -> None:
         """Writes one line {"step", "group", name: value}; values that are not finite become strings in the JSON."""

@@ -2,12 +2,7 @@
 
 import time
 
-
-def format_duration(seconds: float) -> str:
-    """Whole seconds as h:mm:ss or m:ss."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+from occjax.progress import format_duration
 
 
 class Progress:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from occjax.config import Config
 from occjax.label_sets import label_set
-from occjax.losses.distillation import distillation_terms
+from occjax.losses.distillation import distillation_terms, needs_adapter
 from occjax.losses.masked import sum_all
 from occjax.losses.total import total_loss
 from occjax.models.preprocess import distort_colors, normalize_images
@@ -59,7 +59,7 @@ def make_gradients(config: Config, program: Program, class_counts: np.ndarray) -
             dropout_key=dropout_key,
         )
         adapter_output = None
-        if config.loss.distill.bev_feature:
+        if needs_adapter(config.loss.distill):
             adapter_output = nnx.merge(program.adapter, params["adapter"])(predictions.bev_features)
         return (predictions, adapter_output), batch_stats
 

@@ -10,8 +10,9 @@ from occjax.benchmark.distillation_cost import measure_distillation
 from occjax.config import Config, DistillConfig
 from occjax.grid import SURROUNDOCC_GRID, VoxelGrid
 from occjax.targets.codec import floored_log_probs
-from occjax.targets.files import compact_teacher, grid_to_dict, sparse_from_probabilities
-from occjax.targets.folder import TeacherLayout, dense_log_probs
+from occjax.targets.files import compact_teacher, sparse_from_probabilities
+from occjax.targets.folder import TeacherLayout
+from occjax.targets.moving import dense_log_probs
 
 QUARTER = VoxelGrid("lidar", SURROUNDOCC_GRID.lower_m, 0.5, (100, 100, 16))
 ALL = DistillConfig(voxel_kl=1.0, bev_kl=1.0, channel_wise=1.0)
@@ -36,7 +37,7 @@ def real_teacher(shared_dir):
         probs = np.moveaxis(file["logits"][:, :100, :100], 0, -1).astype(np.float32)
     compact = compact_teacher("t", QUARTER, sparse_from_probabilities(probs))
     manifest = {
-        "grid": grid_to_dict(QUARTER),
+        "grid": QUARTER.to_dict(),
         "contents": {"voxels": True, "bev": False, "validity": False},
         "max_active_voxels": len(compact.free),
     }

@@ -11,14 +11,15 @@ from occjax.benchmark import loader_cost
 from occjax.benchmark.loader_cost import TOTAL, measure_loader_cost
 from occjax.benchmark.plain_augmentation import draw_augmentation
 from occjax.benchmark.plain_path import PlainPath, write_dense_teacher
-from occjax.benchmark.timing import Stages
+from occjax.benchmark.timing import StageTimes
 from occjax.classes import IGNORE
 from occjax.convert.pack import pack_split
 from occjax.data.index import load_index
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
 from occjax.grid import SURROUNDOCC_GRID
-from occjax.targets.folder import dense_log_probs
+from occjax.targets.moving import dense_log_probs
+from occjax.train.parts import training_parts
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +43,16 @@ def short(monkeypatch):
 def test_the_plain_path_gives_the_same_sample(world, tmp_path, is_augmented):
     config, index = world
     split = index.split("train")
-    source = open_source(config, split, with_teacher=True)
-    plain = PlainPath(config, split, source, write_dense_teacher(source, [1], tmp_path))
+    source = open_source(config.data, split, training_parts(config))
+    plain = PlainPath(config, source, write_dense_teacher(source, [1], tmp_path))
     augmentation, augment = None, None
     if is_augmented:
         augment = augmented(make_config(config.data.root)).augment
         augmentation = draw_augmentation(np.random.default_rng(7), augment, cameras=2, width=48, height=32)
-    stages = Stages()
+    stages = StageTimes()
     found = plain(1, np.random.default_rng(0), stages, augmentation)
-    source.teacher.capacity *= 2  # room for what augmentation repeats
-    ours = SampleReader(config, split, source, augment=augment)(1, np.random.default_rng(7))
+    source.parts.teacher.capacity *= 2  # room for what augmentation repeats
+    ours = SampleReader(config, source, augment=augment)(1, np.random.default_rng(7))
     assert found.images.shape == (1, 2, 3, 32, 48) and found.images.dtype == np.float32
     assert abs(found.images.mean()) < 2 and found.images.std() < 3
     # A point, or a centre of a voxel, within rounding of a border may fall into the neighbour.
@@ -70,7 +71,7 @@ def test_the_plain_path_gives_the_same_sample(world, tmp_path, is_augmented):
 
 def test_both_paths_are_measured_and_compared(world):
     config, index = world
-    cost, of_augmented = measure_loader_cost(config, index.split("train"), with_teacher=True)
+    cost, of_augmented = measure_loader_cost(config, index.split("train"), training_parts(config))
     assert of_augmented is None and cost.ratio > 0
     assert cost.psnr_db[0] > 30
     runs = len(cost.plain.seconds[TOTAL])
@@ -82,7 +83,7 @@ def test_both_paths_are_measured_and_compared(world):
 def test_augmentation_is_measured_where_it_is_configured(world):
     config = augmented(make_config(world[0].data.root))
     config.loss.depth = 0.0
-    cost = measure_loader_cost(config, world[1].split("train"), with_teacher=False).augmented
+    cost = measure_loader_cost(config, world[1].split("train"), training_parts(config)).augmented
     assert cost.ratio > 0 and cost.psnr_db[0] > 25 and "warp" in cost.plain.seconds
     assert "depth" not in cost.ours.seconds and "teacher" not in cost.plain.seconds
 
@@ -95,6 +96,6 @@ def test_records_can_be_measured_without_the_files(world, tmp_path, caplog):
     config.data.records_dir = str(tmp_path / "records")
     for path in Path(root).glob("samples/*/*"):
         path.unlink()
-    cost = measure_loader_cost(config, index.split("train"), with_teacher=False).unaugmented
+    cost = measure_loader_cost(config, index.split("train"), training_parts(config)).unaugmented
     assert cost.plain is None and np.isnan(cost.ratio) and cost.ours.median_ms(TOTAL) > 0
     assert "plain path is not measured" in caplog.text

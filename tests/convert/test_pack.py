@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from loading import make_config
@@ -10,7 +11,7 @@ from nuscenes_root import write_root
 
 from occjax.convert.pack import pack_split
 from occjax.data.index import load_index
-from occjax.errors import DataError
+from occjax.errors import DataError, UserError
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_second_run_writes_what_is_missing(config, tmp_path):
     ]
     image.write_bytes(sound)
     # What a job that was killed leaves behind goes with the next one.
-    (output / ".train-00001-of-00003.77.tmp").write_bytes(b"half")
+    (output / ".train-00001-of-00003.array_record.77.tmp").write_bytes(b"half")
     before = contents(output)
     second = pack(config, output)
     assert (second.written, second.kept, second.failures) == (2, 3, [])
@@ -75,9 +76,14 @@ def test_what_was_packed_otherwise_is_not_mixed_in(config, tmp_path):
     # A split whose name begins alike is another one.
     (output / "train-00000-of-00003.json").rename(output / "train-night-00000-of-00007.json")
     assert pack(config, output).written == 2
-    config.data.image_width = 64
-    with pytest.raises(DataError, match="packed with another configuration .image_width 48, now 64"):
+    config.data.image_width = 64  # which no record depends on
+    assert pack(config, output).kept == 5
+    config.loss.depth = 0.0
+    with pytest.raises(DataError, match="packed with another configuration .lidar True, now False"):
         pack(config, output)
+    config.data.records_dir = str(output)
+    with pytest.raises(UserError, match="leave data.records_dir empty"):
+        pack(config, tmp_path / "other")
 
 
 def test_a_process_that_dies_is_reported_and_finished_shards_stay(config, tmp_path):
@@ -108,3 +114,16 @@ def test_absent_files_stop_it_before_it_begins(config, tmp_path):
     with pytest.raises(DataError, match=f"1 of 5 LiDAR sweeps, tokens {split.tokens[4]}"):
         pack(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_record_holds_the_bytes_of_the_files_and_little_more(config, tmp_path):
+    pack_split(config, load_index(config.data), "train", tmp_path / "out")
+    split = load_index(config.data).split("train")
+    root = split.root
+    files = [root / name.decode() for row in range(5) for name in (*split.camera_file[row], split.lidar_file[row])]
+    files += [root / "surroundocc/samples" / f"{Path(name.decode()).name}.npy" for name in split.lidar_file]
+    (shard,) = (tmp_path / "out").glob("*.array_record")
+    content = shard.read_bytes()
+    assert all(file.read_bytes()[-64:] in content for file in files)
+    sizes = sum(file.stat().st_size for file in files)
+    assert sizes < shard.stat().st_size < 1.01 * sizes + 2 * 65536  # ArrayRecord fills its last blocks

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import original
 from occjax.config import BackboneConfig
+from occjax.configs import original
 from occjax.convert.torch_names import LAYOUTS, Entry, needs_no_counterpart, resnet_entries, student_entries
 from occjax.models.resnet import ResNet
 from occjax.models.student import Student, split_student

@@ -117,7 +117,7 @@ def test_safetensors(tmp_path):
     read = load_safetensors(save("a.safetensors", header, x.tobytes() + bits.tobytes()))
     np.testing.assert_array_equal(read["x"], x)
     np.testing.assert_array_equal(read["half"], np.float32([1, -2]))
-    with pytest.raises(WeightsFileError, match="ends at byte"):
+    with pytest.raises(WeightsFileError, match="not a complete"):
         load_safetensors(save("b.safetensors", header, x.tobytes()))
     with pytest.raises(WeightsFileError, match="not a complete"):
         load_safetensors(save("c.safetensors", {"x": {"dtype": "F4"}}, b""))

@@ -7,20 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.traverse_util import flatten_dict
 from small import small_config
 from tiny_world import tiny_config
 from torch_files import tensor, write
 
-from converters import weights_from_torch
 from occjax.config import BackboneConfig, Config
+from occjax.convert import torch_weights
 from occjax.convert.torch_names import resnet_entries, student_entries
 from occjax.data.index import load_index
 from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights
 from occjax.models.student import split_student
+from occjax.run import convert_weights
 from occjax.run import workdir as run_folder
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
-from occjax.run.scoring import Options
+from occjax.run.scoring import Outputs
 from occjax.run.train import _Run, train
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.mesh import make_mesh
@@ -30,7 +32,7 @@ from occjax.train.state import make_program
 def resnet_file(path, config, change=None):
     """A zip checkpoint with torchvision's names for a small ResNet; returns the numpy arrays in it."""
     _, params, stats = split_student(nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0))))
-    shapes = {**weights_from_torch.flatten(params), **weights_from_torch.flatten(stats)}
+    shapes = {**flatten_dict(params), **flatten_dict(stats)}
     r, arrays = np.random.default_rng(0), {"fc.weight": np.ones((2, 3), np.float32), "fc.bias": np.ones(2, np.float32)}
     for entry in resnet_entries(config):
         arrays[entry.theirs] = r.random(entry.their_shape(shapes[entry.ours].shape)).astype(np.float32)
@@ -47,12 +49,12 @@ def resnet_file(path, config, change=None):
 @pytest.fixture
 def small_backbone(monkeypatch):
     """Makes the converter's ResNets narrow, so that files stay small."""
-    monkeypatch.setattr(weights_from_torch, "BackboneConfig", lambda depth: BackboneConfig(depth=depth, width=4))
+    monkeypatch.setattr(convert_weights, "BackboneConfig", lambda depth: BackboneConfig(depth=depth, width=4))
     return BackboneConfig(depth=18, width=4)
 
 
 def run(*flags):
-    return weights_from_torch.main([str(flag) for flag in flags])
+    return convert_weights.main([str(flag) for flag in flags])
 
 
 def test_resnet_becomes_backbone_weights(tmp_path, small_backbone, capsys):
@@ -107,14 +109,14 @@ def test_state_is_chosen_and_wrappers_are_removed(tmp_path):
     ones, twos = np.ones(2, np.float32), np.full(2, 2, np.float32)
     content = {"model_state": {"module.a": tensor("0", (2,), (1,))}, "ema_state": {"module.a": tensor("1", (2,), (1,))}}
     path = write(tmp_path / "a.pth", content, {"0": ones, "1": twos})
-    np.testing.assert_array_equal(weights_from_torch.read_state_dict(path, None)["a"].array(), ones)
-    np.testing.assert_array_equal(weights_from_torch.read_state_dict(path, "ema_state")["a"].array(), twos)
-    with pytest.raises(weights_from_torch.WeightsMismatchError, match="no ema_state"):
-        weights_from_torch.read_state_dict(
+    np.testing.assert_array_equal(torch_weights.read_state_dict(path, None)["a"].array(), ones)
+    np.testing.assert_array_equal(torch_weights.read_state_dict(path, "ema_state")["a"].array(), twos)
+    with pytest.raises(torch_weights.WeightsMismatchError, match="no ema_state"):
+        torch_weights.read_state_dict(
             write(tmp_path / "b.pth", {"model_state": content["model_state"]}, {"0": ones}), "ema_state"
         )
-    with pytest.raises(weights_from_torch.WeightsMismatchError, match="named tensors"):
-        weights_from_torch.read_state_dict(write(tmp_path / "c.pth", {"epoch": 3}), None)
+    with pytest.raises(torch_weights.WeightsMismatchError, match="named tensors"):
+        torch_weights.read_state_dict(write(tmp_path / "c.pth", {"epoch": 3}), None)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def student_file(path, config):
     """A training checkpoint with the original's names for a student of `config`; returns the numpy arrays in it."""
     abstract = jax.eval_shape(make_program(config, 1)[1])
     trees = (abstract.params["student"], abstract.batch_stats)
-    shapes = {path: leaf.shape for tree in trees for path, leaf in weights_from_torch.flatten(tree).items()}
+    shapes = {path: leaf.shape for tree in trees for path, leaf in flatten_dict(tree).items()}
     r, arrays = np.random.default_rng(0), {}
     for entry in student_entries(config.model):
         value = r.uniform(0.5, 1.5, entry.their_shape(shapes[entry.ours]))
@@ -150,7 +152,7 @@ def student_file(path, config):
 def imported(world, tmp_path, monkeypatch):
     """Configuration and workdir of a tiny imported student, and its arrays by the original's names."""
     config = tiny_config(world)
-    monkeypatch.setattr(weights_from_torch, "student_config", lambda: config)
+    monkeypatch.setattr(convert_weights.original, "get_config", lambda: config)
     arrays = student_file(tmp_path / "latest.pth", config)
     workdir = tmp_path / "imported"
     assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={workdir}") == 0
@@ -158,7 +160,7 @@ def imported(world, tmp_path, monkeypatch):
 
 
 def largest_move(config, state, arrays):
-    leaves = weights_from_torch.flatten(state.params["student"])
+    leaves = flatten_dict(state.params["student"])
     entries = [entry for entry in student_entries(config.model) if entry.ours in leaves]
     return max(np.abs(entry.to_torch(np.asarray(leaves[entry.ours])) - arrays[entry.theirs]).max() for entry in entries)
 
@@ -178,7 +180,7 @@ def test_an_imported_run_is_evaluated_dumped_and_fine_tuned(imported, tmp_path):
     # The teacher that the configuration names need not be there to look at the imported weights.
     apart = copy.deepcopy(config)
     apart.data.teacher_dir = str(tmp_path / "nowhere")
-    results = evaluate_workdir(apart, workdir, options=Options(0)).results
+    results = evaluate_workdir(apart, workdir, outputs=Outputs(0)).results
     assert results["samples"] == 3 and results["teacher_agreement"] is None
     assert dump_workdir(apart, workdir, tmp_path / "teacher").written == 9
 
@@ -195,7 +197,7 @@ def test_an_imported_run_is_evaluated_dumped_and_fine_tuned(imported, tmp_path):
 def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
     config = Config(model=small_config())
     config.grid.shape, config.grid.lower_m = (16, 16, 4), (-8.0, -8.0, -2.0)
-    monkeypatch.setattr(weights_from_torch, "student_config", lambda: config)
+    monkeypatch.setattr(convert_weights.original, "get_config", lambda: config)
     abstract = jax.eval_shape(make_program(config, 1)[1])
     arrays = student_file(tmp_path / "latest.pth", config)
     assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 0
@@ -205,7 +207,7 @@ def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
     checkpoints.close()
     for entry in student_entries(config.model):
         for params, stats in ((state.params["student"], state.batch_stats), state.ema.values()):
-            leaves = {**weights_from_torch.flatten(params), **weights_from_torch.flatten(stats)}
+            leaves = {**flatten_dict(params), **flatten_dict(stats)}
             np.testing.assert_array_equal(
                 entry.to_torch(np.asarray(leaves[entry.ours])), arrays[entry.theirs], err_msg=entry.theirs
             )

@@ -6,7 +6,7 @@ import pytest
 
 from occjax.config import AugmentConfig
 from occjax.data.augment import plain_resize, sample_image_augmentation
-from occjax.data.images import read_image, reduction_for
+from occjax.data.images import draw_image, reduction_for
 from occjax.errors import DataError
 
 SIZE = np.array([1600, 900])
@@ -36,7 +36,7 @@ def test_dot_stays_where_the_matrix_says_after_plain_resize(tmp_path, suffix, he
     path = draw(tmp_path, center, suffix=suffix)
     out = np.zeros((height, width, 3), np.uint8)
     matrix = plain_resize(SIZE, (width, height))
-    read_image(path, SIZE, matrix, out)
+    draw_image(path.read_bytes(), SIZE, matrix, out)
     np.testing.assert_allclose(brightest(out), matrix[:2, :2] @ center, atol=0.06)
 
 
@@ -48,7 +48,7 @@ def test_dot_stays_where_the_matrix_says_after_augmentation(tmp_path, seed):
     path = draw(tmp_path, center, suffix="jpg")
     out = np.zeros((480, 640, 3), np.uint8)
     matrix = sample_image_augmentation(rng, config, width=640, height=480) @ plain_resize(SIZE, (640, 480))
-    read_image(path, SIZE, matrix, out)
+    draw_image(path.read_bytes(), SIZE, matrix, out)
     np.testing.assert_allclose(brightest(out), (matrix @ [*center, 1])[:2], atol=0.1)
 
 
@@ -58,8 +58,8 @@ def test_flip_is_exactly_the_mirror_image(tmp_path):
     cv2.imwrite(str(path), rng.integers(0, 255, (32, 48, 3), np.uint8))
     mirror = np.array([[-1.0, 0, 48], [0, 1, 0], [0, 0, 1]])
     plain, flipped = np.zeros((2, 32, 48, 3), np.uint8)
-    read_image(path, np.array([48, 32]), np.eye(3), plain)
-    read_image(path, np.array([48, 32]), mirror, flipped)
+    draw_image(path.read_bytes(), np.array([48, 32]), np.eye(3), plain)
+    draw_image(path.read_bytes(), np.array([48, 32]), mirror, flipped)
     np.testing.assert_array_equal(flipped, plain[:, ::-1])
     np.testing.assert_array_equal(plain, cv2.imread(str(path))[..., ::-1])  # RGB
 
@@ -96,7 +96,7 @@ def test_reduced_decode_is_close_to_a_full_antialiased_resize(shared_dir):
     paths = sorted((shared_dir / "data/nuscenes_real/samples").glob("CAM_*/*.jpg"))[:4]
     for path in paths:
         out = np.zeros((480, 640, 3), np.uint8)
-        read_image(path, SIZE, plain_resize(SIZE, (640, 480)), out)
+        draw_image(path.read_bytes(), SIZE, plain_resize(SIZE, (640, 480)), out)
         full = np.asarray(Image.open(path).resize((640, 480), Image.Resampling.BILINEAR))
         error = np.mean((out.astype(float) - full) ** 2)
         assert 10 * np.log10(255**2 / error) > 42
@@ -108,7 +108,7 @@ def test_unreadable_images_say_why(tmp_path):
     out = np.zeros((64, 96, 3), np.uint8)
 
     def read(size=(96, 64)):
-        read_image(path, np.array(size), np.eye(3), out)
+        draw_image(path.read_bytes(), np.array(size), np.eye(3), out)
 
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="truncated"):

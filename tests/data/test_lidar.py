@@ -5,7 +5,7 @@ import pytest
 
 from occjax.config import AugmentConfig
 from occjax.data.augment import sample_image_augmentation
-from occjax.data.lidar import depth_map, read_points
+from occjax.data.lidar import depth_map, points_from_bytes
 from occjax.errors import DataError
 
 # LIDAR_TOP (x right, y ahead, z up) to a camera (x right, y down, z ahead) at the same place.
@@ -77,16 +77,16 @@ def test_depth_follows_the_image_augmentation():
 def test_sweeps_that_are_no_points_are_refused(tmp_path):
     path = tmp_path / "sweep.pcd.bin"
     np.arange(10, dtype=np.float32).tofile(path)
-    np.testing.assert_array_equal(read_points(path), [[0, 1, 2], [5, 6, 7]])
+    np.testing.assert_array_equal(points_from_bytes(path.read_bytes()), [[0, 1, 2], [5, 6, 7]])
     path.write_bytes(b"")
     with pytest.raises(DataError, match="0 bytes"):
-        read_points(path)
+        points_from_bytes(path.read_bytes())
     np.arange(9, dtype=np.float32).tofile(path)
     with pytest.raises(DataError, match="36 bytes"):
-        read_points(path)
+        points_from_bytes(path.read_bytes())
     path.write_bytes(b"x" * 42)
     with pytest.raises(DataError, match="42 bytes"):
-        read_points(path)
+        points_from_bytes(path.read_bytes())
 
 
 def test_real_sweep_hits_most_lower_blocks(shared_dir, tmp_path):
@@ -97,7 +97,7 @@ def test_real_sweep_hits_most_lower_blocks(shared_dir, tmp_path):
     data = DataConfig(root=str(shared_dir / "data/nuscenes_real"), index_dir=str(tmp_path))
     split = load_index(data).split("train")
     found = depth_map(
-        read_points(split.root / split.lidar_file[0].decode()),
+        points_from_bytes((split.root / split.lidar_file[0].decode()).read_bytes()),
         split.cam_from_lidar[0],
         split.pixel_from_cam[0],
         np.tile(plain_resize((1600, 900), (640, 480)), (6, 1, 1)),

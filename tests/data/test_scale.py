@@ -28,6 +28,7 @@ import grain
 from occjax.config import Config
 from occjax.data import pipeline
 from occjax.data.index import load_index
+from occjax.train.parts import training_parts
 from occjax.types import Batch
 
 def resident_mb():
@@ -43,7 +44,7 @@ pipeline.SampleReader.__call__ = lambda self, row, rng: Batch(*[None] * 5, np.in
 
 before, start = resident_mb(), time.perf_counter()
 index = load_index(config.data)
-loader = pipeline.make_train_loader(config, index, process_index=host, process_count=2)
+loader = pipeline.make_train_loader(config, index, training_parts(config), process_index=host, process_count=2)
 first = next(loader)
 startup_s = time.perf_counter() - start
 size = len(index.split("train"))

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loading import assert_same, augmented, leaves, make_config, take, write_teacher_folder
+from loading import assert_same, augmented, eval_loader, leaves, make_config, take, train_loader, write_teacher_folder
 from nuscenes_root import write_root
 
 from occjax.data.index import load_index
-from occjax.data.pipeline import make_eval_loader, make_train_loader
 from occjax.errors import DataError, SampleError
 
 
@@ -50,13 +49,13 @@ def rows(batches):
 @pytest.mark.parametrize("kind", ["image", "LiDAR", "labels", "teacher"])
 def test_every_kind_of_damage_names_file_and_token_or_is_skipped(world, kind, caplog):
     config, index = world
-    sound = take(make_train_loader(config, index), 6)
+    sound = take(train_loader(config, index), 6)
     path = damage(kind, config, index, 4)
     token = index.split("train").tokens[4]
     with pytest.raises(SampleError, match=rf"(?s){path}.*{token}|{token}.*{path}"):
-        take(make_train_loader(config, index), 6)
+        take(train_loader(config, index), 6)
     config.data.on_error = "skip"
-    loader = make_train_loader(config, index)
+    loader = train_loader(config, index)
     with caplog.at_level(logging.WARNING):
         batches = take(loader, 6)
     assert list(loader.skipped) == [4]
@@ -83,9 +82,9 @@ def test_a_disk_that_cannot_be_read_is_told_from_a_damaged_file(world, monkeypat
 
     monkeypatch.setattr(Path, "read_bytes", failing)
     with pytest.raises(SampleError, match=rf"{wanted} of sample {index.split('train').tokens[2]}: Input/output error"):
-        take(make_train_loader(config, index), 6)
+        take(train_loader(config, index), 6)
     config.data.on_error = "skip"
-    loader = make_train_loader(config, index)
+    loader = train_loader(config, index)
     assert 2 not in rows(take(loader, 6)) and list(loader.skipped) == [2]
 
 
@@ -95,7 +94,7 @@ def test_a_teacher_that_cannot_be_read_names_itself(world):
     path.unlink()
     path.mkdir()  # opens as no file, whoever the user is
     with pytest.raises(SampleError, match=rf"{path}.*{index.split('train').tokens[3]}"):
-        take(make_train_loader(config, index), 6)
+        take(train_loader(config, index), 6)
 
 
 def test_what_is_skipped_does_not_depend_on_workers_or_on_where_a_run_resumes(world):
@@ -103,14 +102,14 @@ def test_what_is_skipped_does_not_depend_on_workers_or_on_where_a_run_resumes(wo
     config.data.on_error, config.data.batch_size = "skip", 2
     for row in (1, 2):  # neighbours: row 3 stands in for both
         damage("image", config, index, row)
-    expected = take(make_train_loader(config, index), 6)
+    expected = take(train_loader(config, index), 6)
     assert {1, 2}.isdisjoint(rows(expected)) and rows(expected).count(3) == 6
     config.data.workers = 2
-    loader = make_train_loader(config, index)
+    loader = train_loader(config, index)
     found = take(loader, 6)
     assert sorted(loader.skipped) == [1, 2]
     config.data.workers = 0
-    resumed = make_train_loader(config, index)
+    resumed = train_loader(config, index)
     resumed.set_state({**resumed.get_state(), "next_batch": 3})
     for a, b in zip([*expected, *expected[3:]], [*found, *take(resumed, 3)], strict=True):
         assert_same(a, b)
@@ -123,7 +122,7 @@ def test_more_than_the_limit_end_the_run(world, workers):
     for row in (0, 2, 4):
         damage("image", config, index, row)
     with pytest.raises(DataError, match="3 training samples cannot be read, data.max_skipped allows 2; mend"):
-        take(make_train_loader(config, index), 6)
+        take(train_loader(config, index), 6)
 
 
 def test_nothing_readable_is_an_error_and_not_a_search_without_end(world):
@@ -132,7 +131,7 @@ def test_nothing_readable_is_an_error_and_not_a_search_without_end(world):
     for row in range(6):
         damage("LiDAR", config, index, row)
     with pytest.raises(DataError, match="6 training samples cannot be read"):
-        next(make_train_loader(config, index))
+        next(train_loader(config, index))
 
 
 def test_evaluation_never_skips(world):
@@ -140,4 +139,4 @@ def test_evaluation_never_skips(world):
     config.data.on_error = "skip"
     path = damage("image", config, index, 0)
     with pytest.raises(SampleError, match=path.name):
-        leaves(next(make_eval_loader(config, index, "train", batch_size=1)))
+        leaves(next(eval_loader(config, index, "train", batch_size=1)))

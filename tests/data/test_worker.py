@@ -14,10 +14,11 @@ from pathlib import Path
 from tiny_world import tiny_config
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
+from occjax.train.parts import training_parts
 
 config = tiny_config(Path(sys.argv[1]))
 config.data.workers = 2
-loader = make_train_loader(config, load_index(config.data))
+loader = make_train_loader(config, load_index(config.data), training_parts(config))
 next(loader)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
 time.sleep(600)

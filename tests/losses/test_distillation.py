@@ -25,8 +25,7 @@ from occjax.config import DistillConfig
 from occjax.grid import VoxelGrid
 from occjax.losses.distillation import BevAdapter, distillation_terms
 from occjax.targets.codec import decode_rows, encode_rows, floored_log_probs, level_bytes
-from occjax.targets.folder import dense_log_probs
-from occjax.targets.rows import expand_rows
+from occjax.targets.moving import dense_log_probs
 from occjax.types import Predictions, TeacherTargets
 
 NAMES = ("voxel_kl", "bev_kl", "channel_wise", "bev_feature")
@@ -267,7 +266,7 @@ def test_device_and_host_expand_the_same_codes_to_the_same_rows():
     free = r.integers(0, 256, 500).astype(np.uint8)
     levels = r.integers(0, 256, (500, level_bytes(NUM_CLASSES))).astype(np.uint8)
     np.testing.assert_allclose(
-        expand_rows(jnp.asarray(free), jnp.asarray(levels), NUM_CLASSES),
+        decode_rows(jnp.asarray(free), jnp.asarray(levels), NUM_CLASSES, jnp),
         decode_rows(free, levels, NUM_CLASSES),
         atol=2e-5,
     )

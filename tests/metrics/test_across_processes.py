@@ -19,7 +19,7 @@ port, process = sys.argv[1], int(sys.argv[2])
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(f"localhost:{port}", 2, process)
 from occjax.grid import VoxelGrid
-from occjax.metrics.across_processes import merge_over_processes
+from occjax.metrics.across_processes import merge, merge_over_processes
 from occjax.metrics.surroundocc import SurroundOccMiou
 state = SurroundOccMiou.empty(VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, (6, 5, 4)))
 for row in range(process, 5, 2):
@@ -27,9 +27,9 @@ for row in range(process, 5, 2):
     truth, prediction = rng.integers(0, 18, (2, 6, 5, 4), np.uint8)
     state = state.update(prediction, truth)
 for _ in range(32):
-    state = state.merge(state)
+    state = merge(state, state)
 state = merge_over_processes(state)
-print(json.dumps({"samples": state.samples, "counts": state.confusion.counts.tolist()}))
+print(json.dumps({"samples": state.samples, "counts": state.counts.voxels.counts.tolist()}))
 """
 
 
@@ -52,4 +52,4 @@ def test_two_processes_count_every_sample_once():
         state = state.update(prediction, truth)
     assert found[0] == found[1]
     assert found[0]["samples"] == 5 * 2**32
-    np.testing.assert_array_equal(found[0]["counts"], state.confusion.counts * 2**32)
+    np.testing.assert_array_equal(found[0]["counts"], state.counts.voxels.counts * 2**32)

@@ -85,7 +85,7 @@ def test_predictions_on_a_crop_are_scored_there_and_on_one_grid_only(root, tmp_p
         write_prediction(tmp_path, name, prediction, crop)
         state = state.update(prediction, truth)
     found = score_folder(tmp_path, root, protocols=("surroundocc",))["surroundocc"][0]
-    assert found == state.compute() and 0 < found.summary["iou"] < 1
+    assert [found] == state.compute() and 0 < found.summary["iou"] < 1
     moved = VoxelGrid("lidar", (-20.5, -30.0, -5.0), 0.5, (80, 90, 16))
     write_prediction(tmp_path, name, prediction, moved)
     assert main(["--predictions", str(tmp_path), "--labels", str(root)]) == 2
@@ -103,8 +103,8 @@ def test_rays_start_from_the_whole_scene_where_one_sample_is_scored(root, tmp_pa
     keyframes = load_index(DataConfig(root=str(root))).everything
     origins_m = ray_origins_m(keyframes, keyframes.tokens.index(name))
     assert len(origins_m) == SCENES[scene]
-    assert found == RayIou.empty().update(prediction, truth, origins_m).compute()
-    assert found.summary != RayIou.empty().update(prediction, truth, origins_m[:1]).compute().summary
+    assert [found] == RayIou.empty().update(prediction, truth, origins_m).compute()
+    assert found.summary != RayIou.empty().update(prediction, truth, origins_m[:1]).compute()[0].summary
 
 
 @pytest.mark.parametrize("axis", [-1, 0], ids=["class last", "class first"])

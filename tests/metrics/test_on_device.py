@@ -5,11 +5,12 @@ import pytest
 
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.label_sets import LABEL_SETS
+from occjax.metrics.across_processes import merge
 from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
 from occjax.metrics.on_device import compare_with_teacher, occupancy_histogram, summarise
 from occjax.targets.codec import encode_rows
-from occjax.targets.folder import dense_log_probs
+from occjax.targets.moving import dense_log_probs
 from occjax.types import Batch, TeacherTargets, VoxelLabels
 
 
@@ -23,7 +24,7 @@ def test_calibration_by_hand():
     counted = jnp.asarray([True, True, True, True, False])
     state = Calibration.empty().update(np.asarray(occupancy_histogram(probability, is_occupied, counted)))
     assert state.compute() == pytest.approx((2 * 0.4 + 2 * 0.1) / 4, abs=1e-3)
-    assert state.merge(state).compute() == state.compute()
+    assert merge(state, state).compute() == state.compute()
 
 
 def test_honest_probabilities_have_no_calibration_error():

@@ -26,4 +26,3 @@ def test_axes_stay_where_they_are():
     prior = PositionPrior.of([label, label], label.shape)
     np.testing.assert_array_equal(prior.by_voxel(), label)
     assert prior.by_column()[0, 1].tolist() == [15] * 4 and prior.by_column()[2, 0].tolist() == [FREE] * 4
-    np.testing.assert_array_equal(prior.merge(prior).by_voxel(), label)

@@ -27,11 +27,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from configs import original
 from occjax.classes import OCC3D_CLASS_COUNTS
+from occjax.configs import original
 from occjax.losses.class_weights import class_weights
 from occjax.targets.column_rule import column_log_probs_from_voxels
-from occjax.targets.folder import dense_log_probs
+from occjax.targets.moving import dense_log_probs
 from occjax.types import Batch, CameraRig, TeacherTargets, VoxelLabels
 
 # Rows of teacher voxels that are not plainly free; the real dumps have about as many.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recipe import real_keyframe, recipe_weights, run_imported, state_dict_shapes
 
-from configs import original
+from occjax.configs import original
 from occjax.models.view_transform import depth_centers_m, lift_cells
 
 torch = pytest.importorskip("torch")

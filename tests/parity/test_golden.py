@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 from recipe import real_keyframe, recipe_weights, run_imported, state_dict_shapes
 
-from configs import original
+from occjax.configs import original
 from occjax.convert.torch_names import needs_no_counterpart, student_entries
 from occjax.models.student import Student
 

@@ -133,5 +133,5 @@ def test_with_records_nothing_else_is_looked_for(config, tmp_path):
     text, is_complete = report(config)
     assert not is_complete and "lack 3 of 7 samples of split train" in text and "converters/pack.py" in text
     assert "records                unusable, see below" in text
-    config.data.image_height += 16
+    config.data.cameras = ("CAM_FRONT", "CAM_BACK")
     assert "into another folder: python converters/pack.py" in report(config)[0]

@@ -14,17 +14,20 @@ from tiny_world import tiny_config
 
 from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.data.index import load_index
+from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader, make_train_loader
 from occjax.errors import UserError
 from occjax.predict.forward import make_predict_fn, restore
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
-from occjax.run.scoring import Options
+from occjax.run.scoring import Outputs
 from occjax.run.visualize import visualize_workdir
-from occjax.run.workdir import claim
-from occjax.targets.folder import TeacherFolder, dense_log_probs
+from occjax.run.workdir import open_workdir
+from occjax.targets.folder import TeacherFolder
+from occjax.targets.moving import dense_log_probs
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.mesh import make_mesh, replicated
+from occjax.train.parts import training_parts
 from occjax.train.state import initial_state, make_program
 from occjax.train.step import make_gradients
 
@@ -39,7 +42,7 @@ def run(world, tmp_path_factory):
     config.data.teacher_dir = ""
     config.loss.distill.voxel_kl = config.loss.distill.bev_kl = 0.0
     config.loss.distill.channel_wise = config.loss.distill.bev_feature = 0.0
-    claim(workdir, config)
+    open_workdir(workdir, config)
     _, init = make_program(config, 1)
     state = initial_state(config, init, replicated(make_mesh()))
     # Untrained logits hardly differ; the averages alone get opinions, so that raw weights would be told apart.
@@ -70,7 +73,7 @@ def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
         config, *restore(config, workdir, mesh), mesh, lambda logits, _: jax.nn.log_softmax(logits)
     )
     index = load_index(config.data)
-    (batch,) = make_eval_loader(config, index, "val", batch_size=4)
+    (batch,) = make_eval_loader(config, index, "val", Parts(), batch_size=4)
     said = student(batch)[:3]
     written = np.stack([dense_log_probs(folder.read(t), config.grid.shape) for t in index.split("val").tokens])
     kl = [[np.mean((np.exp(s) * (s - w)).sum(-1)) for w in written] for s in said]
@@ -106,13 +109,13 @@ def test_the_dump_agrees_with_its_student_and_the_next_one_learns_from_it(run, d
     _, output = dumped
     learner = tiny_config(Path(config.data.root))
     learner.data.teacher_dir = str(output)
-    agreement = evaluate_workdir(learner, workdir, options=Options()).results["teacher_agreement"]
+    agreement = evaluate_workdir(learner, workdir, outputs=Outputs()).results["teacher_agreement"]
     assert agreement["same_class"] > 97 and agreement["kl_nats"] < 2e-3
 
     loss = learner.loss
     loss.scene_class_affinity = loss.lovasz = loss.depth = 0.0
     loss.distill.bev_kl = loss.distill.channel_wise = loss.distill.bev_feature = 0.0
-    batch = next(make_train_loader(learner, load_index(learner.data)))
+    batch = next(make_train_loader(learner, load_index(learner.data), training_parts(learner)))
     program, init = make_program(learner, 1)
     state = initial_state(learner, init, replicated(make_mesh(jax.devices()[:1])))
     gradients = jax.jit(make_gradients(learner, program, OCC3D_CLASS_COUNTS))
@@ -137,7 +140,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_eval_of_the_teacher_needs_no_checkpoint(world, run, tmp_path):
-    claim(tmp_path, tiny_config(world))
+    open_workdir(tmp_path, tiny_config(world))
     result = command("--mode=eval", "--teacher", "--save_predictions", f"--workdir={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert "teacher" in result.stdout and "mIoU" in result.stdout

@@ -6,11 +6,13 @@ from loading import make_config
 from nuscenes_root import write_root
 from PIL import Image, ImageSequence
 
-from occjax.data.file_source import FileSource
 from occjax.data.index import load_index
+from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
+from occjax.data.sources import open_source
 from occjax.drawing.movie import FRAME_SIZE, draw_frame, write_movie
 from occjax.drawing.style import LEGEND
+from occjax.drawing.top_view import ERROR_COLORS
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.metrics.on_device import VoxelSummary
@@ -22,7 +24,11 @@ def world(tmp_path_factory):
     root = write_root(tmp_path_factory.mktemp("world") / "nuscenes", scenes={"scene-0003": 2, "scene-0061": 1})
     config = make_config(root)
     keyframes = load_index(config.data).everything
-    return config, keyframes, SampleReader(config, keyframes, FileSource(config, keyframes, None), augment=None)
+    return (
+        config,
+        keyframes,
+        SampleReader(config, open_source(config.data, keyframes, Parts(labels=True)), augment=None),
+    )
 
 
 def truth_teller(batch):
@@ -36,6 +42,24 @@ def test_pictures_of_tokens(world, tmp_path):
     files = visualize(truth_teller, reader, keyframes, rows, config, output_dir=tmp_path, batch_size=2)
     assert [path.name.split("_")[2][:-4] for path in files] == keyframes.tokens[1:]
     assert all(np.asarray(Image.open(path)).std() > 20 for path in files)
+
+
+def test_without_labels_the_prediction_is_drawn_alone(world, tmp_path):
+    config, keyframes, labelled = world
+
+    def reader(row, rng):
+        return labelled(row, rng)._replace(labels=None)
+
+    def predict_fn(batch):
+        return VoxelSummary(np.full((2, *config.grid.shape), 11, np.uint8), None, None)
+
+    (picture,) = visualize(predict_fn, reader, keyframes, [0], config, output_dir=tmp_path, batch_size=2)
+    errors = [np.all(np.asarray(Image.open(picture)) == color, axis=-1).sum() for color in ERROR_COLORS.values()]
+    assert max(errors) < 500  # neither a map of errors nor its legend
+    movie = tmp_path / "film.gif"
+    assert visualize(predict_fn, reader, keyframes, [0], config, output_dir=tmp_path, movie=movie, batch_size=2) == [
+        movie
+    ]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])

@@ -7,7 +7,7 @@ import numpy as np
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.grid import VoxelGrid
 from occjax.targets.codec import encode_rows, floored_log_probs
-from occjax.targets.folder import dense_log_probs
+from occjax.targets.moving import dense_log_probs
 from occjax.types import TeacherTargets
 
 GRID = VoxelGrid("lidar", (-1.5, -1.0, -1.0), 0.5, (6, 5, 4))

@@ -4,8 +4,12 @@ import numpy as np
 from nuscenes_root import surroundocc_voxels
 
 from occjax.config import NUSCENES_CAMERAS, Config
+from occjax.data.parts import Parts
+from occjax.data.pipeline import BatchLoader, make_eval_loader, make_train_loader
 from occjax.grid import SURROUNDOCC_GRID
 from occjax.targets.files import SparseTeacher, compact_teacher, write_manifest, write_teacher
+from occjax.targets.reader import complete_teacher
+from occjax.train.parts import training_parts
 
 
 def make_config(root, **data) -> Config:
@@ -18,6 +22,18 @@ def make_config(root, **data) -> Config:
     for name, value in data.items():
         setattr(config.data, name, value)
     return config
+
+
+def train_loader(config: Config, index, **processes) -> BatchLoader:
+    """The loader of training."""
+    return make_train_loader(config, index, training_parts(config), **processes)
+
+
+def eval_loader(config: Config, index, split: str, **options) -> BatchLoader:
+    """A loader of evaluation, with depth maps where they are supervised."""
+    teacher = complete_teacher(config, split, index.split(split).tokens)
+    parts = Parts(lidar=config.loss.depth > 0, labels=True, teacher=teacher)
+    return make_eval_loader(config, index, split, parts, **options)
 
 
 def augmented(config: Config) -> Config:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from occjax.grid import VoxelGrid
-from occjax.synthetic import objects
+from occjax.synthetic import objects, scenery
 from occjax.synthetic.city import assemble_parts
 from occjax.synthetic.ground import KERB_M, PAVEMENT, ROAD, Ground
 from occjax.synthetic.lidar import ELEVATION_RAD, RINGS, lidar_rays, sweep
@@ -87,7 +87,7 @@ def test_kerb_stands_where_the_carriageway_ends():
 
 def test_tapered_planes_hold_the_corners():
     parts, _ = assemble_parts(
-        [objects.car(np.random.default_rng(0)), objects.house(np.random.default_rng(1), 4.0, 5.0)]
+        [objects.car(np.random.default_rng(0)), scenery.house(np.random.default_rng(1), 4.0, 5.0)]
     )
     normals, offsets = face_planes(parts)
     local = corners_m(parts) - parts.center_m[:, None]

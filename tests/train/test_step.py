@@ -7,18 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import supervised
 from occjax.classes import OCC3D_CLASS_COUNTS
+from occjax.configs import supervised
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.train.mesh import check_batch_size, make_mesh, put_batch, replicated
+from occjax.train.parts import training_parts
 from occjax.train.state import initial_state, make_program, update_ema
 from occjax.train.step import make_train_step
 
 
 @pytest.fixture
 def batches(config):
-    loader = make_train_loader(config, load_index(config.data))
+    loader = make_train_loader(config, load_index(config.data), training_parts(config))
     return [next(loader) for _ in range(2)]
 
 

@@ -1,11 +1,16 @@
 """A dump scored against ground truth before anyone trains on it: the true pairing has to win, and clearly."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from occjax.classes import FREE, NUM_CLASSES, OTHERS
+from occjax.classes import FREE
+from occjax.label_sets import LabelSet
+from occjax.metrics.across_processes import merge
+from occjax.metrics.confusion import ConfusionMatrix, mean_over
+from occjax.metrics.surroundocc import iou_per_class
 
 # The true pairing must beat shuffled ones by this factor, and be beaten by another order by as much before that is
 # blamed: keyframes half a second apart look alike.
@@ -39,7 +44,7 @@ _REMEDY_OF_MAPS = {
 
 
 class Score(NamedTuple):
-    """SurroundOcc protocol: mean over classes 1..16 and IoU of occupied voxels, each 0 to 1.
+    """SurroundOcc protocol: mean over the classes that count and IoU of occupied voxels, each 0 to 1.
 
     The protocol counts a class without truth as 1, which hides much on few samples: `present_miou` leaves it out.
     """
@@ -124,79 +129,73 @@ def shift(labels: np.ndarray, axis: int, step: int) -> np.ndarray:
     return out
 
 
-def confusion(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """int64 [K, K] counts (rows truth) without voxels of truth 0 or of no class."""
-    kept = (truth != OTHERS) & (truth <= FREE)
-    pairs = (truth.astype(np.uint16) * np.uint16(NUM_CLASSES) + prediction)[kept]
-    return np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
+def confusion(truth: np.ndarray, prediction: np.ndarray, labels: LabelSet) -> ConfusionMatrix:
+    """One sample's voxels that count."""
+    return ConfusionMatrix.empty().update(truth, prediction, labels.counted(truth))
 
 
-def score(counts: np.ndarray) -> Score:
-    """SurroundOcc mIoU and IoU of counts: a class without truth has IoU 1."""
-    hits, seen, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
-    union = seen + predicted - hits
-    is_present = (seen > 0)[1:FREE]
-    iou = (hits / np.maximum(union, 1))[1:FREE]
-    occupied = counts[:FREE, :FREE].sum()
-    either = counts.sum() - counts[FREE, FREE]
-    return Score(
-        float(np.where(is_present, iou, 1.0).mean()),
-        float(occupied / max(either, 1)),
-        float(iou[is_present].mean()) if is_present.any() else 0.0,
-    )
+def score(samples: Iterable[ConfusionMatrix], labels: LabelSet) -> Score:
+    """Of all these samples together, at least one; 0 where nothing is occupied or present."""
+    counts = functools.reduce(merge, samples)
+    iou = iou_per_class(counts)
+    present = mean_over(np.where(counts.has_truth, iou, np.nan), labels.classes)
+    return Score(mean_over(iou, labels.classes), *np.nan_to_num([counts.occupied_iou(), present]).tolist())
 
 
 def audit(
     predictions: list[np.ndarray],
     truths: list[np.ndarray],
     *,
+    labels: LabelSet,
     neighbours: dict[int, list[np.ndarray | None]] | None = None,
-    other_grid: list[np.ndarray] | None = None,
+    other_grids: dict[str, list[np.ndarray]] | None = None,
 ) -> Audit:
     """Scores a sample of a dump.
 
     Args:
       predictions: uint8 [X, Y, Z] classes as dumped.
       truths: uint8 [X, Y, Z] classes of the samples that they were matched with.
+      labels: label set of the truths; says which voxels count.
       neighbours: truths of the samples one or more places on in the data set's order, by offset; None where the split
         ends.
-      other_grid: truths of the same samples from the other label set, on its own grid.
+      other_grids: truths of the same samples on the grids of other label sets, by the set's name.
     """
+
+    def counted(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Score:
+        return score([confusion(truth, prediction, labels) for truth, prediction in pairs], labels)
+
     count = len(truths)
-    pairs = np.array([[confusion(truth, prediction) for truth in truths] for prediction in predictions])
-    own = score(np.trace(pairs))
-    single = np.array([[score(counts).mean for counts in row] for row in pairs])
+    pairs = [[confusion(truth, prediction, labels) for truth in truths] for prediction in predictions]
+    own = score([pairs[i][i] for i in range(count)], labels)
+    single = np.array([[score([counts], labels).mean for counts in row] for row in pairs])
     displaced = int((single.max(1) > CLEARLY * np.diag(single)).sum())
     displaced = displaced if displaced > 1 else 0  # a swap takes two; one alone may be a poor sample
     shuffled, order = None, {}
     if count > 1:
-        rounds = [score(sum(pairs[i, (i + k) % count] for i in range(count))) for k in range(1, count)]
+        rounds = [score([pairs[i][(i + k) % count] for i in range(count)], labels) for k in range(1, count)]
         shuffled = Score(*(float(np.mean(part)) for part in zip(*rounds, strict=True)))
         fitting = single.argmax(1)
         if (fitting != np.arange(count)).any():
-            order["each sample with the truth that it fits best"] = score(
-                sum(pairs[i, j] for i, j in enumerate(fitting))
-            )
+            best = [pairs[i][j] for i, j in enumerate(fitting)]
+            order["each sample with the truth that it fits best"] = score(best, labels)
     for offset, others in (neighbours or {}).items():
         both = [(t, p) for t, p in zip(others, predictions, strict=True) if t is not None]
         if both:
-            order[f"order off by {offset:+d}"] = score(sum(confusion(t, p) for t, p in both))
+            order[f"order off by {offset:+d}"] = counted(both)
         displaced += sum(
-            t is not None and score(confusion(t, p)).mean > CLEARLY * float(at_home)
+            t is not None and counted([(t, p)]).mean > CLEARLY * float(at_home)
             for t, p, at_home in zip(others, predictions, np.diag(single), strict=True)
         )
     moves = {**symmetries(), **(_flat_shifts() if truths[0].shape[2] == 1 else {**shifts(), **_upside_down()})}
     if truths[0].shape[0] != truths[0].shape[1]:
         moves = {name: move for name, move in moves.items() if move(truths[0]).shape == truths[0].shape}
     axes = {
-        name: score(sum(confusion(t, move(p)) for t, p in zip(truths, predictions, strict=True)))
-        for name, move in moves.items()
+        name: counted((t, move(p)) for t, p in zip(truths, predictions, strict=True)) for name, move in moves.items()
     }
-    grids = {}
-    if other_grid:
-        grids["the other label set's grid"] = score(
-            sum(confusion(t, p) for t, p in zip(other_grid, predictions, strict=True))
-        )
+    grids = {
+        f"the grid of {name}": counted(zip(others, predictions, strict=True))
+        for name, others in (other_grids or {}).items()
+    }
     problem = _problem(own, shuffled, displaced, count, order, axes, grids)
     remedy = _remedy(problem, is_flat=truths[0].shape[2] == 1)
     return Audit(count, own, shuffled, {**order, **axes, **grids}, problem, remedy)

@@ -18,7 +18,7 @@ from occjax.data.index import Index
 from occjax.errors import UserError
 from occjax.geometry import invert_rigid
 from occjax.grid import VoxelGrid, resample_labels
-from occjax.label_sets import LABEL_SETS, LabelSet, label_set_of_frame
+from occjax.label_sets import LABEL_SETS, LabelSet, label_set_of_grid
 
 
 class AuditError(DumpError):
@@ -44,21 +44,22 @@ def audit_dump(
 ) -> Audit | None:
     """Audits up to `samples` files spread over a dump; None where none of them can be read or has labels.
 
-    Files that cannot be read are left for the conversion to name. Truth on the other label set's grid comes from its
-    own files, or else from these labels, resampled.
+    Files that cannot be read are left for the conversion to name. Truth on the grids of other label sets comes from
+    their own files, or else from these labels, resampled.
     """
-    labels = label_set_of_frame(options.grid.frame)
-    other_labels = _other(labels)
+    labels = label_set_of_grid(options.grid)
     paths = label_paths(index, options.splits, labels, data)
-    other_paths = label_paths(index, options.splits, other_labels, data)
-    other_grid = other_labels.grid
+    # Of another shape they cannot be compared.
+    others = [other for other in LABEL_SETS.values() if other != labels and other.grid.shape == options.grid.shape]
+    other_paths = {other: label_paths(index, options.splits, other, data) for other in others}
     place = {token: (split, i) for split in options.splits for i, token in enumerate(index.split(split).tokens)}
     candidates = [item for item in matched if item.token in paths]
     if not candidates:
         return None
     picked = [candidates[i] for i in np.unique(np.linspace(0, len(candidates) - 1, samples).round().astype(int))]
 
-    predictions, truths, others = [], [], []
+    predictions, truths = [], []
+    other_grids: dict[str, list[np.ndarray]] = {other.name: [] for other in others}
     neighbours: dict[int, list[np.ndarray | None]] = {-1: [], 1: []}
     for item in picked:
         try:
@@ -73,12 +74,15 @@ def audit_dump(
         for offset, found in neighbours.items():
             token = order[row + offset] if 0 <= row + offset < len(order) else ""
             found.append(_truth(labels, paths[token], options, is_flat) if token in paths else None)
-        if options.grid.shape == other_grid.shape:
-            semantics = _on_other_grid(item.token, paths[item.token], other_paths.get(item.token), index, labels)
-            others.append(bev_semantics(semantics)[..., None] if is_flat else semantics)
+        for other, files in other_paths.items():
+            if item.token in files:
+                semantics = other.read(files[item.token])[0]
+            else:
+                semantics = _resampled(labels, paths[item.token], other.grid, index, item.token)
+            other_grids[other.name].append(bev_semantics(semantics)[..., None] if is_flat else semantics)
     if not predictions:
         return None
-    return audit(predictions, truths, neighbours=neighbours, other_grid=others)
+    return audit(predictions, truths, labels=labels, neighbours=neighbours, other_grids=other_grids)
 
 
 def frame_from_frame(index: Index, row: int, dst: VoxelGrid, src: VoxelGrid) -> np.ndarray:
@@ -87,23 +91,16 @@ def frame_from_frame(index: Index, row: int, dst: VoxelGrid, src: VoxelGrid) -> 
     return invert_rigid(poses[dst.frame]) @ poses[src.frame]
 
 
-def _on_other_grid(token: str, path: Path, other_path: Path | None, index: Index, labels: LabelSet) -> np.ndarray:
-    other = _other(labels)
-    if other_path is not None:
-        return other.read(other_path)[0]
-    own_from_other = frame_from_frame(index, index.everything.tokens.index(token), labels.grid, other.grid)
-    return resample_labels(labels.read(path)[0], labels.grid, other.grid, own_from_other, outside=FREE)
-
-
-def _other(labels: LabelSet) -> LabelSet:
-    return next(other for other in LABEL_SETS.values() if other is not labels)
+def _resampled(labels: LabelSet, path: Path, grid: VoxelGrid, index: Index, token: str) -> np.ndarray:
+    own_from_other = frame_from_frame(index, index.everything.tokens.index(token), labels.grid, grid)
+    return resample_labels(labels.read(path)[0], labels.grid, grid, own_from_other, outside=FREE)
 
 
 def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[np.ndarray, bool]:
     if item.file.voxels is not None:
         sparse, _ = voxel_scores(read_voxels(item.file.voxels, options))
         return hard_labels(sparse, options.grid), False
-    return read_bev(item.file.bev, options)[0].argmax(-1).astype(np.uint8)[..., None], True
+    return read_bev(item.file.path, options)[0].argmax(-1).astype(np.uint8)[..., None], True
 
 
 def _truth(labels: LabelSet, path: Path, options: DumpOptions, is_flat: bool) -> np.ndarray:

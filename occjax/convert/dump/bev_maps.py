@@ -5,8 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from occjax.classes import CLASS_COLORS, FREE, IGNORE
+from occjax.classes import CLASS_COLORS
 from occjax.convert.dump.arrays import DumpError
+from occjax.metrics.bev import highest_occupied
+from occjax.storage import writing
 
 LOW_TO_HIGH, HIGH_TO_LOW = "low2high", "high2low"
 OVERWRITE, PRIORITY = "overwrite", "priority"
@@ -39,11 +41,7 @@ def bev_semantics(
         raise DumpError(f"--bev-sem-mode must be {OVERWRITE} or {PRIORITY}, not {mode!r}")
     if scan_direction not in (LOW_TO_HIGH, HIGH_TO_LOW):
         raise DumpError(f"--bev-scan-direction must be {LOW_TO_HIGH} or {HIGH_TO_LOW}, not {scan_direction!r}")
-    scan = labels if scan_direction == LOW_TO_HIGH else labels[..., ::-1]
-    is_occupied = (scan != FREE) & (scan != IGNORE)
-    last = scan.shape[2] - 1 - np.argmax(is_occupied[..., ::-1], axis=2)
-    top = np.take_along_axis(scan, last[..., None], axis=2)[..., 0]
-    bev = np.where(is_occupied.any(2), top, np.uint8(FREE))
+    bev, _ = highest_occupied(labels if scan_direction == LOW_TO_HIGH else labels[..., ::-1])
     if mode == PRIORITY:
         for class_id in reversed(priority_ids):
             bev = np.where((labels == class_id).any(2), np.uint8(class_id), bev)
@@ -72,21 +70,15 @@ def colored(bev: np.ndarray, scale: int) -> np.ndarray:
 
 
 def write_png(path: Path, rgb: np.ndarray) -> None:
-    """Writes a picture through a temporary name; raises OSError."""
+    """Writes a picture, whole or not at all; raises OSError."""
     done, data = cv2.imencode(".png", rgb[..., ::-1])
     if not done:
         raise OSError(f"cannot encode {path}")
-    write_bytes(path, data.tobytes())
+    with writing(path) as scratch:
+        scratch.write_bytes(data.tobytes())
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:
-    """Writes an array through a temporary name."""
-    temporary = path.with_name(f".{path.name}.tmp.npy")
-    np.save(temporary, np.ascontiguousarray(array))
-    temporary.replace(path)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    """Writes an array, whole or not at all; raises OSError."""
+    with writing(path) as scratch, scratch.open("wb") as file:
+        np.save(file, np.ascontiguousarray(array))

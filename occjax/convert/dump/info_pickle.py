@@ -1,7 +1,5 @@
 """Sample order from GaussianFormer's info pickle, read without running anything that is in it."""
 
-import io
-import pickle
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from occjax.convert.dump.arrays import DumpError
+from occjax.convert.foreign_pickle import RefusedNameError, load_pickle
 
 # numpy's own functions trust their arguments: numpy.ndarray lays objects over any bytes, numpy.dtype takes any flags.
 # These stand in for them, and build arrays of numbers and text, or of objects that the same pickle built.
@@ -59,7 +58,7 @@ def _scalar(dtype: _Dtype, data: bytes):
     return np.frombuffer(data, dtype.of_numbers(), count=1)[0]
 
 
-def _frombuffer(data, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
+def _frombuffer(data, dtype: _Dtype, shape: tuple, order) -> np.ndarray:
     return np.frombuffer(data, dtype.of_numbers()).reshape(shape, order=order)
 
 
@@ -71,7 +70,7 @@ def _encode_latin1(text: str, encoding: str) -> bytes:
 
 
 # All that such a file needs: containers are built by opcodes. numpy renamed its private module.
-_ALLOWED = {
+_ALLOWED: dict[tuple[str, str], object] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Ndarray,
     ("_codecs", "encode"): _encode_latin1,
@@ -83,16 +82,6 @@ for _core in ("numpy.core", "numpy._core"):
     _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _frombuffer
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str):
-        if (module, name) not in _ALLOWED:
-            raise DumpError(
-                f"it asks for {module}.{name}, but only plain containers and numpy arrays are read; it is no "
-                "GaussianFormer info file, or one that tries to run code"
-            )
-        return _ALLOWED[module, name]
-
-
 def load_plain_pickle(path: Path):
     """Containers, numbers, strings and numpy arrays of a pickle.
 
@@ -100,7 +89,12 @@ def load_plain_pickle(path: Path):
       DumpError: absent, damaged, or it asks for anything else, which is named and not run.
     """
     try:
-        return _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
+        return load_pickle(path.read_bytes(), _ALLOWED)
+    except RefusedNameError as error:
+        raise DumpError(
+            f"info file {path}: it asks for {error}, but only plain containers and numpy arrays are read; it is no "
+            "GaussianFormer info file, or one that tries to run code"
+        ) from error
     except DumpError as error:
         raise DumpError(f"info file {path}: {error}") from error
     # A foreign file can break the unpickler in any way.

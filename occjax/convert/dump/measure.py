@@ -6,31 +6,36 @@ from pathlib import Path
 import numpy as np
 
 from occjax.classes import NUM_CLASSES
-from occjax.convert.dump.sample import Job, read_bev, read_voxels
+from occjax.convert.dump.sample import SampleTask, read_bev, read_voxels
 from occjax.convert.dump.values import dense_log_probs, voxel_scores
+from occjax.grid import VoxelGrid
 from occjax.targets.codec import decode_rows, floored_log_probs, kl_divergence
-from occjax.targets.files import CompactTeacher, grid_from_dict, read_teacher
+from occjax.targets.files import CompactTeacher, read_teacher
 from occjax.targets.folder import TeacherFolder, read_manifest
 
 _READS = 5
 
 
-def compact_kl(job: Job) -> float:
-    """Mean KL(dump || file) in nats over all voxels, or over all cells of a BEV map, of a job that is done.
+def compact_kl(task: SampleTask) -> float:
+    """Mean KL(dump || file) in nats over all voxels, or over all cells of a BEV map, of a task that is done.
 
     The file must be compact and on the dump's own grid.
     """
-    written = read_teacher(job.target)
-    if job.file.voxels is None:
-        dumped = floored_log_probs(read_bev(job.file.bev, job.options)[0])
+    written = read_teacher(task.target)
+    assert isinstance(written, CompactTeacher)
+    if task.file.voxels is None:
+        dumped = floored_log_probs(read_bev(task.file.path, task.options)[0])
+        assert written.bev_free is not None and written.bev_levels is not None
         decoded = decode_rows(written.bev_free, written.bev_levels, NUM_CLASSES)
         return float(kl_divergence(dumped, decoded).mean())
-    planes = read_voxels(job.file.voxels, job.options)
+    planes = read_voxels(task.file.voxels, task.options)
     dumped = floored_log_probs(np.exp(dense_log_probs(planes, voxel_scores(planes)[1]).astype(np.float32)))
     return float(kl_divergence(dumped, _decoded(written)).mean())
 
 
 def _decoded(compact: CompactTeacher) -> np.ndarray:
+    assert compact.background is not None and compact.active is not None
+    assert compact.free is not None and compact.levels is not None
     decoded = np.tile(compact.background, (compact.grid.num_voxels, 1))
     active = np.unpackbits(compact.active, count=compact.grid.num_voxels).astype(bool)
     decoded[active] = decode_rows(compact.free, compact.levels, NUM_CLASSES)
@@ -39,7 +44,7 @@ def _decoded(compact: CompactTeacher) -> np.ndarray:
 
 def decode_ms(directory: Path, tokens: list[str]) -> float:
     """Processor time in milliseconds from a file of a teacher folder to training targets, median over the samples."""
-    folder = TeacherFolder(directory, grid_from_dict(read_manifest(directory)["grid"]))
+    folder = TeacherFolder(directory, VoxelGrid.from_dict(read_manifest(directory)["grid"]))
     times = []
     for token in tokens:
         reads = []

@@ -18,7 +18,6 @@ from occjax.targets.files import (
     CompactTeacher,
     TeacherFileError,
     compact_from_dense,
-    grid_to_dict,
     read_teacher,
     read_value_kind,
     write_manifest,
@@ -76,7 +75,7 @@ def previous_manifest(output: Path, options: DumpOptions, files: list[DumpFile])
         return {}
     manifest = json.loads(path.read_text())
     ours = {
-        "grid": json.loads(json.dumps(grid_to_dict(options.output_grid or options.grid))),
+        "grid": (options.output_grid or options.grid).to_dict(),
         "form": options.form,
         "contents": _contents(options, files),
     }

@@ -1,11 +1,16 @@
 """The audit names what was done to a dump, and lets a good one pass."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from occjax.classes import FREE
-from occjax.convert.dump.audit import audit, confusion, score, shift, shifts, symmetries
-from occjax.metrics.surroundocc import SurroundOccMiou
+from occjax.convert.dump import audit as audit_module
+from occjax.convert.dump.audit import confusion, score, shift, shifts, symmetries
+from occjax.grid import VoxelGrid
+from occjax.label_sets import LABEL_SETS
+from occjax.metrics.protocols import no_scores
 
 
 def scene(seed, size=40):
@@ -26,6 +31,8 @@ def teacher_of(labels, seed):
     return np.where(wrong & (labels != FREE), np.uint8(FREE), labels)
 
 
+LABELS = LABEL_SETS["surroundocc"]
+audit = functools.partial(audit_module.audit, labels=LABELS)
 TRUTHS = [scene(seed) for seed in range(3)]
 GOOD = [teacher_of(labels, seed) for seed, labels in enumerate(TRUTHS)]
 
@@ -40,19 +47,17 @@ def test_a_good_dump_passes_and_says_its_score():
 def test_score_is_the_published_protocol():
     pairs = list(zip(TRUTHS, [GOOD[1], GOOD[2], GOOD[0]], strict=True))
     pairs[0][0][:5] = 0  # noise in the truth is left out
-    counts = sum(confusion(truth, prediction) for truth, prediction in pairs)
-    from occjax.grid import VoxelGrid
-    from occjax.metrics.bev import BevIou
-    from occjax.metrics.confusion import ConfusionMatrix
-
     grid = VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, TRUTHS[0].shape)
-    theirs = SurroundOccMiou(grid, 3, ConfusionMatrix(counts), BevIou.empty()).compute().summary
-    assert score(counts).miou == pytest.approx(theirs["miou"])
-    assert score(counts).iou == pytest.approx(theirs["iou"])
+    state = no_scores(LABELS, grid)
+    for truth, prediction in pairs:
+        state = state.update(prediction, truth)
+    theirs = state.compute()[0].summary
+    found = score([confusion(truth, prediction, LABELS) for truth, prediction in pairs], LABELS)
+    assert found == (theirs["miou"], theirs["iou"], theirs["miou_present"])
 
 
 def test_by_hand_case_of_the_protocol():
-    found = score(confusion(np.array([4, 4, 17, 17], np.uint8), np.array([4, 17, 4, 17], np.uint8)))
+    found = score([confusion(np.array([4, 4, 17, 17], np.uint8), np.array([4, 17, 4, 17], np.uint8), LABELS)], LABELS)
     assert 100 * found.miou == pytest.approx(95.83, abs=0.01) and 100 * found.iou == pytest.approx(33.33, abs=0.01)
 
 
@@ -112,8 +117,8 @@ def test_one_place_off_in_the_order_is_named():
 
 def test_the_other_grid_is_named():
     other = [scene(seed + 70) for seed in range(3)]
-    found = audit([teacher_of(v, i) for i, v in enumerate(other)], TRUTHS, other_grid=other)
-    assert found.problem.startswith("wrong grid") and "--source-grid" in found.remedy
+    found = audit([teacher_of(v, i) for i, v in enumerate(other)], TRUTHS, other_grids={"occ3d": other})
+    assert found.problem.startswith("wrong grid: the grid of occ3d") and "--source-grid" in found.remedy
 
 
 def test_classes_in_another_order_are_named():

@@ -1,23 +1,23 @@
-"""A batch on its way from a loader process: two arrays instead of fifteen, since each costs a file of shared memory."""
+"""Transfer of a batch from a loader process: as two arrays, not fifteen, since each costs a file of shared memory."""
 
 import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from occjax.data.substitutes import Loaded
+from occjax.data.substitutes import ReadBatch
 
 _ALIGNMENT = 64
 
 
-class Parcel(NamedTuple):
+class FlatBatch(NamedTuple):
     """What crosses between processes.
 
     Attributes:
       images: of the batch; by far its largest array, so it travels as it is.
       rest: uint8, the bytes of all others.
       layout: the batch with a `_Slot` in place of each of those.
-      unreadable: as in Loaded.
+      unreadable: as in ReadBatch.
     """
 
     images: np.ndarray
@@ -33,8 +33,8 @@ class _Slot:
     shape: tuple[int, ...]
 
 
-def pack(loaded: Loaded) -> Parcel:
-    """In the loader process."""
+def flatten(read: ReadBatch) -> FlatBatch:
+    """What the loader process hands over."""
     arrays: list[tuple[int, np.ndarray]] = []
     size = 0
 
@@ -46,22 +46,22 @@ def pack(loaded: Loaded) -> Parcel:
         size += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
         return slot
 
-    layout = _map(place, loaded.batch._replace(images=None))
+    layout = _map(place, read.batch._replace(images=None))
     rest = np.empty(size, np.uint8)
     for start, array in arrays:
         rest[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return Parcel(loaded.batch.images, rest, layout, loaded.unreadable)
+    return FlatBatch(read.batch.images, rest, layout, read.unreadable)
 
 
-def unpack(parcel: Parcel) -> Loaded:
-    """In the process that takes the batch: a copy, so that the shared memory is free again at once."""
-    rest = np.array(parcel.rest)
+def restore(flat: FlatBatch) -> ReadBatch:
+    """What the process that takes it works with: a copy, so that the shared memory is free again at once."""
+    rest = np.array(flat.rest)
 
     def cut(slot: _Slot) -> np.ndarray:
         return np.ndarray(slot.shape, slot.dtype, rest, slot.start)
 
-    batch = _map(cut, parcel.layout)
-    return Loaded(batch._replace(images=np.array(parcel.images)), parcel.unreadable)
+    batch = _map(cut, flat.layout)
+    return ReadBatch(batch._replace(images=np.array(flat.images)), flat.unreadable)
 
 
 def _map(function, element):

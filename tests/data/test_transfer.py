@@ -1,12 +1,12 @@
-"""A batch comes out of its parcel as it went in, and owns its memory."""
+"""A batch comes out of its transfer as it went in, and owns its memory."""
 
 import pickle
 
 import numpy as np
 from loading import assert_same
 
-from occjax.data.parcel import pack, unpack
-from occjax.data.substitutes import Loaded
+from occjax.data.substitutes import ReadBatch
+from occjax.data.transfer import flatten, restore
 from occjax.types import Batch, CameraRig, VoxelLabels
 
 
@@ -30,18 +30,18 @@ def some_batch():
     )
 
 
-def test_what_is_unpacked_is_what_was_packed():
-    loaded = Loaded(some_batch(), {7: "no such file"})
-    parcel = pickle.loads(pickle.dumps(pack(loaded)))
-    found = unpack(parcel)
+def test_what_is_restored_is_what_was_flattened():
+    read = ReadBatch(some_batch(), {7: "no such file"})
+    flat = pickle.loads(pickle.dumps(flatten(read)))
+    found = restore(flat)
     assert found.unreadable == {7: "no such file"}
     assert found.batch.teacher is None and found.batch.labels.camera_mask is None
-    assert_same(found.batch, loaded.batch)
-    parcel.images[:], parcel.rest[:] = 0, 0  # as when shared memory is used again
-    assert_same(found.batch, loaded.batch)
+    assert_same(found.batch, read.batch)
+    flat.images[:], flat.rest[:] = 0, 0  # as when shared memory is used again
+    assert_same(found.batch, read.batch)
 
 
 def test_few_arrays_travel():
-    parcel = pack(Loaded(some_batch(), {}))
-    assert sum(isinstance(part, np.ndarray) for part in parcel) == 2
-    assert parcel.rest.nbytes < 4096
+    flat = flatten(ReadBatch(some_batch(), {}))
+    assert sum(isinstance(part, np.ndarray) for part in flat) == 2
+    assert flat.rest.nbytes < 4096

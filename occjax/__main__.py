@@ -1,0 +1,201 @@
+"""The command line: train, evaluate, draw, teach, look after the data, measure; and the three converters.
+
+occjax --config=configs/kd.py --workdir=runs/kd
+occjax --mode=eval --workdir=runs/kd
+occjax --mode=visualize --workdir=runs/kd --scene=scene-0103 --movie=mp4
+occjax --mode=dump --workdir=runs/kd --output=data/kd_teacher
+occjax --mode=doctor --config=configs/kd.py
+occjax convert-teacher | convert-weights | pack --help
+
+From a checkout, `python main.py` is the same, and so are the files of converters/.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from absl import logging as absl_logging
+
+from occjax.command_line import Parser, say, show_log, status, words
+
+# The next lines stand here, not in main(), because loader processes import this file again.
+# Each of them would repeat grain's remarks on profiling.
+absl_logging.set_verbosity(absl_logging.ERROR)
+# XLA's alarm that compiling is slow on a CPU asks for a bug report that nobody needs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# numpy's matrix products are small here: threads would spend more time on waiting for each other, in every loader
+# process anew.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# A loader that is stopped while it hands over a batch leaves it to Python's resource tracker, which frees it, and would
+# report it as leaked.
+os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+
+_COMMANDS = {
+    "convert-teacher": "occjax.run.convert_teacher",
+    "convert-weights": "occjax.run.convert_weights",
+    "pack": "occjax.run.pack",
+}
+_MODES = {
+    "train": "train (or resume) in --workdir, then evaluate",
+    "eval": "evaluate the newest checkpoint of --workdir, or with --teacher the teacher files",
+    "visualize": "draw the --tokens or the --scene as the newest checkpoint sees them",
+    "dump": "write the newest checkpoint's predictions into --output, as teacher files to learn from",
+    "doctor": "say what data is there, what is missing, and the command that mends it",
+    "benchmark": "measure loader, step and memory on this machine",
+}
+_OF_A_RUN = ("eval", "visualize", "dump")
+_MODES_OF_OPTION = {
+    "distributed": ("train", "eval"),
+    "best": _OF_A_RUN,
+    "teacher": ("eval",),
+    "save_predictions": ("eval",),
+    "tokens": ("visualize",),
+    "scene": ("visualize",),
+    "movie": ("visualize",),
+    "output": ("dump",),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs what the command line says; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in _COMMANDS:
+        return importlib.import_module(_COMMANDS[arguments[0]]).main(arguments[1:])
+    # Orbax and others tell a great deal at INFO; the run's own story is what belongs on the screen.
+    show_log()
+    return status(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    from occjax.config_checks import require_sound
+    from occjax.host_memory import keep_freed_memory
+    from occjax.run.overrides import DEFAULT_CONFIG, apply_overrides, load_config_file
+    from occjax.run.workdir import load_config
+
+    parser = _parser(DEFAULT_CONFIG)
+    options, overrides = parser.parse_with_overrides(arguments)
+    problem = _misuse(options)
+    if problem:
+        parser.error(problem)
+    # Where jax has no plugin for an accelerator, steps run in the host's memory.
+    if not entry_points(group="jax_plugins"):
+        keep_freed_memory()
+    named = options.config or DEFAULT_CONFIG
+    workdir = Path(options.workdir or f"runs/{Path(named.split(':')[0]).stem}")
+    is_own = options.mode in _OF_A_RUN and options.config is None
+    config = apply_overrides(load_config(workdir) if is_own else load_config_file(named), overrides)
+    if options.mode == "doctor":
+        from occjax.run.doctor import report
+
+        text, is_complete = report(config)
+        say(text)
+        return 0 if is_complete else 1
+
+    require_sound(config)
+    if options.distributed:
+        import jax
+
+        jax.distributed.initialize()
+    modes = {"train": _train, "eval": _eval, "visualize": _visualize, "dump": _dump, "benchmark": _benchmark}
+    say(modes[options.mode](config, workdir, options))
+    return 0
+
+
+def _train(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.run.prepare import prepare
+    from occjax.run.train import train
+
+    prepare(config)
+    evaluation = train(config, workdir)
+    return evaluation.summary(workdir) if evaluation else f"run: {workdir}"
+
+
+def _eval(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.data.index import load_index
+    from occjax.run.evaluate import evaluate_teacher, evaluate_workdir
+    from occjax.run.prepare import prepare
+    from occjax.run.scoring import Outputs
+
+    outputs = Outputs(config.eval.pictures, save_predictions=bool(options.save_predictions), rayiou=True)
+    if not options.teacher:
+        return evaluate_workdir(config, workdir, outputs=outputs, best=bool(options.best)).summary(workdir)
+    prepare(config)
+    index = load_index(config.data, fallback_dir=workdir)
+    output_dir = workdir / "eval" / "teacher"
+    split = config.data.val_split
+    return evaluate_teacher(config, index, split=split, output_dir=output_dir, outputs=outputs).summary(workdir)
+
+
+def _visualize(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.run.visualize import visualize_workdir
+
+    paths = visualize_workdir(
+        config,
+        workdir,
+        tokens=options.tokens or [],
+        scene=options.scene or "",
+        movie_format=options.movie or "",
+        best=bool(options.best),
+    )
+    return "\n".join(f"wrote {path}" for path in paths)
+
+
+def _dump(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.run.dump import dump_workdir
+
+    return dump_workdir(config, workdir, Path(options.output), best=bool(options.best)).summary()
+
+
+def _benchmark(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.benchmark.report import benchmark
+    from occjax.run.prepare import prepare
+
+    prepare(config)
+    return benchmark(config)
+
+
+def _misuse(options: argparse.Namespace) -> str:
+    """What is wrong about an option that the chosen mode does not read, or one that it lacks; empty if nothing is."""
+    mode = options.mode
+    for name, modes in _MODES_OF_OPTION.items():
+        if getattr(options, name) is not None and mode not in modes:
+            return f"--{name} means nothing in --mode={mode}; it belongs to --mode={' or '.join(modes)}"
+    if options.teacher and (options.best or options.distributed):
+        return "--teacher reads files in one process: leave --best and --distributed out"
+    if mode == "visualize" and bool(options.tokens) == bool(options.scene):
+        return "--mode=visualize wants either --tokens=TOKEN,TOKEN or --scene=NAME"
+    if options.movie and not options.scene:
+        return "--movie films a scene: name it with --scene=NAME"
+    if mode == "dump" and not options.output:
+        return "--mode=dump wants a folder for the teacher files: --output=DIR"
+    return ""
+
+
+def _parser(default_config: str) -> Parser:
+    parser = Parser("occjax", __doc__)
+    add, switch = parser.add_argument, argparse.BooleanOptionalAction
+    add(
+        "--config",
+        metavar="FILE",
+        help=f"configuration file, by default {default_config}; override any field with --config.section.field=value. "
+        "eval, visualize and dump take the workdir's own configuration unless this is given",
+    )
+    add("--workdir", metavar="DIR", help="folder of the run; by default runs/<name of the configuration file>")
+    modes = "; ".join(f"{name}: {what}" for name, what in _MODES.items())
+    add("--mode", choices=list(_MODES), default="train", help=modes)
+    add("--distributed", action=switch, help="train, eval: join a run over several hosts (jax.distributed.initialize)")
+    add("--best", action=switch, help="eval, visualize, dump: the checkpoint with the best validation mIoU")
+    add("--teacher", action=switch, help="eval: score the teacher files of config.data.teacher_dir; no checkpoint")
+    add("--save-predictions", action=switch, help="eval: keep the predicted classes, a file per sample")
+    add("--tokens", type=words, help="visualize: tokens of the samples to draw, with commas between")
+    add("--scene", help="visualize: name of a scene to draw whole")
+    add("--movie", choices=("mp4", "gif"), help="visualize: a film of the scene, not a picture per sample")
+    add("--output", metavar="DIR", help="dump: folder for the teacher files")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Command lines, all of one kind: how options are spelt, what misuse is answered with, what is told on the screen."""
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Callable
+
+from occjax.errors import UserError
+
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+
+
+class Parser(argparse.ArgumentParser):
+    """Options with dashes or underscores, switches as --best, --no-best, --nobest or --best=true; misuse is one line.
+
+    Overrides of the configuration, --config.section.field=value, are kept apart: see `parse_with_overrides`.
+    """
+
+    def __init__(self, prog: str, description: str | None):
+        super().__init__(prog=prog, description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+
+    def error(self, message: str):
+        """Ends the program with status 2."""
+        self.exit(2, "error: " + re.sub(r"^argument ([^:]+): ", r"\1 ", message) + "\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse has it, after all options are spelt in one way."""
+        arguments = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._spelt(argument) for argument in arguments], namespace)
+
+    def parse_with_overrides(self, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+        """The options, and what is left for `occjax.run.overrides.apply_overrides`."""
+        options, rest = self.parse_known_args(arguments)
+        unknown = [argument for argument in rest if re.match(r"--?(?!(no)?config\.)[a-zA-Z]", argument)]
+        if unknown:
+            self.error(f"unknown option {', '.join(unknown)}; --help lists them")
+        return options, rest
+
+    def _spelt(self, argument: str) -> str:
+        name, equals, value = argument.partition("=")
+        if not name.startswith("--") or "." in name:
+            return argument
+        name = name.replace("_", "-")
+        known = self._option_string_actions
+        if name not in known and "--no-" + name.removeprefix("--no") in known:
+            name = "--no-" + name.removeprefix("--no")
+        if equals and value in _TRUTH and isinstance(known.get(name), argparse.BooleanOptionalAction):
+            return name if _TRUTH[value] else "--no-" + name.removeprefix("--")
+        return name + equals + value
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Options with their defaults, where they have one that says something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_something = action.default not in (None, False, "", [], argparse.SUPPRESS)
+        return f"{action.help} (default: %(default)s)" if says_something else action.help
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Type of an option i/n, which part of the work is this job's: (i, n)."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise argparse.ArgumentTypeError(f"must be i/n with 0 <= i < n, such as 0/8, not {text!r}")
+    return int(number), int(count)
+
+
+def positive(text: str) -> int:
+    """Type of an option that counts, from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
+def words(text: str) -> list[str]:
+    """Type of an option that lists names with commas between."""
+    return [word for word in text.split(",") if word]
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Type of an option that lists numbers with commas between."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be whole numbers separated by commas, not {text!r}") from None
+
+
+def say(line: str) -> None:
+    """Puts a line on the screen at once, into a pipe too."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def show_log() -> None:
+    """Puts the program's own story on the screen, and of other libraries' only what they warn of."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
+    logging.getLogger("occjax").setLevel(logging.INFO)
+
+
+def status(command: Callable[[], int], *, refused: int = 2) -> int:
+    """Exit status of `command`, or `refused` after a line about an error that the user can mend."""
+    try:
+        return command()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return refused
+    except KeyboardInterrupt:  # what was going on has said what it saved
+        return 130

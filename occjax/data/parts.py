@@ -1,0 +1,53 @@
+"""Parts of a sample: which of them a reader wants beside the images, and what it takes to read a teacher's."""
+
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from occjax.grid import VoxelGrid
+from occjax.grid_map import GridMap
+from occjax.types import TeacherTargets
+
+# Kinds of bytes that a sample consists of; a camera's image is called by its channel.
+LIDAR, LABELS, TEACHER = "lidar", "labels", "teacher"
+
+
+@runtime_checkable
+class TeacherReader(Protocol):
+    """A teacher as the loaders see it: `occjax.targets.reader.open_teacher` gives one.
+
+    Attributes:
+      manifest: what its files have in common.
+      grid: that they lie on.
+    """
+
+    manifest: dict
+    grid: VoxelGrid
+
+    def path(self, token: str) -> Path:
+        """The file with the targets of a sample."""
+
+    def missing(self, tokens: list[str]) -> list[str]:
+        """The tokens that it knows nothing about, in the order given."""
+
+    def completing_command(self) -> str:
+        """The command line that adds what is missing."""
+
+    def decode(self, data: bytes, token: str, where: str) -> TeacherTargets:
+        """Unbatched targets on `grid` from a file's bytes; raises SampleError, which says `where` they are from."""
+
+    def gather(self, targets: TeacherTargets, grid_map: GridMap) -> TeacherTargets:
+        """Targets moved from `grid` to the model's."""
+
+
+class Parts(NamedTuple):
+    """What a sample holds beside images and rig; whoever runs the loaders decides, no loss weight does.
+
+    Attributes:
+      lidar: LiDAR sweeps, as depth maps.
+      labels: ground truth of the configured label set.
+      teacher: the teacher's targets, read by this; None = none.
+    """
+
+    lidar: bool = False
+    labels: bool = False
+    teacher: TeacherReader | None = None

@@ -1,0 +1,136 @@
+"""PyTorch weights become ours: the original student into a workdir, torchvision's ResNet into backbone weights.
+
+occjax convert-weights --kind=student --input=latest.pth --workdir=runs/imported
+occjax convert-weights --kind=resnet --depth=50 --input=resnet50.pth --output=resnet50.npz
+
+Files are read without importing torch and nothing in them is executed. Missing, unexpected and mis-shaped entries are
+listed together, and then nothing is written.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from occjax.command_line import Parser, say, status
+from occjax.config import BackboneConfig, Config
+from occjax.configs import original
+from occjax.convert.torch_weights import WeightsMismatchError, read_state_dict, student_trees, write_resnet
+from occjax.models.student import Student, apply_student, split_student
+from occjax.run import workdir as run_folder
+from occjax.train.checkpoint import Checkpoints
+from occjax.train.state import make_program
+from occjax.types import CameraRig
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Converts as the options say; returns the exit status, 1 where nothing is written."""
+    options = _parse(arguments)
+    return status(lambda: _convert(options), refused=1)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    try:
+        state_dict = read_state_dict(options.input, options.state)
+        if options.kind == "resnet":
+            extras = write_resnet(BackboneConfig(depth=options.depth), state_dict, options.output)
+            written = options.output
+        else:
+            config = original.get_config()
+            params, stats, extras = student_trees(config, state_dict)
+            if options.verify and not verify(config, params, stats, options.verify):
+                return 1
+            written = write_student(config, params, stats, options.workdir)
+    except OSError as error:
+        raise WeightsMismatchError(f"cannot write {error.filename}: {error.strerror}; choose another place") from error
+    counters = [key for key in extras if key.endswith("num_batches_tracked")]
+    named = [key for key in extras if key not in counters]
+    say(f"left out: {len(counters)} step counters{''.join(', ' + key for key in named)}")
+    say(f"wrote {written}")
+    return 0
+
+
+def write_student(config: Config, params: dict, stats: dict, workdir: Path) -> Path:
+    """A workdir at step 0 whose raw and averaged weights are both the imported ones; returns the checkpoint's path.
+
+    Raises:
+      WeightsMismatchError: the workdir holds a run already.
+    """
+    if workdir.exists() and any(workdir.iterdir()):
+        raise WeightsMismatchError(f"{workdir} is not empty; name a new --workdir")
+    _, init = make_program(config, total_steps=1)
+    state = jax.jit(init)()
+    params, stats = jax.tree.map(jnp.asarray, (params, stats))
+    state = state._replace(
+        params={**state.params, "student": params},
+        batch_stats=stats,
+        ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": stats}),
+    )
+    run_folder.open_workdir(workdir, config)
+    checkpoints = Checkpoints(workdir)
+    checkpoints.save(0, state, {})
+    checkpoints.close()
+    return checkpoints.path(0)
+
+
+def verify(config: Config, params: dict, stats: dict, stored: Path) -> bool:
+    """Runs the student on the inputs stored in an .npz and prints how its outputs differ from those stored there.
+
+    The file holds `images` [N, 3, H, W] or [N, H, W, 3] (normalised), `K` [N, 3, 3], `lidar2cam` [N, 4, 4], `img_aug`
+    [N, 4, 4], `bda` [3, 3], and of the original's outputs `voxel_index` with `logits`, and/or `argmax`.
+    """
+    if not stored.is_file():
+        raise WeightsMismatchError(f"no stored input {stored}; check --verify")
+    data = np.load(stored, allow_pickle=False)
+    needed = ("images", "K", "lidar2cam", "img_aug", "bda")
+    missing = [key for key in needed if key not in data]
+    if missing or ("logits" not in data and "argmax" not in data):
+        raise WeightsMismatchError(f"{stored} lacks {', '.join(missing) or 'logits and argmax'}; see --help")
+    images = data["images"] if data["images"].shape[-1] == 3 else data["images"].transpose(0, 2, 3, 1)
+    affine = np.tile(np.eye(3, dtype=np.float32), (len(images), 1, 1))
+    affine[:, :2, :2], affine[:, :2, 2] = data["img_aug"][:, :2, :2], data["img_aug"][:, :2, 3]
+    arrays = (data["K"], data["lidar2cam"], affine, data["bda"], np.ones(len(images), bool))
+    rig = CameraRig(*(array[None] for array in arrays))
+    graphdef, _, _ = split_student(nnx.eval_shape(lambda: Student(config.model, config.grid.build(), rngs=nnx.Rngs(0))))
+    run = jax.jit(lambda p, s, i, r: apply_student(graphdef, p, s, i, r, train=False)[0].voxel_logits)
+    logits = np.asarray(run(params, stats, images[None].astype(np.float32), rig))[0]
+    ok = True
+    if "logits" in data:
+        x, y, z = data["voxel_index"].T
+        difference = np.abs(logits[x, y, z] - data["logits"])
+        say(f"logits of {len(x)} voxels: largest difference {difference.max():.2e}, mean {difference.mean():.2e}")
+        ok &= bool(difference.max() <= 2e-2)
+    if "argmax" in data:
+        agreement = float(np.mean(logits.argmax(-1) == data["argmax"]))
+        say(f"classes of {math.prod(data['argmax'].shape)} voxels: {100 * agreement:.4f} % agree")
+        ok &= agreement >= 0.999
+    say("verified" if ok else "NOT verified: differences beyond 2e-2 in the logits or 0.1 % of the classes")
+    return ok
+
+
+def _parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser("occjax convert-weights", __doc__)
+    parser.add_argument("--kind", required=True, choices=("student", "resnet"))
+    parser.add_argument("--input", required=True, type=Path, help=".pth, .pt (zip format) or .safetensors")
+    parser.add_argument("--state", choices=("model_state", "ema_state"), help="which weights of a training checkpoint")
+    parser.add_argument("--workdir", type=Path, help="student: new folder for the imported run")
+    parser.add_argument("--output", type=Path, help="resnet: .npz to write")
+    parser.add_argument("--depth", type=int, default=50, choices=(18, 34, 50), help="resnet: number of layers")
+    parser.add_argument(
+        "--verify",
+        type=Path,
+        help="student: .npz to run and compare with. Inputs: images [N,3,H,W] or [N,H,W,3] (normalised), K [N,3,3], "
+        "lidar2cam [N,4,4], img_aug [N,4,4], bda [3,3]. The original's outputs: voxel_index [n,3] with logits [n,K], "
+        "argmax [X,Y,Z], or both",
+    )
+    args = parser.parse_args(arguments)
+    needed = {"student": "workdir", "resnet": "output"}[args.kind]
+    if getattr(args, needed) is None:
+        parser.error(f"--kind={args.kind} needs --{needed}")
+    if args.verify and args.kind == "resnet":
+        parser.error("--verify compares a student; leave it out with --kind=resnet")
+    return args
