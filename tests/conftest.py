@@ -13,9 +13,11 @@ if tuple(map(int, version("jax").split(".")[:2])) <= (0, 10):
     _flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *_flags))
 
-# Programs that a test session compiles twice come from here the second time, in other processes too.
-_compiled = tempfile.TemporaryDirectory(prefix="occjax-compiled-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+# Programs that a test session compiles twice come from here the second time, in other processes too; with `-n 2` each
+# of pytest's own processes finds what the other has compiled.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="occjax-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jaxtyping  # noqa: E402 - after the environment is set
