@@ -17,10 +17,10 @@ from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.convert import convert_dump
 from occjax.convert.dump.options import DumpOptions, MapOptions
 from occjax.errors import DataError
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.label_sets import LABEL_SETS
 
 _DIR = {"default": "", "metavar": "DIR"}
-_GRIDS = {"surroundocc": SURROUNDOCC_GRID, "occ3d": OCC3D_GRID}
+_GRIDS = {name: labels.grid for name, labels in LABEL_SETS.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
