@@ -58,6 +58,7 @@ class DumpedFolder:
     largest: int = 0
 
     def summary(self) -> str:
+        """What was written, and the option that learns from it."""
         size = f" of {self.bytes_written / self.written / 1e6:.3f} MB on average" if self.written else ""
         kept = f", {self.kept} were there" if self.kept else ""
         return (
