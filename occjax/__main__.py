@@ -17,7 +17,6 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from absl import flags
 from absl import logging as absl_logging
 
 from occjax.command_line import Parser, say, show_log, status, words
@@ -25,8 +24,6 @@ from occjax.command_line import Parser, say, show_log, status, words
 # The next lines stand here, not in main(), because loader processes import this file again.
 # Each of them would repeat grain's remarks on profiling.
 absl_logging.set_verbosity(absl_logging.ERROR)
-# grain keeps its options in absl's flags and reads none before they are parsed; there are none to parse.
-flags.FLAGS.mark_as_parsed()
 # XLA's alarm that compiling is slow on a CPU asks for a bug report that nobody needs.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # numpy's matrix products are small here: threads would spend more time on waiting for each other, in every loader

@@ -1,36 +1,56 @@
-"""The typed configuration behind configs/: every field with its default, in the order of the data flow."""
+"""Configuration of a run, typed: every section and field with its default, in the order of the data flow."""
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Literal, get_origin, get_type_hints
 
+# Under their own names again, so that every section is imported from here.
+from occjax.config_model import BackboneConfig as BackboneConfig
+from occjax.config_model import BevEncoderConfig as BevEncoderConfig
+from occjax.config_model import DepthConfig as DepthConfig
+from occjax.config_model import HeadConfig as HeadConfig
+from occjax.config_model import ModelConfig as ModelConfig
+from occjax.config_model import ViewTransformConfig as ViewTransformConfig
 from occjax.grid import VoxelGrid
 
 NUSCENES_CAMERAS = (
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_FRONT_LEFT",
-    "CAM_BACK",
-    "CAM_BACK_LEFT",
-    "CAM_BACK_RIGHT",
+    *("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT"),
+    *("CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT"),
 )
 
 
 @dataclass
 class GridConfig:
-    """The model's voxel grid; labels and teacher must lie on it or on a grid that it is an aligned crop of."""
+    """The model's voxel grid; labels and teacher must lie on it or on a grid that it is an aligned crop of.
 
-    frame: str = "lidar"
+    Attributes:
+      frame: of the axes: "lidar" (x right, y forward; SurroundOcc, the teacher) or "ego" (x forward, y left; Occ3D).
+      lower_m: x, y and z of the lower corner, metres.
+      voxel_size_m: edge of a voxel, metres.
+      shape: voxels along x, y and z.
+    """
+
+    frame: Literal["lidar", "ego"] = "lidar"
     lower_m: tuple[float, ...] = (-50.0, -50.0, -5.0)
     voxel_size_m: float = 0.5
     shape: tuple[int, ...] = (200, 200, 16)
 
     def build(self) -> VoxelGrid:
+        """The grid as a value; raises ValueError where the numbers make none."""
         return VoxelGrid(self.frame, tuple(self.lower_m), self.voxel_size_m, tuple(self.shape))
 
 
 @dataclass
 class SyntheticConfig:
-    """A procedural city, written as a nuScenes root into data.root when that folder does not exist yet."""
+    """A procedural city, written as a nuScenes root into data.root when that folder does not exist yet.
+
+    Attributes:
+      enabled: whether a run makes it.
+      seed: another seed gives another city.
+      train_scenes, val_scenes: drives through it.
+      keyframes_per_scene: half a second apart.
+      image_width, image_height: of the camera images, pixels; those of nuScenes by default.
+    """
 
     enabled: bool = False
     seed: int = 0
@@ -43,104 +63,78 @@ class SyntheticConfig:
 
 @dataclass
 class DataConfig:
+    """Where the samples are, which of them are read, and how they are loaded.
+
+    Attributes:
+      root: the nuScenes folder: samples/ and the tables of `version`.
+      version: of the tables; their folder's name.
+      splits_file: JSON {"train": [scene names], "val": [...]}; empty = <root>/splits.json if there is one, else the
+        official splits.
+      train_split, val_split: names of the splits to train and to evaluate on.
+      cameras: channels, in the order of the model's input.
+      image_height, image_width: of the model's input, pixels; multiples of 16.
+      labels: label set: "surroundocc" (LiDAR frame, class 0 ignored) or "occ3d" (ego frame, camera mask).
+      labels_dir: their folder; empty = the label set's usual one in `root`, surroundocc or gts.
+      teacher_dir: folder of teacher files, made by converters/teacher_to_npz.py; empty = no teacher.
+      records_dir: folder of records, made by converters/pack.py, which then hold all that is otherwise read from
+        images, sweeps, labels and teacher files; empty = read those. The tables stay in `root`, and `teacher_dir` still
+        says whether the teacher is read.
+      index_dir: folder for the index file; empty = <root>/occjax_index, or the workdir where `root` cannot be written.
+      batch_size: samples per step over all devices and hosts.
+      workers: loader processes; 0 = load in the main process.
+      prefetch: batches that each worker keeps ready.
+      shuffle_seed: of the order of the training samples and of their augmentation.
+      on_error: what a training sample that cannot be read does: "raise" ends the run; "skip" takes the next readable
+        sample of the split in its place, and logs it. Evaluation never skips, and files that are absent at the start
+        always end it.
+      max_skipped: distinct samples that a process may skip before the run ends all the same.
+      synthetic: a generated city in the place of nuScenes.
+    """
+
     root: str = "data/nuscenes"
     version: str = "v1.0-trainval"
-    # JSON {"train": [scene names], "val": [...]}; empty = <root>/splits.json if there is one, else the official splits.
     splits_file: str = ""
     train_split: str = "train"
     val_split: str = "val"
     cameras: tuple[str, ...] = NUSCENES_CAMERAS
     image_height: int = 480
     image_width: int = 640
-    # "surroundocc" (LiDAR frame, class 0 ignored) or "occ3d" (ego frame, camera mask).
     labels: str = "surroundocc"
-    # Empty = <root>/surroundocc or <root>/gts.
     labels_dir: str = ""
-    # Folder of teacher files made by converters/teacher_to_npz.py; empty = no teacher.
     teacher_dir: str = ""
-    # Folder of records made by converters/pack.py, which then hold all that is otherwise read from images, sweeps,
-    # labels and teacher files; empty = read those. The tables stay in data.root, and teacher_dir still says whether the
-    # teacher is read.
     records_dir: str = ""
-    # Folder for the index file; empty = <root>/occjax_index, or the workdir where the root cannot be written.
     index_dir: str = ""
-    batch_size: int = 1  # samples per step over all devices and hosts
-    workers: int = 4  # loader processes; 0 = load in the main process
-    prefetch: int = 2  # batches that each worker keeps ready
+    batch_size: int = 1
+    workers: int = 4
+    prefetch: int = 2
     shuffle_seed: int = 0
-    # What a training sample that cannot be read does: "raise" ends the run; "skip" takes the next readable sample of
-    # the split in its place, and logs it. Evaluation never skips, and files that are absent at the start always end it.
-    on_error: str = "raise"
-    max_skipped: int = 10  # distinct samples that a process may skip before the run ends all the same
+    on_error: Literal["raise", "skip"] = "raise"
+    max_skipped: int = 10
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
 @dataclass
 class AugmentConfig:
-    """Ranges of the training augmentation; images, matrices, depth, labels and teacher move together."""
+    """Ranges of the training augmentation; images, matrices, depth, labels and teacher move together.
 
-    image_scale: tuple[float, ...] = (1.0, 1.0)  # on top of the plain resize
+    Attributes:
+      image_scale: smallest and largest factor on top of the plain resize.
+      image_rotate_deg: largest turn of an image about its centre, either way.
+      image_flip: half of the images are mirrored left to right.
+      bev_rotate_deg: largest turn of the scene about the grid's z axis, either way.
+      bev_scale: smallest and largest factor on the scene's size.
+      bev_flip_x, bev_flip_y: half of the scenes are mirrored along that axis of the grid.
+      photometric: brightness, contrast, saturation, hue and channel order vary; on the device.
+    """
+
+    image_scale: tuple[float, ...] = (1.0, 1.0)
     image_rotate_deg: float = 0.0
     image_flip: bool = False
     bev_rotate_deg: float = 0.0
     bev_scale: tuple[float, ...] = (1.0, 1.0)
     bev_flip_x: bool = False
     bev_flip_y: bool = False
-    photometric: bool = True  # brightness, contrast, saturation, hue, channel swap; on the device
-
-
-@dataclass
-class BackboneConfig:
-    depth: int = 50  # ResNet 18, 34 or 50
-    width: int = 64  # channels of the stem
-    # ResNet weights made by converters/weights_from_torch.py --kind=resnet; empty = random.
-    weights: str = ""
-    frozen_stages: int = 0  # 1 = stem, 2 = stem and layer1, ...; frozen stages do not train
-    frozen_batch_norm: bool = False  # the backbone's BatchNorm keeps its running statistics
-
-
-@dataclass
-class DepthConfig:
-    min_m: float = 0.5
-    max_m: float = 45.0
-    bins: int = 88
-    channels: int = 256
-    dropout: float = 0.5
-
-
-@dataclass
-class ViewTransformConfig:
-    channels: int = 128
-    # "sum" keeps depth confidence; "mean" divides by depth mass (the PyTorch original).
-    splat: str = "sum"
-
-
-@dataclass
-class BevEncoderConfig:
-    stage_channels: tuple[int, ...] = (128, 256, 512)
-    blocks_per_stage: int = 2
-    neck_channels: int = 512
-    out_channels: int = 256
-
-
-@dataclass
-class HeadConfig:
-    channels: int = 256
-    hidden: int = 512
-
-
-@dataclass
-class ModelConfig:
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    fpn_channels: int = 256
-    depth: DepthConfig = field(default_factory=DepthConfig)
-    view_transform: ViewTransformConfig = field(default_factory=ViewTransformConfig)
-    bev_encoder: BevEncoderConfig = field(default_factory=BevEncoderConfig)
-    head: HeadConfig = field(default_factory=HeadConfig)
-    # Compute dtype of convolutions: "float32" or "bfloat16"; parameters, softmax and losses stay float32.
-    compute_dtype: str = "float32"
-    # Recompute backbone activations in the backward pass: less memory, more time.
-    remat_backbone: bool = False
+    photometric: bool = True
 
 
 def term_weight(default: float, *terms: str):
@@ -164,14 +158,22 @@ class LossWeights:
 
 @dataclass
 class DistillConfig(LossWeights):
-    """Weights of the distillation terms, which `losses.distillation` computes by these names; 0 leaves a term out."""
+    """Weights of the distillation terms, which `losses.distillation` computes by these names; 0 leaves a term out.
+
+    Attributes:
+      voxel_kl: KL of the teacher's class distribution and the student's, voxel by voxel.
+      bev_kl: the same, column by column from above.
+      channel_wise: KL over the voxels, class by class.
+      bev_feature: a 1x1 adapter of the student's BEV features against the teacher's BEV map.
+      temperature: both sides are softened by it.
+      free_share: of the voxel KL that free space may have: voxels the teacher calls free are weighted down to it.
+    """
 
     voxel_kl: float = term_weight(0.0)
     bev_kl: float = term_weight(0.0)
     channel_wise: float = term_weight(0.0)
     bev_feature: float = term_weight(0.0)
     temperature: float = 2.0
-    # Share of the voxel KL that free space may claim: voxels the teacher calls free are weighted down to it.
     free_share: float = 0.3
 
     @property
@@ -187,51 +189,89 @@ class DistillConfig(LossWeights):
 
 @dataclass
 class LossConfig(LossWeights):
-    """Weights of the supervised terms, which `losses.total` computes; 0 leaves a term out. And how they count."""
+    """Weights of the supervised terms, which `losses.total` computes; 0 leaves a term out. And how they count.
+
+    Attributes:
+      cross_entropy: over the voxels that the label set counts.
+      class_balanced: it weighs classes by 1 / log(frequency + 0.001), mean 1 over the classes that count; or all alike.
+      class_counts: frequencies behind them: "labels" = counted over the training labels on the model's grid; "occ3d" =
+        as published for Occ3D, whatever the labels are (the PyTorch original).
+      scene_class_affinity: semantic and geometric.
+      lovasz: Lovász-softmax.
+      depth: binary cross-entropy of the depth bins against LiDAR.
+      use_camera_mask: train on those voxels of Occ3D only that the cameras see.
+      distill: weights of the terms that need a teacher.
+    """
 
     cross_entropy: float = term_weight(1.0)
-    # Class weights 1 / log(frequency + 0.001), normalised to mean 1 over the classes that count; or uniform.
     class_balanced: bool = True
-    # Frequencies behind them: "labels" = counted over the training labels on the model's grid; "occ3d" = as published
-    # for Occ3D, whatever the labels are (the PyTorch original).
-    class_counts: str = "labels"
+    class_counts: Literal["labels", "occ3d"] = "labels"
     scene_class_affinity: float = term_weight(1.0, "semantic_affinity", "geometric_affinity")
     lovasz: float = term_weight(1.0)
     depth: float = term_weight(3.0)
-    # Train on Occ3D voxels that the cameras see only.
     use_camera_mask: bool = True
     distill: DistillConfig = field(default_factory=DistillConfig)
 
 
 @dataclass
 class TrainConfig:
+    """How long and how fast the student learns, and what is kept of it.
+
+    Attributes:
+      seed: of the initial weights, dropout and colours.
+      steps: updates; 0 = epochs * samples // batch.
+      epochs: passes over the training split, where `steps` does not say.
+      learning_rate: largest one, of AdamW; it warms up to it and falls to zero as a cosine.
+      weight_decay: of kernels; biases and normalisation have none.
+      warmup_steps: updates until then.
+      warmup_factor: share of the learning rate at the first of them.
+      clip_norm: largest norm of the gradient.
+      accumulate_steps: micro-batches per update.
+      ema_decay: of the averaged weights, per update.
+      log_every: steps between lines of the log.
+      checkpoint_every: steps between checkpoints.
+      keep_checkpoints: newest ones that stay; the best one stays beside them.
+      eval_every: steps between validations; 0 = at every epoch's end, or every checkpoint_every steps where epochs are
+        shorter.
+    """
+
     seed: int = 0
-    steps: int = 0  # 0 = epochs * samples // batch
+    steps: int = 0
     epochs: int = 24
     learning_rate: float = 2e-4
     weight_decay: float = 0.01
     warmup_steps: int = 200
     warmup_factor: float = 0.001
     clip_norm: float = 5.0
-    accumulate_steps: int = 1  # micro-batches per update
+    accumulate_steps: int = 1
     ema_decay: float = 0.999
     log_every: int = 10
     checkpoint_every: int = 500
     keep_checkpoints: int = 3
-    # Steps between validations; 0 = at every epoch's end, or every checkpoint_every steps where epochs are shorter.
     eval_every: int = 0
 
 
 @dataclass
 class EvalConfig:
-    weights: str = "ema"  # "ema" or "raw"
+    """What is evaluated, in validation and by --mode=eval.
+
+    Attributes:
+      weights: "ema" = averaged over the training, "raw" = as the last step left them.
+      batch_size: samples at once over all devices.
+      pictures: samples drawn, evenly spread over the split.
+      max_samples: of the split, from its beginning; 0 = all.
+    """
+
+    weights: Literal["ema", "raw"] = "ema"
     batch_size: int = 1
     pictures: int = 4
-    max_samples: int = 0  # 0 = the whole split
+    max_samples: int = 0
 
 
 @dataclass
 class Config:
+    """A run: its data, model, losses and schedule, and the name it goes by in metrics.json."""
+
     name: str = "base"
     grid: GridConfig = field(default_factory=GridConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -242,4 +282,16 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def to_dict(self) -> dict:
+        """Nested dicts of plain values."""
         return dataclasses.asdict(self)
+
+
+def closed_sets(section: type = Config, prefix: str = "") -> dict[str, object]:
+    """The annotation Literal[...] of each field that takes one of a few values, by its dotted path."""
+    found = {}
+    for name, kind in get_type_hints(section).items():
+        if dataclasses.is_dataclass(kind):
+            found |= closed_sets(kind, f"{prefix}{name}.")
+        elif get_origin(kind) is Literal:
+            found[prefix + name] = kind
+    return found

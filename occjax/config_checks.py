@@ -1,6 +1,9 @@
 """What makes a configuration hold together: every rule on its values, and the remedy for each."""
 
-from occjax.config import Config
+from operator import attrgetter
+from typing import get_args
+
+from occjax.config import Config, closed_sets
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS
@@ -21,9 +24,6 @@ def problems(config: Config) -> list[str]:
         if not holds:
             found.append(message)
 
-    def one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
-        require(value in accepted, f"{name} must be one of {', '.join(accepted)}; not {value!r}")
-
     try:
         grid = config.grid.build()
     except ValueError as error:
@@ -36,15 +36,10 @@ def problems(config: Config) -> list[str]:
             f"data.labels={config.data.labels} lie in the {of_labels.frame} frame but grid.frame={grid.frame}; set "
             f"that label set's grid, or a crop of it, with {_grid_flags(of_labels)}, or use the other label set",
         )
-    one_of("data.labels", config.data.labels, tuple(LABEL_SETS))
-    one_of("loss.class_counts", config.loss.class_counts, ("labels", "occ3d"))
-    one_of("model.view_transform.splat", config.model.view_transform.splat, ("sum", "mean"))
-    one_of("model.compute_dtype", config.model.compute_dtype, ("float32", "bfloat16"))
-    one_of("eval.weights", config.eval.weights, ("ema", "raw"))
-    require(
-        config.model.backbone.depth in (18, 34, 50),
-        f"model.backbone.depth must be 18, 34 or 50, not {config.model.backbone.depth}",
-    )
+    accepted = {path: get_args(kind) for path, kind in closed_sets().items()} | {"data.labels": tuple(LABEL_SETS)}
+    for path, values in accepted.items():
+        value = attrgetter(path)(config)
+        require(value in values, f"{path} must be one of {', '.join(map(str, values))}; not {value!r}")
     for side, size in (("height", config.data.image_height), ("width", config.data.image_width)):
         nearest = max(16, round(size / 16) * 16)
         require(
@@ -97,7 +92,6 @@ def problems(config: Config) -> list[str]:
             f"{name} must be a range, two positive numbers, the smaller first, not {tuple(value)}; write it as "
             f'"--config.{name}=(0.95,1.05)"',
         )
-    one_of("data.on_error", config.data.on_error, ("raise", "skip"))
     depth = config.model.depth
     require(
         0 < depth.min_m < depth.max_m and depth.bins >= 1,

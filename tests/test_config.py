@@ -47,7 +47,7 @@ def changed(path: str, value) -> list[str]:
         ("data.labels", "kitti", "surroundocc, occ3d"),
         ("data.labels", "occ3d", "ego frame but grid.frame=lidar"),
         ("grid.voxel_size_m", 0.0, "voxel size must be positive"),
-        ("model.backbone.depth", 101, "18, 34 or 50"),
+        ("model.backbone.depth", 101, "18, 34, 50"),
         ("model.view_transform.splat", "max", "sum, mean"),
         ("model.depth.max_m", 0.1, "min_m < max_m"),
         ("data.cameras", ("CAM_FRONT,CAM_BACK",), "name cameras as"),

@@ -10,7 +10,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # A floor imports only what stands on it or below it, which is above it in this list: the order of occjax/README.md.
 FLOORS = [
     # The nouns.
-    ("classes", "errors", "geometry", "grid", "grid_map", "storage", "label_sets", "config", "config_checks", "types"),
+    ("classes", "errors", "geometry", "grid", "grid_map", "storage"),
+    ("label_sets", "config_model", "config", "config_checks", "types"),
     ("progress", "command_line", "cpu", "host_memory"),
     # The flow.
     ("data",),

@@ -4,7 +4,6 @@ Reading and inflating a dump once, as numpy.load does it, is the floor; what is 
 work on the machine does not count. Files go to a temporary folder; no nuScenes tables are needed.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -13,37 +12,37 @@ from pathlib import Path
 
 import numpy as np
 
+from occjax.command_line import Parser, say, status
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import list_dump
 from occjax.convert.dump.measure import compact_kl, decode_ms
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion, write_output_manifest
-from occjax.convert.dump.sample import Job, convert_sample
-from occjax.errors import UserError
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.convert.dump.sample import SampleTask, convert_sample
+from occjax.label_sets import LABEL_SETS
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints a few lines per dump; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("python -m occjax.benchmark.conversion", __doc__)
     parser.add_argument(
         "dumps", nargs="+", type=Path, metavar="DUMP", help="as for converters/teacher_to_npz.py --input"
     )
     parser.add_argument("--splits", default="train,val")
-    parser.add_argument("--source-grid", choices=("surroundocc", "occ3d"), default="surroundocc")
+    parser.add_argument("--source-grid", choices=list(LABEL_SETS), default="surroundocc")
     parser.add_argument("--samples", type=int, default=8, help="of each dump")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest one counts")
     args = parser.parse_args(arguments)
-    grid = {"surroundocc": SURROUNDOCC_GRID, "occ3d": OCC3D_GRID}[args.source_grid]
+    grid = LABEL_SETS[args.source_grid].grid
     options = DumpOptions(splits=tuple(args.splits.split(",")), grid=grid)
-    try:
+
+    def run() -> int:
         for dump in args.dumps:
             for line in benchmark(dump, options, samples=args.samples, repeats=args.repeats):
-                sys.stdout.write(line + "\n")
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+                say(line)
+        return 0
+
+    return status(run)
 
 
 def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -> list[str]:
@@ -60,15 +59,15 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
         raise DumpError(f"{dump} holds no voxel scores in .npz or .npy files to convert")
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
-        jobs = [Job(f"{i:06d}", file, output, options, None, None) for i, file in enumerate(files)]
+        tasks = [SampleTask(f"{i:06d}", file, output, options, None, None) for i, file in enumerate(files)]
         floor_s = sum(_fastest(lambda path=file.voxels: _plain_load(path), repeats) for file in files) / len(files)
-        convert_s = sum(_fastest(lambda job=job: _converted(job), repeats) for job in jobs) / len(files)
-        outcomes = [_converted(job) for job in jobs]
-        result = Conversion(written=len(jobs), bytes_written=sum(outcome.bytes_written for outcome in outcomes))
-        result.kl = float(np.mean([compact_kl(job) for job in jobs]))
+        convert_s = sum(_fastest(lambda task=task: _converted(task), repeats) for task in tasks) / len(files)
+        outcomes = [_converted(task) for task in tasks]
+        result = Conversion(written=len(tasks), bytes_written=sum(outcome.bytes_written for outcome in outcomes))
+        result.kl = float(np.mean([compact_kl(task) for task in tasks]))
         largest = max(outcome.active for outcome in outcomes)
         write_output_manifest(output, dump, options, files, "position", Counter(), largest, result, {})
-        result.decode_ms = decode_ms(output, [job.token for job in jobs])
+        result.decode_ms = decode_ms(output, [task.token for task in tasks])
     read_mb = sum(file.voxels.stat().st_size for file in files) / len(files) / 1e6
     return [
         f"{dump}: {len(files)} samples of {read_mb:.2f} MB",
@@ -94,8 +93,8 @@ def _plain_load(path: Path) -> None:
             loaded[name]
 
 
-def _converted(job: Job):
-    outcome = convert_sample(job)
+def _converted(task: SampleTask):
+    outcome = convert_sample(task)
     if outcome.problem:
         raise DumpError(f"{outcome.path}: {outcome.problem}")
     return outcome

@@ -1,4 +1,16 @@
-"""Our recipe at full size: nuScenes, SurroundOcc labels, distilled from GaussianFormer-2."""
+"""Our recipe at full size: nuScenes, SurroundOcc labels, distilled from GaussianFormer-2.
+
+occjax convert-teacher --input=out/dump --output=data/teacher --data-root=data/nuscenes
+occjax --mode=doctor --config=configs/kd.py
+occjax --config=configs/kd.py --workdir=runs/kd
+
+Cost: a training step of one sample takes 7.3 s on two cores of an AMD EPYC (AVX-512), of which it waits 0.0 % for data;
+24 epochs of 28,130 samples want GPUs, and on one nothing has been measured: hours and memory are unknown. Batch 1 fits
+everywhere; raise data.batch_size and train.learning_rate to what your devices hold.
+
+Expect: no model has been trained on the whole of nuScenes yet, so there is no table; configs/supervised.py is what to
+compare with.
+"""
 
 from occjax.config import Config
 from occjax.configs import base

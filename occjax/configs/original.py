@@ -1,4 +1,14 @@
-"""The PyTorch original's architecture and recipe, for imported weights and for comparison."""
+"""Architecture and recipe of the PyTorch original (54.37 M parameters), for imported weights and for comparison.
+
+occjax convert-weights --kind=student --input=latest.pth --workdir=runs/imported
+occjax --mode=eval --workdir=runs/imported
+
+Cost on two cores of an AMD EPYC (AVX-512), float32, batch 1: forward pass 1.77 s, training step with all losses 6.25 s,
+5.3 GiB of memory for the process. Hours on a GPU are unknown.
+
+Expect: the original's own predictions (argmax agreement 99.9998 %, logits within 3.2e-5 on a real keyframe). Trained
+from scratch: unknown.
+"""
 
 from occjax.config import Config
 from occjax.configs import base

@@ -1,4 +1,16 @@
-"""A small student on a generated world, in minutes on two cores; `quickstart.py:supervised` is its control."""
+"""A small student on a generated city, in minutes on two cores; `quickstart.py:supervised` is its control.
+
+occjax --config=configs/quickstart.py --workdir=runs/quickstart
+
+Cost: 2½ minutes, the city and the evaluation included, and under 2 GB of memory on two cores (AMD EPYC, AVX-512).
+
+Expect, in per cent on the 12 validation keyframes (mean ± standard deviation of three seeds):
+
+                                    mIoU           mIoU, classes present  IoU, occupied  BEV mIoU
+distilled                           47.12 ± 0.28   15.39 ± 0.45           55.48 ± 3.82   17.44 ± 0.72
+supervised                          46.18 ± 0.25   13.89 ± 0.41           49.71 ± 2.15    9.47 ± 0.91
+most frequent class of the voxel    43.86          10.17                  37.45          11.08
+"""
 
 from occjax.config import Config
 from occjax.configs import base, supervised

@@ -1,4 +1,10 @@
-"""The control of kd.py: the same data, model and schedule without the teacher."""
+"""Control of kd.py: the same data, model and schedule without the teacher.
+
+occjax --config=configs/supervised.py --workdir=runs/supervised
+
+Cost: no measurement of its own; a step does without the teacher's losses, or else is that of kd.py. Expect: no table
+yet, as for kd.py.
+"""
 
 from occjax.config import Config
 from occjax.configs import kd

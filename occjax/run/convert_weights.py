@@ -70,7 +70,7 @@ def write_student(config: Config, params: dict, stats: dict, workdir: Path) -> P
         batch_stats=stats,
         ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": stats}),
     )
-    run_folder.claim(workdir, config)
+    run_folder.open_workdir(workdir, config)
     checkpoints = Checkpoints(workdir)
     checkpoints.save(0, state, {})
     checkpoints.close()

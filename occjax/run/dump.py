@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
-class Dump:
+class DumpedFolder:
     """What a dump did.
 
     Attributes:
@@ -66,7 +66,7 @@ class Dump:
         )
 
 
-def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = False) -> Dump:
+def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = False) -> DumpedFolder:
     """Writes a compact teacher file of every sample of the training and validation splits, and the manifest.
 
     The configured weights of the newest checkpoint (or the best one) predict on the model's grid, without
@@ -80,7 +80,7 @@ def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = Fa
     program, state = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
     source = f"{workdir.resolve().name}, step {int(state.step)}, {config.eval.weights} weights"
-    dump = _open_output(Dump(output, workdir, source, config.grid.build()))
+    dump = _open_output(DumpedFolder(output, workdir, source, config.grid.build()))
     predict_fn = make_predict_fn(config, program, state, mesh, _probabilities)
     batch_size = full_batch(config.eval.batch_size, mesh)
     try:
@@ -95,7 +95,7 @@ def _probabilities(voxel_logits: jax.Array, batch: Batch) -> jax.Array:
     return jax.nn.softmax(voxel_logits.astype(jnp.float32))
 
 
-def _open_output(dump: Dump) -> Dump:
+def _open_output(dump: DumpedFolder) -> DumpedFolder:
     """Counts what an earlier run left and writes the first manifest, which says whose files come next."""
     files = sorted(dump.output.glob("*.npz"))
     manifest = {}
@@ -120,7 +120,12 @@ def _open_output(dump: Dump) -> Dump:
 
 
 def _dump_split(
-    dump: Dump, config: Config, index: Index, split: str, predict_fn: Callable[[Batch], np.ndarray], batch_size: int
+    dump: DumpedFolder,
+    config: Config,
+    index: Index,
+    split: str,
+    predict_fn: Callable[[Batch], np.ndarray],
+    batch_size: int,
 ) -> None:
     """Writes the files of a split that are absent, and counts them in `dump`."""
     tokens = index.split(split).tokens[: config.eval.max_samples or None]
@@ -144,7 +149,11 @@ def _dump_split(
 
 
 def _written(
-    loader: Iterator[Batch], predict_fn: Callable[[Batch], np.ndarray], tokens: list[str], absent: set[int], dump: Dump
+    loader: Iterator[Batch],
+    predict_fn: Callable[[Batch], np.ndarray],
+    tokens: list[str],
+    absent: set[int],
+    dump: DumpedFolder,
 ) -> Iterator[tuple[int, int]]:
     """Active voxels and bytes of each file; one batch is written while the next one is predicted."""
     pending = []
@@ -158,7 +167,7 @@ def _written(
         yield from (future.result() for future in pending)
 
 
-def _write(dump: Dump, token: str, probabilities: np.ndarray) -> tuple[int, int]:
+def _write(dump: DumpedFolder, token: str, probabilities: np.ndarray) -> tuple[int, int]:
     sparse = sparse_from_probabilities(probabilities)
     path = dump.output / f"{token}.npz"
     try:
@@ -168,7 +177,7 @@ def _write(dump: Dump, token: str, probabilities: np.ndarray) -> tuple[int, int]
     return len(sparse.index), size
 
 
-def _write_manifest(dump: Dump) -> None:
+def _write_manifest(dump: DumpedFolder) -> None:
     samples = dump.kept + dump.written
     write_manifest(
         dump.output,

@@ -3,13 +3,14 @@
 import dataclasses
 import difflib
 import runpy
+import typing
 from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
 import occjax.configs
-from occjax.config import Config
+from occjax.config import Config, closed_sets
 from occjax.errors import UserError
 
 DEFAULT_CONFIG = "configs/kd.py"
@@ -64,6 +65,9 @@ def apply_overrides(config: Config, arguments: list[str]) -> Config:
       UserError: there is no such field, which names those that there are, or the value is of another type.
     """
     _check_fields(config, arguments)
+    for kind in closed_sets().values():  # config_flags knows no Literal; config_checks says which values it takes
+        parser = {int: flags.IntegerParser(), str: flags.ArgumentParser()}[type(typing.get_args(kind)[0])]
+        config_flags.register_flag_parser_for_type(kind, parser)
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=arguments)

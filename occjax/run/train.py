@@ -16,7 +16,7 @@ from occjax.errors import UserError
 from occjax.progress import format_duration
 from occjax.run.evaluate import evaluate_student
 from occjax.run.scoring import Evaluation, Options
-from occjax.run.workdir import claim
+from occjax.run.workdir import open_workdir
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
 from occjax.train.feed import DeviceFeed, Fed
@@ -48,7 +48,7 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
     """
     mesh = make_mesh() if mesh is None else mesh
     check_batch_size(config.data.batch_size, config.train.accumulate_steps, mesh)
-    for remark in claim(workdir, config):
+    for remark in open_workdir(workdir, config):
         log.warning("configuration changed since the run began: %s", remark)
     index = load_index(config.data, fallback_dir=workdir)
     with StopRequests() as requests:

@@ -32,10 +32,10 @@ class WorkdirError(UserError):
     """A workdir belongs to another run, or holds none."""
 
 
-def claim(workdir: Path, config: Config) -> list[str]:
+def open_workdir(workdir: Path, config: Config) -> list[str]:
     """Makes `workdir` the home of a run with this configuration, or checks that it already is.
 
-    A start that failed before its first checkpoint (a path mistyped, say) claims nothing.
+    A start that failed before its first checkpoint (a path mistyped, say) leaves it free.
 
     Returns:
       remarks about fields that changed and may change (training schedule, paths, workers).

@@ -1,23 +1,21 @@
 """Command line of the synthetic city: `python -m occjax.synthetic --output=DIR`."""
 
-import argparse
 import sys
 import time
 from pathlib import Path
 
+from occjax.command_line import Parser, status
 from occjax.config import SyntheticConfig
-from occjax.errors import DataError
 from occjax.synthetic.generate import generate
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses the flags, generates, and returns the exit status."""
     default = SyntheticConfig()
-    parser = argparse.ArgumentParser(
-        prog="python -m occjax.synthetic",
-        description="Generate a synthetic city as a nuScenes root (version v1.0-synthetic): six cameras and LiDAR per "
-        "keyframe, SurroundOcc and Occ3D labels, boxes, and a simulated teacher dump.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = Parser(
+        "python -m occjax.synthetic",
+        "Generate a synthetic city as a nuScenes root (version v1.0-synthetic): six cameras and LiDAR per keyframe,\n"
+        "SurroundOcc and Occ3D labels, boxes, and a simulated teacher dump.",
     )
     parser.add_argument("--output", required=True, type=Path, help="folder to create; must not hold anything else")
     parser.add_argument("--train-scenes", type=int, default=default.train_scenes, help="scenes of the train split")
@@ -44,14 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"\r{line}   ")
         sys.stderr.flush()
 
-    try:
+    def run() -> int:
         generate(flags.output, config, processes=flags.processes, progress=show)
-    except DataError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    keyframes = (config.train_scenes + config.val_scenes) * config.keyframes_per_scene
-    sys.stderr.write(f"\n{flags.output}: {keyframes} keyframes, {time.monotonic() - began:.0f} s\n")
-    return 0
+        keyframes = (config.train_scenes + config.val_scenes) * config.keyframes_per_scene
+        sys.stderr.write(f"\n{flags.output}: {keyframes} keyframes, {time.monotonic() - began:.0f} s\n")
+        return 0
+
+    return status(run)
 
 
 if __name__ == "__main__":

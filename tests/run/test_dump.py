@@ -22,7 +22,7 @@ from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Options
 from occjax.run.visualize import visualize_workdir
-from occjax.run.workdir import claim
+from occjax.run.workdir import open_workdir
 from occjax.targets.folder import TeacherFolder
 from occjax.targets.moving import dense_log_probs
 from occjax.train.checkpoint import Checkpoints
@@ -42,7 +42,7 @@ def run(world, tmp_path_factory):
     config.data.teacher_dir = ""
     config.loss.distill.voxel_kl = config.loss.distill.bev_kl = 0.0
     config.loss.distill.channel_wise = config.loss.distill.bev_feature = 0.0
-    claim(workdir, config)
+    open_workdir(workdir, config)
     _, init = make_program(config, 1)
     state = initial_state(config, init, replicated(make_mesh()))
     # Untrained logits hardly differ; the averages alone get opinions, so that raw weights would be told apart.
@@ -140,7 +140,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_eval_of_the_teacher_needs_no_checkpoint(world, run, tmp_path):
-    claim(tmp_path, tiny_config(world))
+    open_workdir(tmp_path, tiny_config(world))
     result = command("--mode=eval", "--teacher", "--save_predictions", f"--workdir={tmp_path}")
     assert result.returncode == 0, result.stderr
     assert "teacher" in result.stdout and "mIoU" in result.stdout

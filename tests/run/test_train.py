@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_world import tiny_config
 
-from occjax.run.workdir import claim, load_config
+from occjax.run.workdir import load_config, open_workdir
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ def command(config_file: Path, workdir: Path, *extra: str) -> list[str]:
 def config_file(world, tmp_path_factory):
     """A configuration file that rebuilds the tiny configuration from JSON."""
     folder = tmp_path_factory.mktemp("config")
-    claim(folder / "source", tiny_config(world))
+    open_workdir(folder / "source", tiny_config(world))
     path = folder / "tiny.py"
     path.write_text(
         "from pathlib import Path\nfrom occjax.run.workdir import load_config\n"

@@ -5,29 +5,29 @@ import json
 import pytest
 
 from occjax.config import Config
-from occjax.run.workdir import WorkdirError, claim, load_config
+from occjax.run.workdir import WorkdirError, load_config, open_workdir
 
 
 def test_configuration_round_trips(tmp_path):
     config = Config()
     config.grid.shape = (10, 20, 3)
     config.model.depth.bins = 7
-    claim(tmp_path, config)
+    open_workdir(tmp_path, config)
     assert load_config(tmp_path) == config
     written = json.loads((tmp_path / "config.json").read_text())
     assert {"jax", "flax", "occjax"} <= set(written["versions"])
 
 
 def start_run(workdir):
-    claim(workdir, Config())
+    open_workdir(workdir, Config())
     (workdir / "checkpoints" / "10").mkdir(parents=True)
 
 
 def test_a_start_without_a_checkpoint_claims_nothing(tmp_path):
-    claim(tmp_path, Config())
+    open_workdir(tmp_path, Config())
     other = Config()
     other.model.depth.bins = 7
-    assert claim(tmp_path, other) == []
+    assert open_workdir(tmp_path, other) == []
     assert load_config(tmp_path) == other
 
 
@@ -37,7 +37,7 @@ def test_another_model_is_refused_and_named(tmp_path):
     other.model.depth.bins = 7
     other.grid.shape = (100, 100, 16)
     with pytest.raises(WorkdirError, match=r"grid\.shape: was \(200, 200, 16\), now \(100(.|\n)*model\.depth\.bins"):
-        claim(tmp_path, other)
+        open_workdir(tmp_path, other)
     assert load_config(tmp_path) == Config()
 
 
@@ -46,18 +46,18 @@ def test_schedule_and_paths_may_change_with_a_remark(tmp_path):
     other = Config()
     other.data.root = "/elsewhere"
     other.train.epochs = 48
-    remarks = claim(tmp_path, other)
+    remarks = open_workdir(tmp_path, other)
     assert sorted(r.split(":")[0] for r in remarks) == ["data.root", "train.epochs"]
 
 
 def test_missing_run_lists_the_runs_beside_it(tmp_path):
-    claim(tmp_path / "a", Config())
+    open_workdir(tmp_path / "a", Config())
     with pytest.raises(WorkdirError, match=r"holds no run(.|\n)*/a"):
         load_config(tmp_path / "b")
 
 
 def test_unknown_fields_of_another_version_are_an_error(tmp_path):
-    claim(tmp_path, Config())
+    open_workdir(tmp_path, Config())
     path = tmp_path / "config.json"
     content = json.loads(path.read_text())
     content["config"]["train"]["momentum"] = 0.9
@@ -69,4 +69,4 @@ def test_unknown_fields_of_another_version_are_an_error(tmp_path):
 def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkdirError, match="choose another --workdir"):
-        claim(tmp_path / "file" / "run", Config())
+        open_workdir(tmp_path / "file" / "run", Config())

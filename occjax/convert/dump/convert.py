@@ -18,7 +18,7 @@ from occjax.convert.dump.listing import MatchedFile, list_dump, match_files
 from occjax.convert.dump.measure import compact_kl, decode_ms
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion, kept_facts, previous_manifest, write_output_manifest
-from occjax.convert.dump.sample import Job, Outcome, convert_sample, holds_bev_map
+from occjax.convert.dump.sample import SampleResult, SampleTask, convert_sample, holds_bev_map
 from occjax.data.index import Index, load_index
 from occjax.label_sets import label_set_of_grid
 from occjax.progress import Progress
@@ -83,8 +83,8 @@ def convert_dump(
             for item in [m for m in matched if m.file.split == split][: options.max_samples]
         ]
     previous = previous_manifest(output, options, files)
-    jobs, kept = _jobs(matched, output, index, data_config, options)
-    if previous and not jobs and not unmatched:
+    tasks, kept = _tasks(matched, output, index, data_config, options)
+    if previous and not tasks and not unmatched:
         progress(f"all {len(kept)} samples were converted before")
         result.skipped = len(kept)
         return result
@@ -105,11 +105,11 @@ def convert_dump(
     except OSError as error:
         raise DumpError(f"cannot write to {output}: {error.strerror}; choose another --output") from error
     result.skipped = len(kept)
-    writes = {job.target for job in jobs}
+    writes = {task.target for task in tasks}
     largest, kinds = kept_facts([path for path in sorted(output.glob("*.npz")) if path not in writes], previous)
-    measured: list[Job] = []
-    outcomes = _reported(_run(jobs, workers), len(jobs), options, progress, print_every_s)
-    for job, outcome in zip(jobs, outcomes, strict=True):
+    measured: list[SampleTask] = []
+    outcomes = _reported(_run(tasks, workers), len(tasks), options, progress, print_every_s)
+    for task, outcome in zip(tasks, outcomes, strict=True):
         if outcome.problem:
             result.failures.append((outcome.path, outcome.problem))
             continue
@@ -117,14 +117,14 @@ def convert_dump(
         result.bytes_written += outcome.bytes_written
         kinds[outcome.kind] += 1
         largest = max(largest, outcome.active)
-        measured += [job] if len(measured) < _MEASURED_SAMPLES else []
+        measured += [task] if len(measured) < _MEASURED_SAMPLES else []
     is_measurable = options.form == "compact" and options.output_grid is None and measured
     if is_measurable:
-        result.kl = float(np.mean([compact_kl(job) for job in measured]))
+        result.kl = float(np.mean([compact_kl(task) for task in measured]))
     if result.written + result.skipped:
         write_output_manifest(output, source, options, files, matched_by, kinds, largest, result, previous)
     if is_measurable:
-        result.decode_ms = decode_ms(output, [job.token for job in measured])
+        result.decode_ms = decode_ms(output, [task.token for task in measured])
     return result
 
 
@@ -150,16 +150,16 @@ def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
     return orders
 
 
-def _jobs(
+def _tasks(
     matched: list[MatchedFile], output: Path, index: Index, data: DataConfig, options: DumpOptions
-) -> tuple[list[Job], list[Path]]:
+) -> tuple[list[SampleTask], list[Path]]:
     labels = label_set_of_grid(options.grid)
     truths: dict[str, Path] = {}
     if options.maps.wants_truth:
         truths = label_paths(index, options.splits, labels, data)
     rows = {token: i for i, token in enumerate(index.everything.tokens)}
     present = {path.name for path in output.glob("*.npz")} if options.skip_existing else set()
-    jobs, kept = [], []
+    tasks, kept = [], []
     for token, file in matched:
         if f"{token}.npz" in present:
             kept.append(output / f"{token}.npz")
@@ -169,20 +169,20 @@ def _jobs(
             dump_from_output = frame_from_frame(index, rows[token], options.grid, options.output_grid)
         path = truths.get(token)
         label = (labels, path) if path else None
-        jobs.append(Job(token, file, output, options, dump_from_output, label))
-    return jobs, kept
+        tasks.append(SampleTask(token, file, output, options, dump_from_output, label))
+    return tasks, kept
 
 
-def _run(jobs: list[Job], workers: int) -> Iterator[Outcome]:
-    workers = min(workers, len(jobs) // _SAMPLES_PER_WORKER)
+def _run(tasks: list[SampleTask], workers: int) -> Iterator[SampleResult]:
+    workers = min(workers, len(tasks) // _SAMPLES_PER_WORKER)
     if workers <= 1:
-        yield from map(convert_sample, jobs)
+        yield from map(convert_sample, tasks)
         return
     # Spawned: a fork of a process that has threads (jax, OpenCV) can hang.
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            yield from pool.map(convert_sample, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
+            yield from pool.map(convert_sample, tasks, chunksize=max(1, min(16, len(tasks) // (4 * workers))))
     except BrokenProcessPool as error:
         raise DumpError(
             "a converter process died, most likely for want of memory; run again with --skip-existing and fewer "
@@ -191,12 +191,12 @@ def _run(jobs: list[Job], workers: int) -> Iterator[Outcome]:
 
 
 def _reported(
-    outcomes: Iterator[Outcome],
+    outcomes: Iterator[SampleResult],
     total: int,
     options: DumpOptions,
     progress: Callable[[str], None],
     print_every_s: float,
-) -> Iterator[Outcome]:
+) -> Iterator[SampleResult]:
     """Passes outcomes on, with a line now and then: rate, bytes saved against dense fp16, time left."""
     lines = Progress("converting", total, progress, every_s=print_every_s)
     dense = 2 * options.grid.num_voxels * options.num_classes

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from occjax.classes import NUM_CLASSES
-from occjax.convert.dump.sample import Job, read_bev, read_voxels
+from occjax.convert.dump.sample import SampleTask, read_bev, read_voxels
 from occjax.convert.dump.values import dense_log_probs, voxel_scores
 from occjax.grid import VoxelGrid
 from occjax.targets.codec import decode_rows, floored_log_probs, kl_divergence
@@ -16,17 +16,17 @@ from occjax.targets.folder import TeacherFolder, read_manifest
 _READS = 5
 
 
-def compact_kl(job: Job) -> float:
-    """Mean KL(dump || file) in nats over all voxels, or over all cells of a BEV map, of a job that is done.
+def compact_kl(task: SampleTask) -> float:
+    """Mean KL(dump || file) in nats over all voxels, or over all cells of a BEV map, of a task that is done.
 
     The file must be compact and on the dump's own grid.
     """
-    written = read_teacher(job.target)
-    if job.file.voxels is None:
-        dumped = floored_log_probs(read_bev(job.file.bev, job.options)[0])
+    written = read_teacher(task.target)
+    if task.file.voxels is None:
+        dumped = floored_log_probs(read_bev(task.file.bev, task.options)[0])
         decoded = decode_rows(written.bev_free, written.bev_levels, NUM_CLASSES)
         return float(kl_divergence(dumped, decoded).mean())
-    planes = read_voxels(job.file.voxels, job.options)
+    planes = read_voxels(task.file.voxels, task.options)
     dumped = floored_log_probs(np.exp(dense_log_probs(planes, voxel_scores(planes)[1]).astype(np.float32)))
     return float(kl_divergence(dumped, _decoded(written)).mean())
 

@@ -20,7 +20,7 @@ from occjax.targets.column_rule import column_log_probs_from_voxels
 from occjax.targets.files import DenseTeacher, SparseTeacher, compact_teacher, write_teacher
 
 
-class Job(NamedTuple):
+class SampleTask(NamedTuple):
     """What a worker needs for one sample.
 
     Attributes:
@@ -45,8 +45,8 @@ class Job(NamedTuple):
         return self.output / f"{self.token}.npz"
 
 
-class Outcome(NamedTuple):
-    """What became of a job.
+class SampleResult(NamedTuple):
+    """What became of a task.
 
     Attributes:
       path: the input file that is named in messages.
@@ -97,55 +97,55 @@ def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
     return labels.reshape(grid.shape)
 
 
-def convert_sample(job: Job) -> Outcome:
-    """Writes one teacher file and the maps asked for; a bad input becomes an Outcome with a problem."""
-    path = job.file.voxels or job.file.bev
+def convert_sample(task: SampleTask) -> SampleResult:
+    """Writes one teacher file and the maps asked for; a bad input becomes a SampleResult with a problem."""
+    path = task.file.voxels or task.file.bev
     try:
-        return Outcome(path, "", *_convert(job))
+        return SampleResult(path, "", *_convert(task))
     except (UserError, OSError) as error:
-        return Outcome(path, str(error), "", 0, 0)
+        return SampleResult(path, str(error), "", 0, 0)
 
 
-def _convert(job: Job) -> tuple[str, int, int]:
-    options = job.options
+def _convert(task: SampleTask) -> tuple[str, int, int]:
+    options = task.options
     # Before anything is written: a sample whose truth cannot be read gives nothing at all.
-    truth = _read_truth(job) if options.maps.wants_truth else None
-    if job.file.voxels is None:
-        bev, kind = read_bev(job.file.bev, options)
+    truth = _read_truth(task) if options.maps.wants_truth else None
+    if task.file.voxels is None:
+        bev, kind = read_bev(task.file.bev, options)
         if options.output_grid not in (None, options.grid):
             raise DumpError("a BEV map has no heights, so it cannot be resampled to another frame; dump voxels")
         if options.form == "dense":
             logits = floored_log_probs(bev).astype(np.float16)
-            teacher = DenseTeacher(job.token, options.grid, None, logits, None)
+            teacher = DenseTeacher(task.token, options.grid, None, logits, None)
         else:
-            teacher = compact_teacher(job.token, options.grid, None, bev)
+            teacher = compact_teacher(task.token, options.grid, None, bev)
         if options.maps.wants_any:
-            _write_maps(job, None, bev.argmax(-1).astype(np.uint8), truth)
-        return kind, write_teacher(job.target, teacher, value_kind=kind), 0
+            _write_maps(task, None, bev.argmax(-1).astype(np.uint8), truth)
+        return kind, write_teacher(task.target, teacher, value_kind=kind), 0
 
-    planes = read_voxels(job.file.voxels, options)
+    planes = read_voxels(task.file.voxels, options)
     sparse, kind = voxel_scores(planes)
     moved, valid, grid = sparse, None, options.grid
-    if options.output_grid is not None and job.dump_from_output is not None:
+    if options.output_grid is not None and task.dump_from_output is not None:
         grid = options.output_grid
-        moved, valid = resample_sparse(sparse, options.grid, grid, job.dump_from_output)
+        moved, valid = resample_sparse(sparse, options.grid, grid, task.dump_from_output)
     if options.form == "dense":
-        teacher = _dense(job.token, grid, planes if moved is sparse else None, kind, moved, valid)
+        teacher = _dense(task.token, grid, planes if moved is sparse else None, kind, moved, valid)
     else:
-        teacher = compact_teacher(job.token, grid, moved, None, valid)
+        teacher = compact_teacher(task.token, grid, moved, None, valid)
     if options.maps.wants_any:
-        _write_maps(job, hard_labels(sparse, options.grid), None, truth)
+        _write_maps(task, hard_labels(sparse, options.grid), None, truth)
     # Last, so that --skip-existing finds it only where all else is there too.
-    return kind, write_teacher(job.target, teacher, value_kind=kind), len(moved.index)
+    return kind, write_teacher(task.target, teacher, value_kind=kind), len(moved.index)
 
 
-def _read_truth(job: Job) -> tuple[np.ndarray, np.ndarray]:
+def _read_truth(task: SampleTask) -> tuple[np.ndarray, np.ndarray]:
     """Classes uint8 [X, Y, Z] of a sample's truth on the dump's grid, and where they count, bool [X, Y, Z]."""
-    if job.labels is None:
-        raise DumpError(f"ground-truth maps need labels, and sample {job.token} has none; see --data-root")
-    truth, camera_mask = job.labels[0].read(job.labels[1])
-    crop = job.labels[0].grid.crop_slices(job.options.grid)
-    counts = job.labels[0].counted(truth, camera_mask)
+    if task.labels is None:
+        raise DumpError(f"ground-truth maps need labels, and sample {task.token} has none; see --data-root")
+    truth, camera_mask = task.labels[0].read(task.labels[1])
+    crop = task.labels[0].grid.crop_slices(task.options.grid)
+    counts = task.labels[0].counted(truth, camera_mask)
     return truth[crop], counts[crop]
 
 
@@ -166,10 +166,10 @@ def _dense(token, grid: VoxelGrid, planes, kind: str, sparse: SparseTeacher, val
 
 
 def _write_maps(
-    job: Job, labels: np.ndarray | None, bev: np.ndarray | None, truth: tuple[np.ndarray, np.ndarray] | None
+    task: SampleTask, labels: np.ndarray | None, bev: np.ndarray | None, truth: tuple[np.ndarray, np.ndarray] | None
 ) -> None:
     """Writes what `MapOptions` asks for, in the dump script's layout."""
-    maps, options = job.options.maps, job.options
+    maps, options = task.options.maps, task.options
 
     def draw(voxels: np.ndarray) -> np.ndarray:
         return bev_maps.bev_semantics(
@@ -183,9 +183,9 @@ def _write_maps(
         return bev_maps.turn(bev, rotate_k=options.bev_rotate_k, flip_x=options.bev_flip_x, flip_y=options.bev_flip_y)
 
     def target(folder: str, ending: str) -> Path:
-        inside = Path(folder) / job.file.split
+        inside = Path(folder) / task.file.split
         inside.mkdir(parents=True, exist_ok=True)
-        return inside / f"{job.file.id}_{ending}"
+        return inside / f"{task.file.id}_{ending}"
 
     if maps.dump_occ3d_dir and labels is not None:
         bev_maps.write_npy(target(maps.dump_occ3d_dir, "occ3d_sem.npy"), labels)

@@ -107,8 +107,8 @@ def voxel_scores(planes: np.ndarray) -> tuple[SparseTeacher, str]:
         planes = np.where(planes > 0, planes, np.float16(0))
         bits = planes.view(np.uint16)
     likeliest = np.maximum.reduce(bits[:-1], axis=0)
-    told = (bits[-1] < _NEARLY_FREE) | (likeliest > _NEARLY_NOTHING)
-    index = np.flatnonzero(told)
+    is_active = (bits[-1] < _NEARLY_FREE) | (likeliest > _NEARLY_NOTHING)
+    index = np.flatnonzero(is_active)
     rows = np.empty((len(planes), len(index)), np.float32)
     for row, plane in zip(rows, bits, strict=True):
         np.take(_HALF_VALUES, np.take(plane, index, mode="clip"), out=row, mode="clip")
@@ -118,7 +118,7 @@ def voxel_scores(planes: np.ndarray) -> tuple[SparseTeacher, str]:
         raise DumpError(f"{_neither(planes)}: {int(off.sum())} voxels sum to {total.min():g} to {total.max():g}")
     rows /= total
     # Every 64th of the rest gives their mean: all of them are free to within 5e-4.
-    rest = planes[:, ::64][:, ~told[::64]].astype(np.float32)
+    rest = planes[:, ::64][:, ~is_active[::64]].astype(np.float32)
     background = rest.mean(1) if rest.size else np.eye(len(planes), dtype=np.float32)[-1]
     return prune(SparseTeacher(index.astype(np.int32), rows.T, background), planes.shape[1]), PROBABILITIES
 
@@ -150,11 +150,11 @@ def _sparse_from_logits(planes: np.ndarray) -> SparseTeacher:
     rest, rest_count = np.zeros(len(planes), np.float64), 0
     for start in range(0, planes.shape[1], _CHUNK):
         probs = _softmax(planes[:, start : start + _CHUNK].astype(np.float32))
-        told = probs[-1] < 1 - ACTIVE_THRESHOLDS[-1]
-        indices.append(start + np.flatnonzero(told))
-        rows.append(probs[:, told].T)
-        rest += probs[:, ~told].sum(1)
-        rest_count += int((~told).sum())
+        is_active = probs[-1] < 1 - ACTIVE_THRESHOLDS[-1]
+        indices.append(start + np.flatnonzero(is_active))
+        rows.append(probs[:, is_active].T)
+        rest += probs[:, ~is_active].sum(1)
+        rest_count += int((~is_active).sum())
     background = rest / rest_count if rest_count else np.eye(len(planes))[-1]
     index = np.concatenate(indices).astype(np.int32)
     return prune(SparseTeacher(index, np.concatenate(rows), background.astype(np.float32)), planes.shape[1])

@@ -1,0 +1,104 @@
+"""Sections of the configuration that describe the student, in the order of its stages."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class BackboneConfig:
+    """The ResNet that looks at every image.
+
+    Attributes:
+      depth: number of layers.
+      width: channels of the stem; 64 in the published networks.
+      weights: file made by converters/weights_from_torch.py --kind=resnet; empty = random.
+      frozen_stages: that do not train: 1 = stem, 2 = stem and layer1, ...
+      frozen_batch_norm: its BatchNorm keeps its running statistics.
+    """
+
+    depth: Literal[18, 34, 50] = 50
+    width: int = 64
+    weights: str = ""
+    frozen_stages: int = 0
+    frozen_batch_norm: bool = False
+
+
+@dataclass
+class DepthConfig:
+    """The depth net: a distribution over distances, and a feature vector, for every feature pixel.
+
+    Attributes:
+      min_m, max_m: range of the distances along the camera's axis, metres.
+      bins: that the range is cut into.
+      channels: of its hidden layers.
+      dropout: share of the ASPP's outputs that are dropped in training.
+    """
+
+    min_m: float = 0.5
+    max_m: float = 45.0
+    bins: int = 88
+    channels: int = 256
+    dropout: float = 0.5
+
+
+@dataclass
+class ViewTransformConfig:
+    """The way from feature pixels into the bird's-eye view.
+
+    Attributes:
+      channels: of the BEV features.
+      splat: "sum" keeps depth confidence; "mean" divides by depth mass (the PyTorch original).
+    """
+
+    channels: int = 128
+    splat: Literal["sum", "mean"] = "sum"
+
+
+@dataclass
+class BevEncoderConfig:
+    """The residual network over the BEV features, and the neck that joins its finest and coarsest stage.
+
+    Attributes:
+      stage_channels: of each stage; every one halves the resolution.
+      blocks_per_stage: residual blocks.
+      neck_channels: where the stages are joined.
+      out_channels: of the BEV features that the head gets, at the grid's resolution.
+    """
+
+    stage_channels: tuple[int, ...] = (128, 256, 512)
+    blocks_per_stage: int = 2
+    neck_channels: int = 512
+    out_channels: int = 256
+
+
+@dataclass
+class HeadConfig:
+    """The head, which turns each BEV cell into the class logits of its column.
+
+    Attributes:
+      channels: of its convolution.
+      hidden: of the layer before the logits.
+    """
+
+    channels: int = 256
+    hidden: int = 512
+
+
+@dataclass
+class ModelConfig:
+    """The student, stage by stage.
+
+    Attributes:
+      fpn_channels: of the image features.
+      compute_dtype: of convolutions; parameters, softmax and losses stay float32.
+      remat_backbone: recompute backbone activations in the backward pass: less memory, more time.
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    fpn_channels: int = 256
+    depth: DepthConfig = field(default_factory=DepthConfig)
+    view_transform: ViewTransformConfig = field(default_factory=ViewTransformConfig)
+    bev_encoder: BevEncoderConfig = field(default_factory=BevEncoderConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    remat_backbone: bool = False
