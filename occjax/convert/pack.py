@@ -12,12 +12,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from occjax.config import Config, DataConfig
+from occjax.config import Config
 from occjax.data.augment import plain_resize
 from occjax.data.index import Index, SplitIndex
 from occjax.data.parts import Parts
 from occjax.data.records import encode_record, make_facts, read_shard, shard_name, write_shard
-from occjax.data.sources import SampleParts, SampleSource, StoredSample, open_source, unlabelled_rows
+from occjax.data.sources import SampleParts, SampleSource, open_source, unlabelled_rows
 from occjax.errors import DataError, UserError
 from occjax.host_memory import keep_freed_memory
 from occjax.progress import Progress
@@ -43,7 +43,7 @@ class Packing:
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
-class _Job(NamedTuple):
+class _ShardTask(NamedTuple):
     folder: Path
     name: str
     rows: range
@@ -99,35 +99,35 @@ def pack_split(
     """
     keyframes = index.split(split)
     source = open_source(config.data, keyframes, parts_to_pack(config, keyframes))
-    source.require_complete()
+    source.store.require_complete()
     count = -(-len(keyframes) // samples_per_shard)
     facts = make_facts(config.data, source.parts)
-    jobs = []
+    tasks = []
     for number in range(part[0], count, part[1]):
         rows = range(number * samples_per_shard, min((number + 1) * samples_per_shard, len(keyframes)))
-        jobs.append(_Job(output, shard_name(split, number, count), rows, facts))
+        tasks.append(_ShardTask(output, shard_name(split, number, count), rows, facts))
     _require_own_shards(output, split, count)
     result = Packing()
     pending = []
-    for job in jobs:
-        if _is_finished(job, keyframes):
-            result.kept += len(job.rows)
+    for task in tasks:
+        if _is_finished(task, keyframes):
+            result.kept += len(task.rows)
         else:
-            pending.append(job)
+            pending.append(task)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make the folder {output}: {error.strerror}; choose another --output") from error
-    total = sum(len(job.rows) for job in pending)
+    total = sum(len(task.rows) for task in pending)
     lines = Progress(split, total, progress, every_s=0.0)
-    for job, size, failure in _run(pending, config.data, source, workers):
+    for task, size, failure in _run(pending, source, workers):
         if failure:
-            result.failures.append((job.name, failure))
+            result.failures.append((task.name, failure))
             continue
-        result.written += len(job.rows)
+        result.written += len(task.rows)
         result.bytes_written += size
         megabytes = result.bytes_written / 1e6
-        lines.advance(len(job.rows), f"{megabytes:.1f} MB written ({megabytes / result.written:.2f} MB each)")
+        lines.advance(len(task.rows), f"{megabytes:.1f} MB written ({megabytes / result.written:.2f} MB each)")
     return result
 
 
@@ -142,13 +142,13 @@ def _require_own_shards(output: Path, split: str, count: int) -> None:
         )
 
 
-def _is_finished(job: _Job, keyframes: SplitIndex) -> bool:
+def _is_finished(task: _ShardTask, keyframes: SplitIndex) -> bool:
     """Whether the shard is there; raises DataError when it is there but holds something else."""
-    manifest = job.folder / f"{job.name}.json"
+    manifest = task.folder / f"{task.name}.json"
     if not manifest.exists():
         return False
     shard = read_shard(manifest)
-    wanted = {**job.facts, "tokens": [keyframes.tokens[row] for row in job.rows]}
+    wanted = {**task.facts, "tokens": [keyframes.tokens[row] for row in task.rows]}
     found = {**shard.facts, "tokens": shard.tokens}
     different = [name for name in wanted if found.get(name) != wanted[name]]
     if different:
@@ -163,18 +163,18 @@ def _is_finished(job: _Job, keyframes: SplitIndex) -> bool:
     return shard.path.exists() and shard.path.stat().st_size == shard.size_bytes
 
 
-def _run(jobs: list[_Job], data: DataConfig, source: SampleSource, workers: int) -> Iterator[tuple[_Job, int, str]]:
-    if workers <= 1 or len(jobs) < 2:
-        for job in jobs:
-            yield job, *_pack_shard(job, data, source)
+def _run(tasks: list[_ShardTask], source: SampleSource, workers: int) -> Iterator[tuple[_ShardTask, int, str]]:
+    if workers <= 1 or len(tasks) < 2:
+        for task in tasks:
+            yield task, *_pack_shard(task, source)
         return
     # Spawned: a fork of a process that has threads (grain, OpenCV) can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(data, source)
+        min(workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(source,)
     )
     try:
-        running = {pool.submit(_pack_shard_in_worker, job): job for job in jobs}
+        running = {pool.submit(_pack_shard_in_worker, task): task for task in tasks}
         for done in as_completed(running):
             yield running[done], *done.result()
     except BrokenProcessPool as error:
@@ -187,55 +187,46 @@ def _run(jobs: list[_Job], data: DataConfig, source: SampleSource, workers: int)
         pool.shutdown(cancel_futures=True)
 
 
-_shared: tuple[DataConfig, SampleSource] | None = None  # of a worker process: the index of a large split, once
+_shared: SampleSource | None = None  # of a worker process: the index of a large split, once
 
 
-def _start_worker(data: DataConfig, source: SampleSource) -> None:
+def _start_worker(source: SampleSource) -> None:
     global _shared
-    _shared = (data, source)
+    _shared = source
     cv2.setNumThreads(1)
     keep_freed_memory()
 
 
-def _pack_shard_in_worker(job: _Job) -> tuple[int, str]:
-    return _pack_shard(job, *_shared)
+def _pack_shard_in_worker(task: _ShardTask) -> tuple[int, str]:
+    assert _shared is not None
+    return _pack_shard(task, _shared)
 
 
-def _pack_shard(job: _Job, data: DataConfig, source: SampleSource) -> tuple[int, str]:
+def _pack_shard(task: _ShardTask, source: SampleSource) -> tuple[int, str]:
     """Bytes written, and what went wrong."""
-    tokens = [source.split.tokens[row] for row in job.rows]
-    records = (encode_record(source.split.tokens[row], _read_files(data, source, row)) for row in job.rows)
+    tokens = [source.split.tokens[row] for row in task.rows]
+    records = (encode_record(source.split.tokens[row], _read_files(source, row)) for row in task.rows)
     try:
-        return write_shard(job.folder, job.name, job.facts, tokens, records), ""
+        return write_shard(task.folder, task.name, task.facts, tokens, records), ""
     except DataError as error:
         return 0, str(error)
     except OSError as error:
-        return 0, f"cannot write to {job.folder}: {error.strerror}"
+        return 0, f"cannot write to {task.folder}: {error.strerror}"
 
 
-class _ReadOnce:
-    """A stored sample whose files are decoded from the bytes that are kept; see `occjax.data.sources.StoredSample`."""
-
-    def __init__(self, stored: StoredSample):
-        self._stored = stored
-        self.files: dict[str, bytes] = {}
-
-    def read(self, kind: str) -> bytes:
-        return self.files.setdefault(kind, self._stored.read(kind))
-
-    def where(self, kind: str) -> str:
-        return self._stored.where(kind)
-
-    def remedy(self, kind: str) -> str:
-        return self._stored.remedy(kind)
-
-
-def _read_files(data: DataConfig, source: SampleSource, row: int) -> dict[str, bytes]:
+def _read_files(source: SampleSource, row: int) -> dict[str, bytes]:
     """The bytes of a sample's files by kind, each decoded once; raises SampleError where a reader would."""
-    split, parts, stored = source.split, source.parts, _ReadOnce(source.store.open(row))
-    sample = SampleParts(source, row, stored)
+    split, parts, cameras = source.split, source.parts, source.data.cameras
+    stored = source.store.open(row)
+    files = {}
+
+    def read(kind: str) -> bytes:
+        files[kind] = stored.read(kind)
+        return files[kind]
+
+    sample = SampleParts(source, row, stored._replace(read=read))
     image = np.empty((*_CHECKED_SIZE[::-1], 3), np.uint8)
-    for channel, column in zip(data.cameras, split.camera_columns(data.cameras), strict=True):
+    for channel, column in zip(cameras, split.camera_columns(cameras), strict=True):
         if column >= 0 and split.camera_file[row, column]:
             size = split.camera_size[row, column]
             sample.draw_image(channel, plain_resize(size, _CHECKED_SIZE), image)
@@ -245,4 +236,4 @@ def _read_files(data: DataConfig, source: SampleSource, row: int) -> dict[str, b
         sample.labels()
     if parts.teacher:
         sample.teacher()
-    return stored.files
+    return files

@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     flag = argparse.BooleanOptionalAction
     add("--input", required=True, metavar="DIR", help="the dump: one folder per kind, train/ and val/ inside")
     add("--output", required=True, metavar="DIR", help="folder for <token>.npz and manifest.json")
-    add("--form", choices=("compact", "dense"), default="compact", help="compact is for training, 60 times smaller")
+    add("--form", choices=("compact", "dense"), default="compact", help="compact is for training, 40 times smaller")
 
     tables = parser.add_argument_group("samples and labels")
     tables.add_argument("--data-root", metavar="DIR", help="nuScenes root: tables for matching, labels for the audit")
