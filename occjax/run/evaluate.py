@@ -1,7 +1,7 @@
 """Evaluation of a checkpoint, or of the teacher's files by the same protocol: what distillation can hope for."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -16,6 +16,7 @@ from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.data.sources import unlabelled_rows
 from occjax.errors import UserError
+from occjax.grid import VoxelGrid
 from occjax.label_sets import LabelSet, label_set
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
 from occjax.predict.forward import full_batch, make_predict_fn, restore
@@ -130,7 +131,7 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
     loader = make_eval_loader(config, index, split, parts, batch_size=1, max_samples=config.eval.max_samples)
     try:
         return evaluate(
-            functools.partial(_summary, label_set=label_set(config.data.labels)),
+            functools.partial(_summarise_teacher, label_set=label_set(config.data.labels), grid=config.grid.build()),
             _known_labels(loader),
             keyframes,
             config,
@@ -143,22 +144,22 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
         loader.close()
 
 
-def _known_labels(loader: Iterator[Batch]) -> Iterator[Batch]:
+def _known_labels(loader: Iterable[Batch]) -> Iterator[Batch]:
     """Batches whose labels are unknown wherever the teacher is."""
     for batch in loader:
-        semantics = batch.labels.semantics
-        if batch.teacher.valid is not None:
-            bits = np.unpackbits(batch.teacher.valid, axis=-1, count=semantics[0].size)
-            semantics = np.where(bits.reshape(semantics.shape).astype(bool), semantics, np.uint8(IGNORE))
-        yield batch._replace(labels=batch.labels._replace(semantics=semantics))
+        labels, teacher = batch.labels, batch.teacher
+        if labels is not None and teacher is not None and teacher.valid is not None:
+            bits = np.unpackbits(teacher.valid, axis=-1, count=labels.semantics[0].size)
+            known = bits.reshape(labels.semantics.shape).astype(bool)
+            labels = labels._replace(semantics=np.where(known, labels.semantics, np.uint8(IGNORE)))
+        yield batch._replace(labels=labels)
 
 
-def _summary(batch: Batch, *, label_set: LabelSet) -> VoxelSummary:
-    return jax.tree.map(np.asarray, _summarise_teacher(batch._replace(images=None, rig=None), label_set))
+def _summarise_teacher(batch: Batch, label_set: LabelSet, grid: VoxelGrid) -> VoxelSummary:
+    return jax.tree.map(np.asarray, _of_teacher(batch._replace(images=None), label_set, grid))
 
 
-@functools.partial(jax.jit, static_argnames="label_set")
-def _summarise_teacher(batch: Batch, label_set: LabelSet) -> VoxelSummary:
-    shape = batch.labels.semantics.shape[1:]
-    log_probs, _ = jax.lax.map(lambda teacher: dense_teacher(teacher, shape), batch.teacher)
+@functools.partial(jax.jit, static_argnames=("label_set", "grid"))
+def _of_teacher(batch: Batch, label_set: LabelSet, grid: VoxelGrid) -> VoxelSummary:
+    log_probs, _ = jax.lax.map(lambda teacher: dense_teacher(teacher, grid.shape), batch.teacher)
     return summarise(log_probs, batch._replace(teacher=None), label_set=label_set, use_camera_mask=True)

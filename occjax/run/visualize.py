@@ -126,7 +126,7 @@ def visualize(
                 batch.images[0],
                 tuple(config.data.cameras),
                 None if batch.labels is None else batch.labels.semantics[0],
-                summary.semantics[0],
+                np.asarray(summary.semantics[0]),
                 config.grid.build(),
                 title=title_of(keyframes, row),
             )
