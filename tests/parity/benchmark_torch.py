@@ -14,8 +14,6 @@ own; runs alternate, so that load on the machine hits both.
 
 import argparse
 import multiprocessing
-import os
-import platform
 import resource
 import statistics
 import sys
@@ -27,6 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
+from occjax.benchmark.timing import machine
 from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.configs import original
 from occjax.losses.class_weights import class_weights
@@ -184,7 +183,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--what", choices=("forward", "step", "both"), default="both")
     args = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(machine())
     # Separate processes: in one, each would pay for the other's thread pool and for memory that the other gave back.
     context = multiprocessing.get_context("spawn")
     children = {}
