@@ -48,10 +48,10 @@ def visualize_workdir(
         source = open_source(reading, keyframes, with_teacher=False)
     reader = SampleReader(reading, keyframes, source, augment=None)
     mesh = make_mesh()
-    program, state = restore(config, workdir, mesh, best=best)
+    weights = restore(config, workdir, mesh, best=best)
     output_dir = workdir / "pictures"
     return visualize(
-        make_summary_fn(config, program, state, mesh),
+        make_summary_fn(config, weights, mesh),
         reader,
         keyframes,
         rows,
