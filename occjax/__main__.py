@@ -114,23 +114,19 @@ def _train(config, workdir: Path, options: argparse.Namespace) -> str:
 
 
 def _eval(config, workdir: Path, options: argparse.Namespace) -> str:
-    from occjax.run.scoring import Options
-
-    wanted = Options(config.eval.pictures, save_predictions=bool(options.save_predictions), rayiou=True)
-    if not options.teacher:
-        from occjax.run.evaluate import evaluate_workdir
-
-        return evaluate_workdir(config, workdir, options=wanted, best=bool(options.best)).summary(workdir)
-
     from occjax.data.index import load_index
-    from occjax.run.evaluate_teacher import evaluate_teacher
+    from occjax.run.evaluate import evaluate_teacher, evaluate_workdir
     from occjax.run.prepare import prepare
+    from occjax.run.scoring import Outputs
 
+    outputs = Outputs(config.eval.pictures, save_predictions=bool(options.save_predictions), rayiou=True)
+    if not options.teacher:
+        return evaluate_workdir(config, workdir, outputs=outputs, best=bool(options.best)).summary(workdir)
     prepare(config)
     index = load_index(config.data, fallback_dir=workdir)
     output_dir = workdir / "eval" / "teacher"
     split = config.data.val_split
-    return evaluate_teacher(config, index, split=split, output_dir=output_dir, options=wanted).summary(workdir)
+    return evaluate_teacher(config, index, split=split, output_dir=output_dir, outputs=outputs).summary(workdir)
 
 
 def _visualize(config, workdir: Path, options: argparse.Namespace) -> str:

@@ -31,13 +31,13 @@ class GridConfig:
     """
 
     frame: Literal["lidar", "ego"] = "lidar"
-    lower_m: tuple[float, ...] = (-50.0, -50.0, -5.0)
+    lower_m: tuple[float, float, float] = (-50.0, -50.0, -5.0)
     voxel_size_m: float = 0.5
-    shape: tuple[int, ...] = (200, 200, 16)
+    shape: tuple[int, int, int] = (200, 200, 16)
 
     def build(self) -> VoxelGrid:
         """The grid as a value; raises ValueError where the numbers make none."""
-        return VoxelGrid(self.frame, tuple(self.lower_m), self.voxel_size_m, tuple(self.shape))
+        return VoxelGrid(self.frame, (*self.lower_m,), self.voxel_size_m, (*self.shape,))
 
 
 @dataclass
@@ -142,6 +142,7 @@ def term_weight(default: float, *terms: str):
     return field(default=default, metadata={"terms": terms})
 
 
+@dataclass
 class LossWeights:
     """What a section of loss weights knows about itself: a term is declared by its weight's field, and nowhere else."""
 

@@ -1,4 +1,4 @@
-"""How fast dumps become teacher files on one core: `python -m occjax.benchmark.conversion DUMP [DUMP ...]`.
+"""Speed of dumps becoming teacher files on one core: `python -m occjax.benchmark.conversion DUMP [DUMP ...]`.
 
 Reading and inflating a dump once, as numpy.load does it, is the floor; what is printed is processor time, so that other
 work on the machine does not count. Files go to a temporary folder; no nuScenes tables are needed.
@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,15 +61,15 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
         tasks = [SampleTask(f"{i:06d}", file, output, options, None, None) for i, file in enumerate(files)]
-        floor_s = sum(_fastest(lambda path=file.voxels: _plain_load(path), repeats) for file in files) / len(files)
-        convert_s = sum(_fastest(lambda task=task: _converted(task), repeats) for task in tasks) / len(files)
+        floor_s = sum(_fastest(partial(_plain_load, file.path), repeats) for file in files) / len(files)
+        convert_s = sum(_fastest(partial(_converted, task), repeats) for task in tasks) / len(files)
         outcomes = [_converted(task) for task in tasks]
         result = Conversion(written=len(tasks), bytes_written=sum(outcome.bytes_written for outcome in outcomes))
         result.kl = float(np.mean([compact_kl(task) for task in tasks]))
         largest = max(outcome.active for outcome in outcomes)
         write_output_manifest(output, dump, options, files, "position", Counter(), largest, result, {})
         result.decode_ms = decode_ms(output, [task.token for task in tasks])
-    read_mb = sum(file.voxels.stat().st_size for file in files) / len(files) / 1e6
+    read_mb = sum(file.path.stat().st_size for file in files) / len(files) / 1e6
     return [
         f"{dump}: {len(files)} samples of {read_mb:.2f} MB",
         f"  numpy.load {1e3 * floor_s:.1f} ms, conversion {1e3 * convert_s:.1f} ms per sample: "

@@ -1,4 +1,4 @@
-"""What the distillation loss costs on the compact teacher and on a dense one: memory, time, and that they agree."""
+"""Cost of the distillation loss on the compact teacher and on a dense one: memory, time, and that they agree."""
 
 import dataclasses
 import time
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from occjax.benchmark.dense_distillation import DENSE_TERMS, dense_distillation_terms
-from occjax.benchmark.timing import Stages
+from occjax.benchmark.timing import StageTimes
 from occjax.config import Config, DistillConfig
 from occjax.grid import VoxelGrid
 from occjax.losses.distillation import distillation_terms
@@ -72,7 +72,7 @@ def _measure(terms_of: Callable, logits: jax.Array, teacher) -> DistillationCost
 
     program = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(logits, teacher).compile()
     (_, terms), _ = jax.block_until_ready(program(logits, teacher))
-    stages, walls = Stages(), []
+    stages, walls = StageTimes(), []
     for _ in range(_RUNS):
         start = time.perf_counter()
         stages.run("gradient", lambda: jax.block_until_ready(program(logits, teacher)))

@@ -1,4 +1,4 @@
-"""What one sample costs one core: our data path against the plain one, stage by stage, in alternation."""
+"""Cost of one sample on one core: our data path against the plain one, stage by stage, in alternation."""
 
 import dataclasses
 import logging
@@ -12,7 +12,7 @@ import numpy as np
 
 from occjax.benchmark.plain_augmentation import PlainAugmentation, draw_augmentation
 from occjax.benchmark.plain_path import PlainPath, write_dense_teacher
-from occjax.benchmark.timing import Stages
+from occjax.benchmark.timing import StageTimes
 from occjax.config import AugmentConfig, Config
 from occjax.data.index import SplitIndex
 from occjax.data.parts import Parts
@@ -37,8 +37,8 @@ class PathCost(NamedTuple):
       psnr_db: of our images against the plain path's, the lowest and the mean over images.
     """
 
-    plain: Stages | None
-    ours: Stages
+    plain: StageTimes | None
+    ours: StageTimes
     ratio: float
     psnr_db: tuple[float, float]
 
@@ -81,7 +81,7 @@ class _TimedReader(SampleReader):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.stages = Stages()
+        self.stages = StageTimes()
 
     def __call__(self, row: int, rng: np.random.Generator, *, is_valid: bool = True):
         return self.stages.run(TOTAL, super().__call__, row, rng)
@@ -103,7 +103,7 @@ def _open_plain(config: Config, source: SampleSource, rows: list[int], folder: P
     try:
         teacher_files = write_dense_teacher(source, rows, folder) if source.parts.teacher else {}
         plain = PlainPath(config, source, teacher_files)
-        plain(rows[0], np.random.default_rng(0), Stages())
+        plain(rows[0], np.random.default_rng(0), StageTimes())
         return plain
     except DataError as error:
         if not config.data.records_dir:  # which need no files beside them
@@ -114,7 +114,7 @@ def _open_plain(config: Config, source: SampleSource, rows: list[int], folder: P
 
 def _alternate(rows: list[int], plain: PlainPath | None, ours: "_TimedReader", augmenting: Config | None) -> PathCost:
     colours = np.random.default_rng(0)
-    stages = Stages()
+    stages = StageTimes()
     errors: list[float] = []
     start = time.perf_counter()
     for repeat in range(_MAX_REPEATS):
@@ -123,9 +123,9 @@ def _alternate(rows: list[int], plain: PlainPath | None, ours: "_TimedReader", a
         # the caches full of its own arrays.
         if plain is not None:
             augmentation = _draw(augmenting, repeat)
-            plain(row, colours, Stages(), augmentation)
+            plain(row, colours, StageTimes(), augmentation)
             resized = stages.run(TOTAL, plain, row, colours, stages, augmentation).resized
-        ours.stages, counted = Stages(), ours.stages
+        ours.stages, counted = StageTimes(), ours.stages
         ours(row, np.random.default_rng(repeat))
         ours.stages = counted
         batch = ours(row, np.random.default_rng(repeat))

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from occjax.benchmark.plain_augmentation import PlainAugmentation, PlainVoxelIndex, warp_image
-from occjax.benchmark.timing import Stages
+from occjax.benchmark.timing import StageTimes
 from occjax.classes import IGNORE
 from occjax.config import Config
 from occjax.data.files import label_path, labels_folder
@@ -65,7 +65,7 @@ class PlainPath:
         self,
         row: int,
         rng: np.random.Generator,
-        stages: Stages,
+        stages: StageTimes,
         augmentation: PlainAugmentation | None = None,
     ) -> PlainSample:
         """Reads a sample and books its stages; `rng` changes the colours."""

@@ -14,7 +14,7 @@ from occjax.benchmark.distillation_cost import DistillationCost, measure_distill
 from occjax.benchmark.loader_cost import TOTAL, LoaderCost, PathCost, measure_loader_cost
 from occjax.benchmark.step_cost import StepCost, measure_step
 from occjax.benchmark.throughput import Throughput, bytes_per_sample, measure_throughput
-from occjax.benchmark.timing import Stages, peak_process_gib
+from occjax.benchmark.timing import StageTimes, peak_process_gib
 from occjax.config import Config
 from occjax.data.index import SplitIndex, load_index
 from occjax.data.parts import Parts
@@ -82,14 +82,14 @@ def _path_lines(title: str, cost: PathCost) -> list[str]:
         of_plain = "-" if cost.plain is None else f"{plain:.1f}"
         return f"  {name:33s} {of_plain:>12s} {ours:8.1f} {100 * ours / total:5.0f}%"
 
-    def sum_ms(stages: Stages | None, names: tuple[str, ...]) -> float:
+    def sum_ms(stages: StageTimes | None, names: tuple[str, ...]) -> float:
         return 0.0 if stages is None else float(sum(map(stages.median_ms, names)))
 
-    figures = [(name, sum_ms(cost.plain, plain), sum_ms(cost.ours, ours)) for name, plain, ours in _STAGES]
+    figures = [(sum_ms(cost.plain, plain), sum_ms(cost.ours, ours)) for _, plain, ours in _STAGES]
     totals = (sum_ms(cost.plain, (TOTAL,)), total)
-    rest = [max(whole - sum(f[i] for f in figures), 0.0) for i, whole in ((1, totals[0]), (2, totals[1]))]
+    rest = [max(whole - sum(part), 0.0) for whole, part in zip(totals, zip(*figures, strict=True), strict=True)]
     lines = [f"  {title:33s} {'plain path':>12s} {'ours':>8s}  share"]
-    lines += [row(*figure) for figure in figures]
+    lines += [row(name, *figure) for (name, _, _), figure in zip(_STAGES, figures, strict=True)]
     lines += [row("rest: record, grid's map, arrays", *rest), row("total", *totals)]
     if cost.plain is not None:
         lowest, mean = cost.psnr_db
@@ -111,7 +111,7 @@ def _throughput_lines(throughput: Throughput) -> list[str]:
 def _distillation_lines(config: Config, split: SplitIndex, parts: Parts) -> list[str]:
     source = open_source(config.data, split, parts)
     teacher = SampleReader(config, source, augment=None)(0, np.random.default_rng(0)).teacher
-    if teacher.index is None:
+    if teacher is None or teacher.index is None:
         return ["distillation loss: the teacher holds BEV maps only, which are small as they are"]
     costs = measure_distillation(config, teacher)
     compact, dense = costs["compact"], costs["dense"]

@@ -1,6 +1,5 @@
 """Time per stage, as medians over repeats, and peak memory."""
 
-import itertools
 import resource
 import statistics
 import time
@@ -12,7 +11,7 @@ import jax
 MIN_RUNS = 3
 
 
-class Stages:
+class StageTimes:
     """Processor time of named stages: what a core spends, whatever else the machine does.
 
     Attributes:
@@ -38,7 +37,7 @@ def median_wall_s(run: Callable[[], object], *, seconds: float) -> float:
     """Median wall time of at least three runs over about `seconds`, after one that warms up; waits for the device."""
     jax.block_until_ready(run())
     times: list[float] = []
-    for _ in itertools.count():
+    while True:
         start = time.perf_counter()
         jax.block_until_ready(run())
         times.append(time.perf_counter() - start)
@@ -47,4 +46,5 @@ def median_wall_s(run: Callable[[], object], *, seconds: float) -> float:
 
 
 def peak_process_gib() -> float:
+    """Largest memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

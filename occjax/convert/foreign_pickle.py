@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from occjax.errors import UserError
 
@@ -27,7 +28,7 @@ class _Unpickler(pickle.Unpickler):
         return self._stored(pid)
 
 
-def load_pickle(content: bytes, allowed: Mapping[tuple[str, str], object], stored: Callable | None = None) -> object:
+def load_pickle(content: bytes, allowed: Mapping[tuple[str, str], object], stored: Callable | None = None) -> Any:
     """What a pickle holds: containers, numbers and text, and what `allowed` puts in the place of its other names.
 
     Args:

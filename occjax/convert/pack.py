@@ -43,7 +43,7 @@ class Packing:
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
-class _Job(NamedTuple):
+class _ShardTask(NamedTuple):
     folder: Path
     name: str
     rows: range
@@ -102,32 +102,32 @@ def pack_split(
     source.store.require_complete()
     count = -(-len(keyframes) // samples_per_shard)
     facts = make_facts(config.data, source.parts)
-    jobs = []
+    tasks = []
     for number in range(part[0], count, part[1]):
         rows = range(number * samples_per_shard, min((number + 1) * samples_per_shard, len(keyframes)))
-        jobs.append(_Job(output, shard_name(split, number, count), rows, facts))
+        tasks.append(_ShardTask(output, shard_name(split, number, count), rows, facts))
     _require_own_shards(output, split, count)
     result = Packing()
     pending = []
-    for job in jobs:
-        if _is_finished(job, keyframes):
-            result.kept += len(job.rows)
+    for task in tasks:
+        if _is_finished(task, keyframes):
+            result.kept += len(task.rows)
         else:
-            pending.append(job)
+            pending.append(task)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make the folder {output}: {error.strerror}; choose another --output") from error
-    total = sum(len(job.rows) for job in pending)
+    total = sum(len(task.rows) for task in pending)
     lines = Progress(split, total, progress, every_s=0.0)
-    for job, size, failure in _run(pending, source, workers):
+    for task, size, failure in _run(pending, source, workers):
         if failure:
-            result.failures.append((job.name, failure))
+            result.failures.append((task.name, failure))
             continue
-        result.written += len(job.rows)
+        result.written += len(task.rows)
         result.bytes_written += size
         megabytes = result.bytes_written / 1e6
-        lines.advance(len(job.rows), f"{megabytes:.1f} MB written ({megabytes / result.written:.2f} MB each)")
+        lines.advance(len(task.rows), f"{megabytes:.1f} MB written ({megabytes / result.written:.2f} MB each)")
     return result
 
 
@@ -142,13 +142,13 @@ def _require_own_shards(output: Path, split: str, count: int) -> None:
         )
 
 
-def _is_finished(job: _Job, keyframes: SplitIndex) -> bool:
+def _is_finished(task: _ShardTask, keyframes: SplitIndex) -> bool:
     """Whether the shard is there; raises DataError when it is there but holds something else."""
-    manifest = job.folder / f"{job.name}.json"
+    manifest = task.folder / f"{task.name}.json"
     if not manifest.exists():
         return False
     shard = read_shard(manifest)
-    wanted = {**job.facts, "tokens": [keyframes.tokens[row] for row in job.rows]}
+    wanted = {**task.facts, "tokens": [keyframes.tokens[row] for row in task.rows]}
     found = {**shard.facts, "tokens": shard.tokens}
     different = [name for name in wanted if found.get(name) != wanted[name]]
     if different:
@@ -163,18 +163,18 @@ def _is_finished(job: _Job, keyframes: SplitIndex) -> bool:
     return shard.path.exists() and shard.path.stat().st_size == shard.size_bytes
 
 
-def _run(jobs: list[_Job], source: SampleSource, workers: int) -> Iterator[tuple[_Job, int, str]]:
-    if workers <= 1 or len(jobs) < 2:
-        for job in jobs:
-            yield job, *_pack_shard(job, source)
+def _run(tasks: list[_ShardTask], source: SampleSource, workers: int) -> Iterator[tuple[_ShardTask, int, str]]:
+    if workers <= 1 or len(tasks) < 2:
+        for task in tasks:
+            yield task, *_pack_shard(task, source)
         return
     # Spawned: a fork of a process that has threads (grain, OpenCV) can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(source,)
+        min(workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(source,)
     )
     try:
-        running = {pool.submit(_pack_shard_in_worker, job): job for job in jobs}
+        running = {pool.submit(_pack_shard_in_worker, task): task for task in tasks}
         for done in as_completed(running):
             yield running[done], *done.result()
     except BrokenProcessPool as error:
@@ -197,20 +197,21 @@ def _start_worker(source: SampleSource) -> None:
     keep_freed_memory()
 
 
-def _pack_shard_in_worker(job: _Job) -> tuple[int, str]:
-    return _pack_shard(job, _shared)
+def _pack_shard_in_worker(task: _ShardTask) -> tuple[int, str]:
+    assert _shared is not None
+    return _pack_shard(task, _shared)
 
 
-def _pack_shard(job: _Job, source: SampleSource) -> tuple[int, str]:
+def _pack_shard(task: _ShardTask, source: SampleSource) -> tuple[int, str]:
     """Bytes written, and what went wrong."""
-    tokens = [source.split.tokens[row] for row in job.rows]
-    records = (encode_record(source.split.tokens[row], _read_files(source, row)) for row in job.rows)
+    tokens = [source.split.tokens[row] for row in task.rows]
+    records = (encode_record(source.split.tokens[row], _read_files(source, row)) for row in task.rows)
     try:
-        return write_shard(job.folder, job.name, job.facts, tokens, records), ""
+        return write_shard(task.folder, task.name, task.facts, tokens, records), ""
     except DataError as error:
         return 0, str(error)
     except OSError as error:
-        return 0, f"cannot write to {job.folder}: {error.strerror}"
+        return 0, f"cannot write to {task.folder}: {error.strerror}"
 
 
 def _read_files(source: SampleSource, row: int) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """Weights of PyTorch models: read by name, held against the model entry by entry, turned into our arrays."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -29,7 +30,7 @@ def read_state_dict(path: Path, which: str | None) -> dict[str, TensorRef | np.n
     Raises:
       WeightsMismatchError: the file holds no such entry, or something other than named tensors.
     """
-    content = load_safetensors(path) if path.suffix == ".safetensors" else load_checkpoint(path)
+    content: Any = load_safetensors(path) if path.suffix == ".safetensors" else load_checkpoint(path)
     choices = [
         key
         for key in ("model_state", "ema_state", "state_dict", "model")
@@ -96,9 +97,8 @@ def convert(
 def student_trees(config: Config, state_dict, tolerated: tuple[str, ...] = ()):
     """The student's parameters and batch statistics (nested dicts) from `state_dict`, and the extras left out."""
     model = nnx.eval_shape(lambda: Student(config.model, config.grid.build(), rngs=nnx.Rngs(0)))
-    trees = [flatten_dict(tree) for tree in split_student(model)[1:]]
-    shapes = {path: leaf.shape for tree in trees for path, leaf in tree.items()}
-    arrays, extras = convert(state_dict, student_entries(config.model), shapes, tolerated)
+    trees = _flat_trees(model)
+    arrays, extras = convert(state_dict, student_entries(config.model), _shapes(trees), tolerated)
     params, stats = (unflatten_dict({path: arrays[path] for path in tree}) for tree in trees)
     return params, stats, extras
 
@@ -106,8 +106,15 @@ def student_trees(config: Config, state_dict, tolerated: tuple[str, ...] = ()):
 def write_resnet(config: BackboneConfig, state_dict, output: Path) -> list[str]:
     """Backbone weights for `config.model.backbone.weights`; returns the entries that were left out."""
     model = nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0)))
-    tree = nnx.to_pure_dict(nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat)))
-    shapes = {path: leaf.shape for path, leaf in flatten_dict(tree).items()}
-    arrays, extras = convert(state_dict, resnet_entries(config), shapes, CLASSIFIER)
+    arrays, extras = convert(state_dict, resnet_entries(config), _shapes(_flat_trees(model)), CLASSIFIER)
     save_backbone_weights(output, arrays)
     return extras
+
+
+def _flat_trees(model: nnx.Module) -> list[dict]:
+    """Parameters and batch statistics by path."""
+    return [flatten_dict(tree) for tree in split_student(model)[1:]]
+
+
+def _shapes(trees: list[dict]) -> dict[tuple, tuple[int, ...]]:
+    return {path: leaf.shape for tree in trees for path, leaf in tree.items()}

@@ -1,4 +1,4 @@
-"""PyTorch weight files, zip checkpoints and safetensors, are read without PyTorch and without running their code."""
+"""Weight files of PyTorch, zip checkpoints and safetensors, read without PyTorch and without running their code."""
 
 import math
 import zipfile
@@ -142,7 +142,7 @@ def _stand_ins(archive: _Archive) -> dict[tuple[str, str], object]:
     }
 
 
-def _storage_record(path: Path, pid: object) -> _StorageRecord:
+def _storage_record(path: Path, pid) -> _StorageRecord:
     try:
         kind, storage, key, _, _ = pid
         assert kind == "storage" and isinstance(storage, _Storage) and isinstance(key, str)

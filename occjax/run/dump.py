@@ -58,6 +58,7 @@ class DumpedFolder:
     largest: int = 0
 
     def summary(self) -> str:
+        """What was written, and the option that learns from it."""
         size = f" of {self.bytes_written / self.written / 1e6:.3f} MB on average" if self.written else ""
         kept = f", {self.kept} were there" if self.kept else ""
         return (
@@ -161,7 +162,9 @@ def _written(
         for batch in loader:
             rows = batch.sample_index.tolist()
             wanted = [i for i in np.flatnonzero(batch.is_valid).tolist() if rows[i] in absent]
-            probabilities = predict_fn(batch) if wanted else None
+            if not wanted:
+                continue
+            probabilities = predict_fn(batch)
             yield from (future.result() for future in pending)
             pending = [pool.submit(_write, dump, tokens[rows[i]], probabilities[i]) for i in wanted]
         yield from (future.result() for future in pending)

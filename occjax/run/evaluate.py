@@ -1,28 +1,33 @@
-"""A checkpoint's scores: weights onto the devices, predictions over a split, table and metrics.json out."""
+"""Evaluation of a checkpoint, or of the teacher's files by the same protocol: what distillation can hope for."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
+from occjax.classes import IGNORE
 from occjax.config import Config
+from occjax.data.files import labels_folder
 from occjax.data.index import Index, load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.data.sources import unlabelled_rows
-from occjax.label_sets import label_set
-from occjax.metrics.on_device import VoxelSummary, summarise
+from occjax.errors import UserError
+from occjax.label_sets import LabelSet, label_set
+from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
 from occjax.predict.forward import full_batch, make_predict_fn, restore
-from occjax.run.scoring import Evaluation, Options, Subject, evaluate
+from occjax.run.scoring import EvaluatedModel, Evaluation, Outputs, evaluate
+from occjax.targets.commands import completing_command
 from occjax.targets.reader import complete_teacher
 from occjax.train.mesh import make_mesh
 from occjax.train.state import Program, TrainState
 from occjax.types import Batch
 
 
-def evaluate_workdir(config: Config, workdir: Path, *, options: Options, best: bool = False) -> Evaluation:
+def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: bool = False) -> Evaluation:
     """Evaluates the newest checkpoint of `workdir` (or the best one) on `config.data.val_split`.
 
     Raises:
@@ -32,7 +37,7 @@ def evaluate_workdir(config: Config, workdir: Path, *, options: Options, best: b
     program, state = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
     output_dir = workdir / "eval" / f"step-{int(state.step)}{'-best' if best else ''}"
-    return evaluate_student(config, program, state, index, mesh=mesh, output_dir=output_dir, options=options)
+    return evaluate_student(config, program, state, index, mesh=mesh, output_dir=output_dir, outputs=outputs)
 
 
 def evaluate_student(
@@ -43,18 +48,21 @@ def evaluate_student(
     *,
     mesh: Mesh,
     output_dir: Path,
-    options: Options,
+    outputs: Outputs,
 ) -> Evaluation:
     """Evaluates the configured weights (EMA or raw) of a training state on `config.data.val_split`.
 
     Args:
-      config: label set, grid, evaluation options.
+      config: label set, grid, evaluation outputs.
       program: of the run.
       state: on the devices of `mesh`.
       index: of the data.
       mesh: devices; the batch is rounded up to a multiple of their number.
       output_dir: gets metrics.json, pictures and predictions.
-      options: what is produced beside scores.
+      outputs: what is produced beside scores.
+
+    Raises:
+      UserError: data that is not there, or nothing to do: no labels to score by, and predictions are not asked for.
     """
     split = index.split(config.data.val_split)
     parts = Parts(
@@ -62,6 +70,12 @@ def evaluate_student(
         labels=len(unlabelled_rows(config.data, split)) < len(split),
         teacher=complete_teacher(config, split.name, split.tokens),
     )
+    if not parts.labels and not outputs.save_predictions:
+        labels = label_set(config.data.labels)
+        raise UserError(
+            f"split {split.name} has no {labels.name} labels in {labels_folder(labels, config.data)} to score by; set "
+            "data.labels_dir to their folder, or write predictions alone with --mode=eval --save_predictions"
+        )
     loader = make_eval_loader(
         config,
         index,
@@ -78,9 +92,9 @@ def evaluate_student(
             loader,
             split,
             config,
-            subject=Subject("student", config.eval.weights, int(state.step)),
+            model=EvaluatedModel("student", config.eval.weights, int(state.step)),
             output_dir=output_dir,
-            options=options,
+            outputs=outputs,
             num_samples=min(len(split), config.eval.max_samples or len(split)),
         )
     finally:
@@ -91,3 +105,60 @@ def make_summary_fn(config: Config, program: Program, state: TrainState, mesh: M
     """Compiled forward pass and summary: a numpy batch in, this process's part of the summary in numpy out."""
     output = functools.partial(summarise, label_set=label_set(config.data.labels), use_camera_mask=True)
     return make_predict_fn(config, program, state, mesh, output)
+
+
+def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Path, outputs: Outputs) -> Evaluation:
+    """Scores the teacher files of `config.data.teacher_dir` on a split.
+
+    Voxels that the teacher does not know (outside of a resampled grid) are left out, and so are rays that meet one of
+    them before anything else. Runs in one process.
+
+    Raises:
+      UserError: no teacher is configured, files of the split are absent, or the folder holds BEV maps only.
+    """
+    if not config.data.teacher_dir:
+        raise UserError("no teacher to evaluate: set data.teacher_dir to a folder made by converters/teacher_to_npz.py")
+    keyframes = index.split(split)
+    teacher = complete_teacher(config, split, keyframes.tokens)
+    if teacher is None or not teacher.has_voxels:
+        command = completing_command(config.data, config.data.teacher_dir)
+        raise UserError(
+            f"{config.data.teacher_dir} does not hold voxel logits of every sample; --mode=doctor counts what is "
+            f"there, {command} adds what is missing"
+        )
+    parts = Parts(labels=True, teacher=teacher)
+    loader = make_eval_loader(config, index, split, parts, batch_size=1, max_samples=config.eval.max_samples)
+    try:
+        return evaluate(
+            functools.partial(_summary, label_set=label_set(config.data.labels)),
+            _known_labels(loader),
+            keyframes,
+            config,
+            model=EvaluatedModel("teacher", "", -1, scope="where the teacher knows"),
+            output_dir=output_dir,
+            outputs=outputs,
+            num_samples=min(len(keyframes), config.eval.max_samples or len(keyframes)),
+        )
+    finally:
+        loader.close()
+
+
+def _known_labels(loader: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches whose labels are unknown wherever the teacher is."""
+    for batch in loader:
+        semantics = batch.labels.semantics
+        if batch.teacher.valid is not None:
+            bits = np.unpackbits(batch.teacher.valid, axis=-1, count=semantics[0].size)
+            semantics = np.where(bits.reshape(semantics.shape).astype(bool), semantics, np.uint8(IGNORE))
+        yield batch._replace(labels=batch.labels._replace(semantics=semantics))
+
+
+def _summary(batch: Batch, *, label_set: LabelSet) -> VoxelSummary:
+    return jax.tree.map(np.asarray, _summarise_teacher(batch._replace(images=None, rig=None), label_set))
+
+
+@functools.partial(jax.jit, static_argnames="label_set")
+def _summarise_teacher(batch: Batch, label_set: LabelSet) -> VoxelSummary:
+    shape = batch.labels.semantics.shape[1:]
+    log_probs, _ = jax.lax.map(lambda teacher: dense_teacher(teacher, shape), batch.teacher)
+    return summarise(log_probs, batch._replace(teacher=None), label_set=label_set, use_camera_mask=True)

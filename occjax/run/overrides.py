@@ -70,13 +70,13 @@ def apply_overrides(config: Config, arguments: list[str]) -> Config:
         config_flags.register_flag_parser_for_type(kind, parser)
     values = flags.FlagValues()
     try:
-        config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=arguments)
+        holder = config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=arguments)
         rest = values(["", *arguments])[1:]
     except flags.Error as error:
         raise UserError(str(error)) from error
     if rest:
         raise UserError(f"unexpected arguments {' '.join(rest)}; every option starts with --")
-    return values["config"].value
+    return holder.value
 
 
 def _check_fields(config: Config, arguments: list[str]) -> None:

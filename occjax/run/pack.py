@@ -3,8 +3,9 @@
 occjax pack --config=configs/kd.py --output=data/records
 occjax --config=configs/kd.py --config.data.records_dir=data/records
 
-Records hold what training reads at the configuration's input size. Run the same command again to go on where it
-stopped. On a cluster, n jobs with --shard=0/n to --shard=n-1/n share the work and the folder.
+Records hold the bytes of the files that the configuration reads, whatever its input size, and are read as the files
+are. Run the same command again to go on where it stopped. On a cluster, n jobs with --shard=0/n to --shard=n-1/n share
+the work and the folder.
 """
 
 import argparse

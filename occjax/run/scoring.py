@@ -10,10 +10,8 @@ import numpy as np
 from PIL import Image
 
 from occjax.config import Config
-from occjax.data.files import labels_folder
 from occjax.data.index import SplitIndex
 from occjax.drawing.sheet import draw_sample
-from occjax.errors import UserError
 from occjax.label_sets import label_set
 from occjax.metrics.across_processes import merge_over_processes, wait_for_all
 from occjax.metrics.combined import CombinedScores, ScoredSample
@@ -28,7 +26,7 @@ from occjax.types import Batch
 _log = logging.getLogger(__name__)
 
 
-class Subject(NamedTuple):
+class EvaluatedModel(NamedTuple):
     """What is evaluated, for headings and metrics.json.
 
     Attributes:
@@ -44,7 +42,7 @@ class Subject(NamedTuple):
     scope: str = ""
 
 
-class Options(NamedTuple):
+class Outputs(NamedTuple):
     """What one pass produces beside scores.
 
     Attributes:
@@ -96,9 +94,9 @@ def evaluate(
     split: SplitIndex,
     config: Config,
     *,
-    subject: Subject,
+    model: EvaluatedModel,
     output_dir: Path,
-    options: Options,
+    outputs: Outputs,
     num_samples: int,
 ) -> Evaluation:
     """Scores predictions by the protocol of `config.data.labels`, or only writes them where batches have no labels.
@@ -112,53 +110,50 @@ def evaluate(
       loader: `make_eval_loader` of the same configuration and split.
       split: keyframes that `Batch.sample_index` points into.
       config: label set, grid, cameras.
-      subject: what is evaluated.
+      model: what is evaluated.
       output_dir: gets metrics.json, pictures and predictions; those of an earlier pass that this one writes anew are
         removed first, so that a pass that breaks off leaves no metrics.json, and none mixes two passes.
-      options: what is produced beside scores.
+      outputs: what is produced beside scores.
       num_samples: that the loader yields over all processes, without padding.
 
     Raises:
       GridMismatchError: the model's grid is no crop of the label set's grid.
-      UserError: there are no labels, and predictions are not asked for either.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     metrics_path = output_dir / "metrics.json"
     if jax.process_index() == 0:
-        _remove_old(output_dir, options)
+        _remove_old(output_dir, outputs)
     wait_for_all("old files of the evaluation are gone")
     grid = config.grid.build()
-    state = CombinedScores.empty(label_set(config.data.labels), grid, rayiou=options.rayiou)
-    drawn = set(np.linspace(0, num_samples - 1, min(options.pictures, num_samples)).astype(int).tolist())
+    state = CombinedScores.empty(label_set(config.data.labels), grid, rayiou=outputs.rayiou)
+    drawn = set(np.linspace(0, num_samples - 1, min(outputs.pictures, num_samples)).astype(int).tolist())
     pictures = []
     progress = Progress(f"evaluating {split.name}", num_samples, _log.info, waits_for_compiler=True)
     _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
     for batch in loader:
-        if batch.labels is None and not options.save_predictions:
-            raise UserError(_without_labels(config, split))
         summary = predict_fn(batch)
         for i in np.flatnonzero(batch.is_valid).tolist():
             row = int(batch.sample_index[i])
             sample = scored_sample(batch, summary, i)
             if sample.truth is not None:
                 state = state.update(sample, None if state.rayiou is None else ray_origins_m(split, row))
-            if options.save_predictions:
+            if outputs.save_predictions:
                 write_prediction(output_dir / "predictions", split.tokens[row], sample.prediction, grid)
             if row in drawn:
                 pictures.append(write_sheet(batch.images[i], sample, config, split, row, output_dir / "pictures"))
             progress.advance(jax.process_count())
     state = merge_over_processes(state)
-    folders = [output_dir / "predictions"] if options.save_predictions else []
+    folders = [output_dir / "predictions"] if outputs.save_predictions else []
     if not state.predictions.samples:
         return Evaluation(
             {}, f"nothing to score: split {split.name} has no {config.data.labels} labels", (*folders, *pictures)
         )
     results = {
         "name": config.name,
-        "subject": subject.name,
-        "weights": subject.weights,
-        "step": subject.step,
-        "scope": subject.scope,
+        "subject": model.name,
+        "weights": model.weights,
+        "step": model.step,
+        "scope": model.scope,
         "labels": config.data.labels,
         "split": split.name,
         "grid": grid.to_dict(),
@@ -167,25 +162,16 @@ def evaluate(
     }
     if jax.process_index() == 0:
         write_json(metrics_path, results)
-    weights = f", {subject.weights} weights of step {subject.step}" if subject.weights else ""
-    scope = f", {subject.scope}" if subject.scope else ""
-    table = full_table(state, heading=subject.name, about=f"split {split.name}{weights}{scope}")
+    weights = f", {model.weights} weights of step {model.step}" if model.weights else ""
+    scope = f", {model.scope}" if model.scope else ""
+    table = full_table(state, heading=model.name, about=f"split {split.name}{weights}{scope}")
     return Evaluation(results, table, (metrics_path, *folders, *pictures))
 
 
-def _without_labels(config: Config, split: SplitIndex) -> str:
-    labels = label_set(config.data.labels)
-    folder = labels_folder(labels, config.data)
-    return (
-        f"split {split.name} has no {labels.name} labels in {folder}: nothing to score; keep the predictions with "
-        "--save_predictions, or set data.labels_dir to the folder that holds the labels"
-    )
-
-
-def _remove_old(output_dir: Path, options: Options) -> None:
+def _remove_old(output_dir: Path, outputs: Outputs) -> None:
     stale = [output_dir / "metrics.json"]
-    stale += (output_dir / "pictures").glob("*.png") if options.pictures else []
-    stale += (output_dir / "predictions").glob("*.npz") if options.save_predictions else []
+    stale += (output_dir / "pictures").glob("*.png") if outputs.pictures else []
+    stale += (output_dir / "predictions").glob("*.npz") if outputs.save_predictions else []
     for path in stale:
         path.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
 from occjax.progress import format_duration
 from occjax.run.evaluate import evaluate_student
-from occjax.run.scoring import Evaluation, Options
+from occjax.run.scoring import Evaluation, Outputs
 from occjax.run.workdir import open_workdir
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
@@ -170,7 +170,7 @@ class _Run:
             self.index,
             mesh=self.mesh,
             output_dir=self.workdir / "eval" / f"step-{self.step}",
-            options=Options(pictures=self.config.eval.pictures if is_final else 0),
+            outputs=Outputs(pictures=self.config.eval.pictures if is_final else 0),
         )
         self.metrics_log.write(self.step, "validation", result.scalars)
         miou = result.scalars["miou"]

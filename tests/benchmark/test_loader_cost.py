@@ -11,7 +11,7 @@ from occjax.benchmark import loader_cost
 from occjax.benchmark.loader_cost import TOTAL, measure_loader_cost
 from occjax.benchmark.plain_augmentation import draw_augmentation
 from occjax.benchmark.plain_path import PlainPath, write_dense_teacher
-from occjax.benchmark.timing import Stages
+from occjax.benchmark.timing import StageTimes
 from occjax.classes import IGNORE
 from occjax.convert.pack import pack_split
 from occjax.data.index import load_index
@@ -49,7 +49,7 @@ def test_the_plain_path_gives_the_same_sample(world, tmp_path, is_augmented):
     if is_augmented:
         augment = augmented(make_config(config.data.root)).augment
         augmentation = draw_augmentation(np.random.default_rng(7), augment, cameras=2, width=48, height=32)
-    stages = Stages()
+    stages = StageTimes()
     found = plain(1, np.random.default_rng(0), stages, augmentation)
     source.parts.teacher.capacity *= 2  # room for what augmentation repeats
     ours = SampleReader(config, source, augment=augment)(1, np.random.default_rng(7))

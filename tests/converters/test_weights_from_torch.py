@@ -22,7 +22,7 @@ from occjax.run import convert_weights
 from occjax.run import workdir as run_folder
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
-from occjax.run.scoring import Options
+from occjax.run.scoring import Outputs
 from occjax.run.train import _Run, train
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.mesh import make_mesh
@@ -180,7 +180,7 @@ def test_an_imported_run_is_evaluated_dumped_and_fine_tuned(imported, tmp_path):
     # The teacher that the configuration names need not be there to look at the imported weights.
     apart = copy.deepcopy(config)
     apart.data.teacher_dir = str(tmp_path / "nowhere")
-    results = evaluate_workdir(apart, workdir, options=Options(0)).results
+    results = evaluate_workdir(apart, workdir, outputs=Outputs(0)).results
     assert results["samples"] == 3 and results["teacher_agreement"] is None
     assert dump_workdir(apart, workdir, tmp_path / "teacher").written == 9
 

@@ -1,5 +1,6 @@
 """A student as teacher: what it writes is what it says, sample by sample, and another student learns from it."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from occjax.errors import UserError
 from occjax.predict.forward import make_predict_fn, restore
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
-from occjax.run.scoring import Options
+from occjax.run.scoring import Outputs
 from occjax.run.visualize import visualize_workdir
 from occjax.run.workdir import open_workdir
 from occjax.targets.folder import TeacherFolder
@@ -57,7 +58,9 @@ def run(world, tmp_path_factory):
 def dumped(run, tmp_path_factory):
     config, workdir = run
     output = tmp_path_factory.mktemp("dump") / "teacher"
-    return dump_workdir(config, workdir, output), output
+    # Images are all that it reads.
+    unlabelled = dataclasses.replace(config, data=dataclasses.replace(config.data, labels_dir=str(output / "nowhere")))
+    return dump_workdir(unlabelled, workdir, output), output
 
 
 def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
@@ -109,7 +112,7 @@ def test_the_dump_agrees_with_its_student_and_the_next_one_learns_from_it(run, d
     _, output = dumped
     learner = tiny_config(Path(config.data.root))
     learner.data.teacher_dir = str(output)
-    agreement = evaluate_workdir(learner, workdir, options=Options()).results["teacher_agreement"]
+    agreement = evaluate_workdir(learner, workdir, outputs=Outputs()).results["teacher_agreement"]
     assert agreement["same_class"] > 97 and agreement["kl_nats"] < 2e-3
 
     loss = learner.loss

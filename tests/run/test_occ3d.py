@@ -6,7 +6,7 @@ from tiny_world import tiny_config
 from occjax.grid import OCC3D_GRID
 from occjax.metrics.folder import score_folder
 from occjax.run.evaluate import evaluate_workdir
-from occjax.run.scoring import Options
+from occjax.run.scoring import Outputs
 from occjax.run.train import train
 
 
@@ -18,7 +18,7 @@ def test_occ3d_trains_evaluates_and_scores_the_same_from_files(world, tmp_path):
     config.grid = type(config.grid)("ego", OCC3D_GRID.lower_m, OCC3D_GRID.voxel_size_m, OCC3D_GRID.shape)
     config.train.steps, config.train.ema_decay = 4, 0.5
     train(config, tmp_path)
-    evaluation = evaluate_workdir(config, tmp_path, options=Options(save_predictions=True, rayiou=True))
+    evaluation = evaluate_workdir(config, tmp_path, outputs=Outputs(save_predictions=True, rayiou=True))
     predictions = tmp_path / "eval" / "step-4" / "predictions"
     scores = score_folder(predictions, world, protocols=("occ3d", "rayiou"), split="val")
     found = [s.to_dict() for group in scores.values() for s in group]

@@ -5,6 +5,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def read_dump_array(path: Path, key: str = "") -> np.ndarray:
 def _read_npz(path: Path, key: str) -> np.ndarray:
     with zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-        ranks = {name: lambda member=member: _rank(archive, member) for name, member in members.items()}
+        ranks = {name: partial(_rank, archive, member) for name, member in members.items()}
         name = members[_choose(path, ranks, key)]
         data = _inflated(path, archive, archive.getinfo(name))
     stream = io.BytesIO(data[:_LONGEST_HEADER])
@@ -94,7 +95,7 @@ def _read_torch(path: Path, key: str) -> np.ndarray:
     if not isinstance(loaded, dict):
         raise DumpError(f"{path}: holds a {type(loaded).__name__}; a tensor or a dict of tensors is needed")
     tensors = {str(name): value for name, value in loaded.items() if isinstance(value, TensorRef)}
-    ranks = {name: lambda tensor=tensor: len(tensor.shape) for name, tensor in tensors.items()}
+    ranks = {name: partial(len, tensor.shape) for name, tensor in tensors.items()}
     return tensors[_choose(path, ranks, key)].array()
 
 

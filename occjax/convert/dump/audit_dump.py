@@ -100,7 +100,7 @@ def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[np.ndarray, bo
     if item.file.voxels is not None:
         sparse, _ = voxel_scores(read_voxels(item.file.voxels, options))
         return hard_labels(sparse, options.grid), False
-    return read_bev(item.file.bev, options)[0].argmax(-1).astype(np.uint8)[..., None], True
+    return read_bev(item.file.path, options)[0].argmax(-1).astype(np.uint8)[..., None], True
 
 
 def _truth(labels: LabelSet, path: Path, options: DumpOptions, is_flat: bool) -> np.ndarray:

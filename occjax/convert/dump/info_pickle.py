@@ -58,7 +58,7 @@ def _scalar(dtype: _Dtype, data: bytes):
     return np.frombuffer(data, dtype.of_numbers(), count=1)[0]
 
 
-def _frombuffer(data, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
+def _frombuffer(data, dtype: _Dtype, shape: tuple, order) -> np.ndarray:
     return np.frombuffer(data, dtype.of_numbers()).reshape(shape, order=order)
 
 
@@ -70,7 +70,7 @@ def _encode_latin1(text: str, encoding: str) -> bytes:
 
 
 # All that such a file needs: containers are built by opcodes. numpy renamed its private module.
-_ALLOWED = {
+_ALLOWED: dict[tuple[str, str], object] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Ndarray,
     ("_codecs", "encode"): _encode_latin1,

@@ -34,6 +34,13 @@ class DumpFile(NamedTuple):
     voxels: Path | None
     bev: Path | None
 
+    @property
+    def path(self) -> Path:
+        """The file that stands for the sample: of its voxels, or else of its map."""
+        path = self.voxels or self.bev
+        assert path is not None
+        return path
+
 
 class MatchedFile(NamedTuple):
     """A sample of a dump with its token."""
@@ -152,12 +159,12 @@ def match_files(
     tokens = {split: set(order) for split, order in orders.items()}
     known = set().union(*tokens.values())
     kind = match if match != "auto" else _kind_of_ids(files, known)
-    pattern = {POSITION: re.compile(r"(\d{6,})_0"), SAMPLE_INDEX: re.compile(r"(\d{6,})(?:_0)?")}.get(kind)
+    pattern = re.compile(r"(\d{6,})_0" if kind == POSITION else r"(\d{6,})(?:_0)?")
     if kind != TOKEN:
         _check_counts(files, orders)
     matched, unmatched = [], []
     for file in files:
-        path, split, token = file.voxels or file.bev, file.split, None
+        split, token = file.split, None
         if kind == TOKEN:
             split = next((name for name in tokens if file.id in tokens[name] and split in ("", name)), "")
             token = file.id if split else None
@@ -166,7 +173,7 @@ def match_files(
             token = orders[split][row] if row < len(orders[split]) else None
         if token is None:
             where = f"split {file.split}" if file.split else f"splits {', '.join(orders)}"
-            unmatched.append((path, f"id {file.id} is no {kind.replace('_', ' ')} of {where}"))
+            unmatched.append((file.path, f"id {file.id} is no {kind.replace('_', ' ')} of {where}"))
         else:
             matched.append(MatchedFile(token, file._replace(split=split)))
     return matched, kind, unmatched
@@ -176,7 +183,7 @@ def _check_counts(files: list[DumpFile], orders: dict[str, list[str]]) -> None:
     for split in dict.fromkeys(file.split for file in files):
         of_split = [file for file in files if file.split == split]
         if not split:
-            first = of_split[0].voxels or of_split[0].bev
+            first = of_split[0].path
             raise DumpError(
                 f"{first.parent} has no folder per split but files numbered like {first.name}; say which split they "
                 "are with --splits"

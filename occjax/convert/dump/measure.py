@@ -1,4 +1,4 @@
-"""What compact files cost and lose: their size, their distance to the dump, the time to read one back."""
+"""Cost and loss of compact files: their size, their distance to the dump, the time to read one back."""
 
 import time
 from pathlib import Path
@@ -22,8 +22,10 @@ def compact_kl(task: SampleTask) -> float:
     The file must be compact and on the dump's own grid.
     """
     written = read_teacher(task.target)
+    assert isinstance(written, CompactTeacher)
     if task.file.voxels is None:
-        dumped = floored_log_probs(read_bev(task.file.bev, task.options)[0])
+        dumped = floored_log_probs(read_bev(task.file.path, task.options)[0])
+        assert written.bev_free is not None and written.bev_levels is not None
         decoded = decode_rows(written.bev_free, written.bev_levels, NUM_CLASSES)
         return float(kl_divergence(dumped, decoded).mean())
     planes = read_voxels(task.file.voxels, task.options)
@@ -32,6 +34,8 @@ def compact_kl(task: SampleTask) -> float:
 
 
 def _decoded(compact: CompactTeacher) -> np.ndarray:
+    assert compact.background is not None and compact.active is not None
+    assert compact.free is not None and compact.levels is not None
     decoded = np.tile(compact.background, (compact.grid.num_voxels, 1))
     active = np.unpackbits(compact.active, count=compact.grid.num_voxels).astype(bool)
     decoded[active] = decode_rows(compact.free, compact.levels, NUM_CLASSES)

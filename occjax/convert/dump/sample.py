@@ -99,7 +99,7 @@ def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
 
 def convert_sample(task: SampleTask) -> SampleResult:
     """Writes one teacher file and the maps asked for; a bad input becomes a SampleResult with a problem."""
-    path = task.file.voxels or task.file.bev
+    path = task.file.path
     try:
         return SampleResult(path, "", *_convert(task))
     except (UserError, OSError) as error:
@@ -111,7 +111,7 @@ def _convert(task: SampleTask) -> tuple[str, int, int]:
     # Before anything is written: a sample whose truth cannot be read gives nothing at all.
     truth = _read_truth(task) if options.maps.wants_truth else None
     if task.file.voxels is None:
-        bev, kind = read_bev(task.file.bev, options)
+        bev, kind = read_bev(task.file.path, options)
         if options.output_grid not in (None, options.grid):
             raise DumpError("a BEV map has no heights, so it cannot be resampled to another frame; dump voxels")
         if options.form == "dense":
@@ -189,14 +189,16 @@ def _write_maps(
 
     if maps.dump_occ3d_dir and labels is not None:
         bev_maps.write_npy(target(maps.dump_occ3d_dir, "occ3d_sem.npy"), labels)
-    semantics = turned(draw(labels) if bev is None else bev)
+    flat = bev if labels is None else draw(labels)
+    assert flat is not None
+    semantics = turned(flat)
     if maps.dump_bev_dir:
         bev_maps.write_npy(target(maps.dump_bev_dir, "bev_sem.npy"), semantics)
     if maps.dump_bev_vis_dir:
         bev_maps.write_png(target(maps.dump_bev_vis_dir, "bev_sem.png"), bev_maps.colored(semantics, maps.vis_scale))
     if truth is None:
         return
-    semantics, mask = turned(draw(truth[0])), turned(truth[1].any(-1))
+    semantics, mask = turned(draw(truth[0])), turned(np.any(truth[1], -1))
     if maps.dump_gt_bev_dir:
         bev_maps.write_npy(target(maps.dump_gt_bev_dir, "gt_bev_sem.npy"), semantics)
     if maps.dump_gt_bev_vis_dir:

@@ -10,8 +10,8 @@ from occjax.config import GridConfig
 from occjax.data.index import load_index
 from occjax.errors import UserError
 from occjax.grid import OCC3D_GRID
-from occjax.run.evaluate_teacher import evaluate_teacher
-from occjax.run.scoring import Options
+from occjax.run.evaluate import evaluate_teacher
+from occjax.run.scoring import Outputs
 from occjax.targets.files import SparseTeacher, compact_teacher, write_manifest, write_teacher
 
 
@@ -28,7 +28,7 @@ def world(tmp_path_factory):
 def scores(world, tmp_path, **data):
     root, folder, index = world
     config = make_config(root, teacher_dir=str(folder / "good"), **data)
-    return evaluate_teacher(config, index, split="val", output_dir=tmp_path, options=Options())
+    return evaluate_teacher(config, index, split="val", output_dir=tmp_path, outputs=Outputs())
 
 
 def test_a_teacher_that_repeats_the_labels_scores_100(world, tmp_path):
@@ -57,10 +57,10 @@ def test_teacher_files_of_other_samples_score_low(world, tmp_path, monkeypatch):
 def test_what_is_missing_is_named(world, tmp_path):
     root, folder, index = world
     with pytest.raises(UserError, match="set data.teacher_dir"):
-        evaluate_teacher(make_config(root), index, split="val", output_dir=tmp_path, options=Options())
+        evaluate_teacher(make_config(root), index, split="val", output_dir=tmp_path, outputs=Outputs())
     config = make_config(root, teacher_dir=str(folder / "good"))
     with pytest.raises(UserError, match="does not hold voxel logits of every sample"):
-        evaluate_teacher(config, index, split="train", output_dir=tmp_path, options=Options())
+        evaluate_teacher(config, index, split="train", output_dir=tmp_path, outputs=Outputs())
 
 
 def test_a_teacher_that_knows_a_part_of_occ3ds_grid_is_scored_on_it(tmp_path):
@@ -95,8 +95,8 @@ def test_a_teacher_that_knows_a_part_of_occ3ds_grid_is_scored_on_it(tmp_path):
         details={},
     )
 
-    options = Options(rayiou=True)
-    result = evaluate_teacher(config, index, split="val", output_dir=tmp_path / "eval", options=options)
+    outputs = Outputs(rayiou=True)
+    result = evaluate_teacher(config, index, split="val", output_dir=tmp_path / "eval", outputs=outputs)
     occ3d, _, rays = result.results["protocols"]
     assert occ3d["miou"] == rays["rayiou"] == 100 and rays["per_class"]["manmade"] is None
     assert result.results["scope"] in result.table and "the teacher knows" in result.table

@@ -1,0 +1,39 @@
+"""Data without labels: predictions are written, nothing is scored, and pictures show the prediction alone."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_world import tiny_config
+
+from occjax.data.index import load_index
+from occjax.errors import UserError
+from occjax.metrics.prediction_files import read_prediction
+from occjax.run.evaluate import evaluate_workdir
+from occjax.run.scoring import Outputs
+from occjax.run.visualize import visualize_workdir
+from occjax.train.checkpoint import Checkpoints
+from occjax.train.mesh import make_mesh, replicated
+from occjax.train.state import initial_state, make_program
+
+
+def test_an_unlabelled_split_is_predicted_and_drawn_but_not_scored(world, tmp_path):
+    config = tiny_config(world)
+    config.data.teacher_dir, config.data.labels_dir = "", str(tmp_path / "no labels here")
+    _, init = make_program(config, total_steps=1)
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(0, initial_state(config, init, replicated(make_mesh())), {})
+    checkpoints.close()
+    with pytest.raises(UserError, match="split val has no surroundocc labels in .*no labels here to score by"):
+        evaluate_workdir(config, tmp_path, outputs=Outputs())
+    assert not (tmp_path / "eval").exists()
+
+    evaluation = evaluate_workdir(config, tmp_path, outputs=Outputs(save_predictions=True, rayiou=True))
+    assert "nothing to score: split val has no surroundocc labels" in evaluation.summary(tmp_path)
+    assert [path.name for path in (tmp_path / "eval/step-0").iterdir()] == ["predictions"]
+    split = load_index(config.data).split("val")
+    written = {path.stem: path for path in (tmp_path / "eval/step-0/predictions").iterdir()}
+    assert set(written) == set(split.tokens)
+    assert read_prediction(written[split.tokens[0]])[1] == config.grid.build()
+
+    (picture,) = visualize_workdir(config, tmp_path, tokens=split.tokens[:1], scene="", movie_format="")
+    assert np.asarray(Image.open(picture)).std() > 20
