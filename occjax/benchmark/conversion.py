@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from occjax.benchmark.timing import machine
 from occjax.command_line import Parser, say, status
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import list_dump
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = DumpOptions(splits=tuple(args.splits.split(",")), grid=grid)
 
     def run() -> int:
+        say(f"machine: {machine()}")
         for dump in args.dumps:
             for line in benchmark(dump, options, samples=args.samples, repeats=args.repeats):
                 say(line)

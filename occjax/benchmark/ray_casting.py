@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from occjax.benchmark.timing import machine
 from occjax.classes import FREE
 from occjax.grid import OCC3D_GRID
 from occjax.metrics.rayiou import MAX_ORIGINS, RayIou
@@ -32,6 +33,7 @@ def main() -> None:
     free = np.full(OCC3D_GRID.shape, FREE, np.uint8)
     scenes = {"street": (street(0), np.roll(street(0), 2, axis=0)), "empty (worst case)": (free, free)}
     out = sys.stdout.write
+    out(f"machine: {machine()}\n")
     out(f"RayIoU of one sample: {MAX_ORIGINS} origins, prediction and truth, one core; seconds, best of {_REPEATS}\n")
     out(f"{'':20}{'wall clock':>12}{'processor':>12}\n")
     for scene, (truth, prediction) in scenes.items():

@@ -1,10 +1,8 @@
 """The table of `--mode=benchmark`: every measurement of a configuration, and what follows for the full dataset."""
 
 import logging
-import os
 import platform
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,7 +12,7 @@ from occjax.benchmark.distillation_cost import DistillationCost, measure_distill
 from occjax.benchmark.loader_cost import TOTAL, LoaderCost, PathCost, measure_loader_cost
 from occjax.benchmark.step_cost import StepCost, measure_step
 from occjax.benchmark.throughput import Throughput, bytes_per_sample, measure_throughput
-from occjax.benchmark.timing import StageTimes, peak_process_gib
+from occjax.benchmark.timing import StageTimes, machine, peak_process_gib
 from occjax.config import Config
 from occjax.data.index import SplitIndex, load_index
 from occjax.data.parts import Parts
@@ -167,14 +165,8 @@ def _full_lines(config: Config, split: SplitIndex, parts: Parts, throughput: Thr
 
 def _machine() -> list[str]:
     devices = jax.devices()
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
     found = versions()
     return [
-        f"machine: {len(os.sched_getaffinity(0))} cores of {model}, load {os.getloadavg()[0]:.1f}; "
-        f"{len(devices)} × {devices[0].device_kind}",
+        f"machine: {machine()}; {len(devices)} × {devices[0].device_kind}",
         f"versions: Python {platform.python_version()}, " + ", ".join(f"{k} {v}" for k, v in found.items()),
     ]

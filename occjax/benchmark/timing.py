@@ -1,9 +1,12 @@
-"""Time per stage, as medians over repeats, and peak memory."""
+"""Time per stage, as medians over repeats, peak memory, and the processor that all this was measured on."""
 
+import os
+import platform
 import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -48,3 +51,17 @@ def median_wall_s(run: Callable[[], object], *, seconds: float) -> float:
 def peak_process_gib() -> float:
     """Largest memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def machine() -> str:
+    """Cores, model, widest vector instructions and load, without which no timing says much."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    model = facts.get("model name") or platform.processor() or platform.machine()
+    flags = facts.get("flags", "").split()
+    vectors = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "no AVX")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores of {model} ({vectors}), load {os.getloadavg()[0]:.1f}"

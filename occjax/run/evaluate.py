@@ -18,12 +18,11 @@ from occjax.data.sources import unlabelled_rows
 from occjax.errors import UserError
 from occjax.label_sets import LabelSet, label_set
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
-from occjax.predict.forward import full_batch, make_predict_fn, restore
+from occjax.predict.forward import Weights, full_batch, make_predict_fn, restore
 from occjax.run.scoring import EvaluatedModel, Evaluation, Outputs, evaluate
 from occjax.targets.commands import completing_command
 from occjax.targets.reader import complete_teacher
 from occjax.train.mesh import make_mesh
-from occjax.train.state import Program, TrainState
 from occjax.types import Batch
 
 
@@ -34,28 +33,26 @@ def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: b
       UserError: no checkpoint, one of another model, or data that is not there.
     """
     mesh = make_mesh()
-    program, state = restore(config, workdir, mesh, best=best)
+    weights = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
-    output_dir = workdir / "eval" / f"step-{int(state.step)}{'-best' if best else ''}"
-    return evaluate_student(config, program, state, index, mesh=mesh, output_dir=output_dir, outputs=outputs)
+    output_dir = workdir / "eval" / f"step-{weights.step}{'-best' if best else ''}"
+    return evaluate_student(config, weights, index, mesh=mesh, output_dir=output_dir, outputs=outputs)
 
 
 def evaluate_student(
     config: Config,
-    program: Program,
-    state: TrainState,
+    weights: Weights,
     index: Index,
     *,
     mesh: Mesh,
     output_dir: Path,
     outputs: Outputs,
 ) -> Evaluation:
-    """Evaluates the configured weights (EMA or raw) of a training state on `config.data.val_split`.
+    """Evaluates a student on `config.data.val_split`.
 
     Args:
       config: label set, grid, evaluation outputs.
-      program: of the run.
-      state: on the devices of `mesh`.
+      weights: the configured ones (EMA or raw) of a checkpoint or of a run.
       index: of the data.
       mesh: devices; the batch is rounded up to a multiple of their number.
       output_dir: gets metrics.json, pictures and predictions.
@@ -88,11 +85,11 @@ def evaluate_student(
     )
     try:
         return evaluate(
-            make_summary_fn(config, program, state, mesh),
+            make_summary_fn(config, weights, mesh),
             loader,
             split,
             config,
-            model=EvaluatedModel("student", config.eval.weights, int(state.step)),
+            model=EvaluatedModel("student", config.eval.weights, weights.step),
             output_dir=output_dir,
             outputs=outputs,
             num_samples=min(len(split), config.eval.max_samples or len(split)),
@@ -101,10 +98,10 @@ def evaluate_student(
         loader.close()
 
 
-def make_summary_fn(config: Config, program: Program, state: TrainState, mesh: Mesh) -> Callable[[Batch], VoxelSummary]:
+def make_summary_fn(config: Config, weights: Weights, mesh: Mesh) -> Callable[[Batch], VoxelSummary]:
     """Compiled forward pass and summary: a numpy batch in, this process's part of the summary in numpy out."""
     output = functools.partial(summarise, label_set=label_set(config.data.labels), use_camera_mask=True)
-    return make_predict_fn(config, program, state, mesh, output)
+    return make_predict_fn(config, weights, mesh, output)
 
 
 def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Path, outputs: Outputs) -> Evaluation:

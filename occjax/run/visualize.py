@@ -51,10 +51,10 @@ def visualize_workdir(
     )
     reader = SampleReader(config, open_source(config.data, keyframes, parts), augment=None)
     mesh = make_mesh()
-    program, state = restore(config, workdir, mesh, best=best)
+    weights = restore(config, workdir, mesh, best=best)
     output_dir = workdir / "pictures"
     return visualize(
-        make_summary_fn(config, program, state, mesh),
+        make_summary_fn(config, weights, mesh),
         reader,
         keyframes,
         rows,

@@ -14,8 +14,6 @@ own; runs alternate, so that load on the machine hits both.
 
 import argparse
 import multiprocessing
-import os
-import platform
 import resource
 import statistics
 import sys
@@ -27,6 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
+from occjax.benchmark.timing import machine
 from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.configs import original
 from occjax.losses.class_weights import class_weights
@@ -145,17 +144,18 @@ def occjax_runs(config):
     keep_freed_memory()
     import jax
 
-    from occjax.predict.forward import make_predict_fn
+    from occjax.predict.forward import Weights, make_predict_fn
+    from occjax.train.learner import initial_state, make_learner
     from occjax.train.mesh import make_mesh, put_batch, replicated
-    from occjax.train.state import initial_state, make_program
     from occjax.train.step import make_train_step
 
     mesh = make_mesh()
-    program, init = make_program(config, total_steps=1000)
-    state = [initial_state(config, init, replicated(mesh))]
+    learner = make_learner(config, total_steps=1000)
+    state = [initial_state(learner, replicated(mesh))]
     batch = put_batch(random_batch(config), mesh)
-    train_step = make_train_step(config, program, mesh, OCC3D_CLASS_COUNTS)
-    predict = make_predict_fn(config, program, state[0], mesh, lambda logits, _: logits.argmax(-1).astype(np.uint8))
+    train_step = make_train_step(learner, mesh)
+    weights = Weights(*state[0].student(config.eval.weights), step=0)
+    predict = make_predict_fn(config, weights, mesh, lambda logits, _: logits.argmax(-1).astype(np.uint8))
 
     def forward():
         return int(predict(batch).sum())
@@ -184,7 +184,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--what", choices=("forward", "step", "both"), default="both")
     args = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(machine())
     # Separate processes: in one, each would pay for the other's thread pool and for memory that the other gave back.
     context = multiprocessing.get_context("spawn")
     children = {}

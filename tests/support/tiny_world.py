@@ -25,6 +25,7 @@ def tiny_config(root: Path) -> Config:
     config.model.depth.channels = 8
     config.model.view_transform.channels = 8
     config.model.bev_encoder.stage_channels = (8, 8, 8)
+    config.model.bev_encoder.blocks_per_stage = 1
     config.model.bev_encoder.neck_channels = 8
     config.model.bev_encoder.out_channels = 8
     config.model.head.channels = 8
@@ -57,6 +58,7 @@ def overfit_config(root: Path) -> Config:
     config.model.depth.channels = 32
     config.model.view_transform.channels = 32
     config.model.bev_encoder.stage_channels = (32, 32, 32)
+    config.model.bev_encoder.blocks_per_stage = 2
     config.model.bev_encoder.neck_channels = 32
     config.model.bev_encoder.out_channels = 32
     config.model.head.channels = 32
