@@ -1,12 +1,14 @@
 """Label files of both sets become dense grids; damaged ones say why."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from occjax.classes import FREE
 from occjax.errors import DataError
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
-from occjax.label_sets import LABEL_SETS, label_set
+from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
+from occjax.label_sets import LABEL_SETS, label_set, label_set_of_grid
 
 
 def test_sparse_voxels_are_x_y_z_class(tmp_path):
@@ -86,6 +88,19 @@ def test_published_layouts(tmp_path):
     assert label_set("occ3d").path(tmp_path, **where) == tmp_path / "scene-0003/t/labels.npz"
     with pytest.raises(DataError, match="surroundocc, occ3d"):
         label_set("openocc")
+
+
+def test_the_label_set_of_a_grid_is_the_one_it_fits_then_one_of_its_frame(monkeypatch):
+    coarse = dataclasses.replace(
+        LABEL_SETS["occ3d"], name="coarse", grid=VoxelGrid("ego", (-40.0, -40.0, -1.0), 0.8, (9, 9, 9))
+    )
+    monkeypatch.setitem(LABEL_SETS, "coarse", coarse)
+    assert label_set_of_grid(VoxelGrid("ego", (-40.0, -40.0, -1.0), 0.8, (3, 3, 3))) == coarse
+    assert label_set_of_grid(VoxelGrid("ego", (-4.0, -4.0, -1.0), 0.4, (20, 20, 16))).name == "occ3d"
+    assert label_set_of_grid(VoxelGrid("lidar", (-4.0, -4.0, -1.0), 0.3, (20, 20, 16))).name == "surroundocc"
+    monkeypatch.delitem(LABEL_SETS, "surroundocc")
+    with pytest.raises(DataError, match="no label set lies in the lidar frame"):
+        label_set_of_grid(SURROUNDOCC_GRID)
 
 
 def test_real_labels(shared_dir):

@@ -1,1 +1,1 @@
-"""What a configuration costs on this machine, measured stage by stage with its own data (`--mode=benchmark`)."""
+"""Costs of a configuration on this machine, measured stage by stage with its own data (`--mode=benchmark`)."""

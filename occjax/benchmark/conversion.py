@@ -1,4 +1,4 @@
-"""How fast dumps become teacher files on one core: `python -m occjax.benchmark.conversion DUMP [DUMP ...]`.
+"""Speed of dumps becoming teacher files on one core: `python -m occjax.benchmark.conversion DUMP [DUMP ...]`.
 
 Reading and inflating a dump once, as numpy.load does it, is the floor; what is printed is processor time, so that other
 work on the machine does not count. Files go to a temporary folder; no nuScenes tables are needed.

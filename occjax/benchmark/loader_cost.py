@@ -1,4 +1,4 @@
-"""What one sample costs one core: our data path against the plain one, stage by stage, in alternation."""
+"""Cost of one sample on one core: our data path against the plain one, stage by stage, in alternation."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""How long RayIoU takes on this machine: python -m occjax.benchmark.ray_casting"""
+"""Time that RayIoU takes on this machine: python -m occjax.benchmark.ray_casting"""
 
 import argparse
 import sys

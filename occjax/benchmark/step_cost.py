@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from occjax.benchmark.timing import MIN_RUNS, median_wall_s
-from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.config import Config
 from occjax.data.index import Index
 from occjax.data.parts import Parts
@@ -17,8 +16,8 @@ from occjax.data.pipeline import make_train_loader
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import apply_student
 from occjax.train.feed import DeviceFeed
+from occjax.train.learner import initial_state, make_learner
 from occjax.train.mesh import make_mesh, put_batch, replicated
-from occjax.train.state import initial_state, make_program
 from occjax.train.step import make_train_step
 from occjax.types import Batch
 
@@ -50,13 +49,13 @@ def measure_step(config: Config, index: Index, parts: Parts, host_batch: Batch) 
     """Compiles and runs what training runs, fed as training is."""
     mesh = make_mesh()
     transfer_s = median_wall_s(lambda: put_batch(host_batch, mesh), seconds=1.0)
-    program, init = make_program(config, total_steps=1000)
-    state = initial_state(config, init, replicated(mesh))
+    learner = make_learner(config, total_steps=1000)
+    state = initial_state(learner, replicated(mesh))
     batch = put_batch(host_batch, mesh)
 
     @jax.jit
     def forward(params, batch_stats, images, rig):
-        predictions, _ = apply_student(program.student, params, batch_stats, normalize_images(images), rig, train=False)
+        predictions, _ = apply_student(learner.student, params, batch_stats, normalize_images(images), rig, train=False)
         return predictions.voxel_logits.argmax(-1).astype(jnp.uint8)
 
     _log.info("forward pass: compiling, then running")
@@ -66,7 +65,7 @@ def measure_step(config: Config, index: Index, parts: Parts, host_batch: Batch) 
 
     _log.info("training step: compiling")
     start = time.perf_counter()
-    step = make_train_step(config, program, mesh, OCC3D_CLASS_COUNTS).lower(state, batch).compile()
+    step = make_train_step(learner, mesh).lower(state, batch).compile()
     compile_s = time.perf_counter() - start
 
     _log.info("training steps with %d loader processes beside them", config.data.workers)
@@ -77,9 +76,9 @@ def measure_step(config: Config, index: Index, parts: Parts, host_batch: Batch) 
         state, _ = jax.block_until_ready(step(state, next(feed).batch))  # warms up
         while len(steps) < MIN_RUNS or (sum(waits) + sum(steps) < _SECONDS and len(steps) < _MAX_STEPS):
             start = time.perf_counter()
-            fed = next(feed)
+            item = next(feed)
             waits.append(time.perf_counter() - start)
-            state, _ = jax.block_until_ready(step(state, fed.batch))
+            state, _ = jax.block_until_ready(step(state, item.batch))
             steps.append(time.perf_counter() - start - waits[-1])
     finally:
         feed.close()

@@ -49,6 +49,7 @@ def median_wall_s(run: Callable[[], object], *, seconds: float) -> float:
 
 
 def peak_process_gib() -> float:
+    """Largest memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

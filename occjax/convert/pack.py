@@ -12,12 +12,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from occjax.config import Config, DataConfig
+from occjax.config import Config
 from occjax.data.augment import plain_resize
 from occjax.data.index import Index, SplitIndex
 from occjax.data.parts import Parts
 from occjax.data.records import encode_record, make_facts, read_shard, shard_name, write_shard
-from occjax.data.sources import SampleParts, SampleSource, StoredSample, open_source, unlabelled_rows
+from occjax.data.sources import SampleParts, SampleSource, open_source, unlabelled_rows
 from occjax.errors import DataError, UserError
 from occjax.host_memory import keep_freed_memory
 from occjax.progress import Progress
@@ -99,7 +99,7 @@ def pack_split(
     """
     keyframes = index.split(split)
     source = open_source(config.data, keyframes, parts_to_pack(config, keyframes))
-    source.require_complete()
+    source.store.require_complete()
     count = -(-len(keyframes) // samples_per_shard)
     facts = make_facts(config.data, source.parts)
     tasks = []
@@ -120,7 +120,7 @@ def pack_split(
         raise DataError(f"cannot make the folder {output}: {error.strerror}; choose another --output") from error
     total = sum(len(task.rows) for task in pending)
     lines = Progress(split, total, progress, every_s=0.0)
-    for task, size, failure in _run(pending, config.data, source, workers):
+    for task, size, failure in _run(pending, source, workers):
         if failure:
             result.failures.append((task.name, failure))
             continue
@@ -163,17 +163,15 @@ def _is_finished(task: _ShardTask, keyframes: SplitIndex) -> bool:
     return shard.path.exists() and shard.path.stat().st_size == shard.size_bytes
 
 
-def _run(
-    tasks: list[_ShardTask], data: DataConfig, source: SampleSource, workers: int
-) -> Iterator[tuple[_ShardTask, int, str]]:
+def _run(tasks: list[_ShardTask], source: SampleSource, workers: int) -> Iterator[tuple[_ShardTask, int, str]]:
     if workers <= 1 or len(tasks) < 2:
         for task in tasks:
-            yield task, *_pack_shard(task, data, source)
+            yield task, *_pack_shard(task, source)
         return
     # Spawned: a fork of a process that has threads (grain, OpenCV) can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(data, source)
+        min(workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(source,)
     )
     try:
         running = {pool.submit(_pack_shard_in_worker, task): task for task in tasks}
@@ -189,26 +187,25 @@ def _run(
         pool.shutdown(cancel_futures=True)
 
 
-_shared: tuple[DataConfig, SampleSource] | None = None  # of a worker process: the index of a large split, once
+_shared: SampleSource | None = None  # of a worker process: the index of a large split, once
 
 
-def _start_worker(data: DataConfig, source: SampleSource) -> None:
+def _start_worker(source: SampleSource) -> None:
     global _shared
-    _shared = (data, source)
+    _shared = source
     cv2.setNumThreads(1)
     keep_freed_memory()
 
 
 def _pack_shard_in_worker(task: _ShardTask) -> tuple[int, str]:
     assert _shared is not None
-    data, source = _shared
-    return _pack_shard(task, data, source)
+    return _pack_shard(task, _shared)
 
 
-def _pack_shard(task: _ShardTask, data: DataConfig, source: SampleSource) -> tuple[int, str]:
+def _pack_shard(task: _ShardTask, source: SampleSource) -> tuple[int, str]:
     """Bytes written, and what went wrong."""
     tokens = [source.split.tokens[row] for row in task.rows]
-    records = (encode_record(source.split.tokens[row], _read_files(data, source, row)) for row in task.rows)
+    records = (encode_record(source.split.tokens[row], _read_files(source, row)) for row in task.rows)
     try:
         return write_shard(task.folder, task.name, task.facts, tokens, records), ""
     except DataError as error:
@@ -217,29 +214,19 @@ def _pack_shard(task: _ShardTask, data: DataConfig, source: SampleSource) -> tup
         return 0, f"cannot write to {task.folder}: {error.strerror}"
 
 
-class _ReadOnce:
-    """A stored sample whose files are decoded from the bytes that are kept; see `occjax.data.sources.StoredSample`."""
-
-    def __init__(self, stored: StoredSample):
-        self._stored = stored
-        self.files: dict[str, bytes] = {}
-
-    def read(self, kind: str) -> bytes:
-        return self.files.setdefault(kind, self._stored.read(kind))
-
-    def where(self, kind: str) -> str:
-        return self._stored.where(kind)
-
-    def remedy(self, kind: str) -> str:
-        return self._stored.remedy(kind)
-
-
-def _read_files(data: DataConfig, source: SampleSource, row: int) -> dict[str, bytes]:
+def _read_files(source: SampleSource, row: int) -> dict[str, bytes]:
     """The bytes of a sample's files by kind, each decoded once; raises SampleError where a reader would."""
-    split, parts, stored = source.split, source.parts, _ReadOnce(source.store.open(row))
-    sample = SampleParts(source, row, stored)
+    split, parts, cameras = source.split, source.parts, source.data.cameras
+    stored = source.store.open(row)
+    files = {}
+
+    def read(kind: str) -> bytes:
+        files[kind] = stored.read(kind)
+        return files[kind]
+
+    sample = SampleParts(source, row, stored._replace(read=read))
     image = np.empty((*_CHECKED_SIZE[::-1], 3), np.uint8)
-    for channel, column in zip(data.cameras, split.camera_columns(data.cameras), strict=True):
+    for channel, column in zip(cameras, split.camera_columns(cameras), strict=True):
         if column >= 0 and split.camera_file[row, column]:
             size = split.camera_size[row, column]
             sample.draw_image(channel, plain_resize(size, _CHECKED_SIZE), image)
@@ -249,4 +236,4 @@ def _read_files(data: DataConfig, source: SampleSource, row: int) -> dict[str, b
         sample.labels()
     if parts.teacher:
         sample.teacher()
-    return stored.files
+    return files

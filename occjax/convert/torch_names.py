@@ -1,4 +1,4 @@
-"""Which PyTorch entry is which array of ours: name maps as data, and the layout changes between the two."""
+"""Name maps from PyTorch's entries to our arrays, as data, and the layout changes between the two."""
 
 from dataclasses import dataclass
 

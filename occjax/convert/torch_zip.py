@@ -1,4 +1,4 @@
-"""PyTorch weight files, zip checkpoints and safetensors, are read without PyTorch and without running their code."""
+"""Weight files of PyTorch, zip checkpoints and safetensors, read without PyTorch and without running their code."""
 
 import math
 import zipfile

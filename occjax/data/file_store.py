@@ -1,12 +1,11 @@
 """Bytes of samples from nuScenes' files, and from the folders of labels and of the teacher."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from occjax.config import DataConfig
 from occjax.data.files import camera_files, label_files, label_path, labels_folder, lidar_files, require_files
 from occjax.data.index import SplitIndex
-from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts
+from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts, StoredSample
 from occjax.label_sets import label_set
 
 
@@ -18,11 +17,14 @@ class FileStore:
         self._label_set = label_set(data.labels)
         self._labels_folder = labels_folder(self._label_set, data)
 
-    def open(self, row: int) -> "StoredFiles":
-        return StoredFiles(self, row)
+    def open(self, row: int) -> StoredSample:
+        return StoredSample(
+            read=lambda kind: self._path(row, kind).read_bytes(),
+            where=lambda kind: str(self._path(row, kind)),
+            remedy=self._remedy,
+        )
 
-    def path(self, row: int, kind: str) -> Path:
-        """The file with one kind of bytes."""
+    def _path(self, row: int, kind: str) -> Path:
         split = self._split
         if kind == LABELS:
             return label_path(split, row, self._label_set, self._labels_folder)
@@ -31,7 +33,7 @@ class FileStore:
         name = split.lidar_file[row] if kind == LIDAR else split.camera_file[row, split.cameras.index(kind)]
         return split.root / name.decode()
 
-    def remedy(self, kind: str) -> str:
+    def _remedy(self, kind: str) -> str:
         if kind == TEACHER:
             return f"delete it and run {self._parts.teacher.completing_command()}"
         return "copy or convert the file again"
@@ -42,19 +44,3 @@ class FileStore:
         files += [lidar_files(split)] if parts.lidar else []
         files += [label_files(split, self._label_set, data)] if parts.labels else []
         require_files(split, files, parts.teacher)
-
-
-class StoredFiles(NamedTuple):
-    """`occjax.data.sources.StoredSample` of one row of a FileStore."""
-
-    store: FileStore
-    row: int
-
-    def read(self, kind: str) -> bytes:
-        return self.store.path(self.row, kind).read_bytes()
-
-    def where(self, kind: str) -> str:
-        return str(self.store.path(self.row, kind))
-
-    def remedy(self, kind: str) -> str:
-        return self.store.remedy(kind)

@@ -1,5 +1,6 @@
-"""Parts of a sample: which of them a reader wants beside the images, and what it takes to read a teacher's."""
+"""Parts of a sample: which of them a reader wants beside the images, where their bytes are, and a teacher's reader."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -51,3 +52,17 @@ class Parts(NamedTuple):
     lidar: bool = False
     labels: bool = False
     teacher: TeacherReader | None = None
+
+
+class StoredSample(NamedTuple):
+    """The bytes of one sample, by kind.
+
+    Attributes:
+      read: those of a whole file; raises OSError or DataError.
+      where: names their place, for errors.
+      remedy: says what mends them.
+    """
+
+    read: Callable[[str], bytes]
+    where: Callable[[str], str]
+    remedy: Callable[[str], str]

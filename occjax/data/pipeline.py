@@ -151,7 +151,7 @@ def make_train_loader(
     split = index.split(config.data.train_split)
     source = open_source(config.data, split, parts)
     reader = SampleReader(config, source, augment=config.augment)
-    source.require_complete()
+    source.store.require_complete()
     max_skipped = config.data.max_skipped if config.data.on_error == "skip" else 0
     size = _share(config.data.batch_size, process_count)
     samples = (
@@ -206,7 +206,7 @@ def make_eval_loader(
     keyframes = index.split(split)
     source = open_source(config.data, keyframes, parts)
     reader = SampleReader(config, source, augment=None)
-    source.require_complete()
+    source.store.require_complete()
     share = _share(batch_size, process_count)
     count = min(len(keyframes), max_samples) if max_samples else len(keyframes)
     padded = -(-count // batch_size) * batch_size

@@ -1,11 +1,10 @@
 """Bytes of samples from packed records: one read per sample, at any place of any shard."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from occjax.config import DataConfig
 from occjax.data.index import SplitIndex
-from occjax.data.parts import LABELS, Parts
+from occjax.data.parts import LABELS, Parts, StoredSample
 from occjax.data.records import decode_record, packing_command, read_shards, repacking, require_fit
 from occjax.errors import DataError, SampleError
 
@@ -40,7 +39,7 @@ class RecordStore:
         self._records = ArrayRecordDataSource(paths) if paths else None
         self._paths = [shard.path for shard in self.shards for _ in shard.tokens]
 
-    def open(self, row: int) -> "StoredRecord":
+    def open(self, row: int) -> StoredSample:
         token = self._split.tokens[row]
         position = self._position.get(token)
         if position is None:
@@ -58,7 +57,13 @@ class RecordStore:
                 f"the record of sample {token} in {path} holds sample {found}: shard and manifest do not belong "
                 f"together; {remedy}"
             )
-        return StoredRecord(path, files)
+
+        def read(kind: str) -> bytes:
+            if kind not in files:
+                raise DataError("it was packed without")
+            return files[kind]
+
+        return StoredSample(read, where=lambda kind: f"{path} ({kind})", remedy=lambda kind: remedy)
 
     def require_complete(self) -> None:
         tokens, teacher = self._split.tokens, self._parts.teacher
@@ -72,21 +77,3 @@ class RecordStore:
                     f"records in {self.folder} lack {len(absent)} of {len(tokens)} {what} of split {self._split.name}, "
                     f"tokens {', '.join(absent[:5])}{more}; pack them with {packing_command(self.folder)}"
                 )
-
-
-class StoredRecord(NamedTuple):
-    """`occjax.data.sources.StoredSample` of one record."""
-
-    path: Path
-    files: dict[str, bytes]
-
-    def read(self, kind: str) -> bytes:
-        if kind not in self.files:
-            raise DataError("it was packed without")
-        return self.files[kind]
-
-    def where(self, kind: str) -> str:
-        return f"{self.path} ({kind})"
-
-    def remedy(self, kind: str) -> str:
-        return repacking(self.path.with_suffix(".json"))

@@ -12,25 +12,11 @@ from occjax.data.files import absent_files, label_files
 from occjax.data.images import draw_image
 from occjax.data.index import SplitIndex
 from occjax.data.lidar import points_from_bytes
-from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts
+from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts, StoredSample
 from occjax.data.record_store import RecordStore
 from occjax.errors import DataError, SampleError
 from occjax.label_sets import label_set
 from occjax.types import TeacherTargets
-
-
-@runtime_checkable
-class StoredSample(Protocol):
-    """The bytes of one sample, by kind: a camera's channel, or LIDAR, LABELS, TEACHER of `occjax.data.parts`."""
-
-    def read(self, kind: str) -> bytes:
-        """Those of a whole file; raises OSError or DataError."""
-
-    def where(self, kind: str) -> str:
-        """Names their place, for errors."""
-
-    def remedy(self, kind: str) -> str:
-        """What mends them."""
 
 
 @runtime_checkable
@@ -48,22 +34,19 @@ class SampleSource:
     """All samples of a split.
 
     Attributes:
+      data: cameras, label set and where things lie.
       split: its keyframes.
       parts: what each sample holds.
       store: where the bytes are.
     """
 
     def __init__(self, data: DataConfig, split: SplitIndex, parts: Parts, store: SampleStore):
-        self.split, self.parts, self.store = split, parts, store
+        self.data, self.split, self.parts, self.store = data, split, parts, store
         self.label_set = label_set(data.labels)
 
     def open(self, row: int) -> "SampleParts":
         """The sample in row `row` of the split; raises SampleError where it is not there."""
         return SampleParts(self, row, self.store.open(row))
-
-    def require_complete(self) -> None:
-        """Raises DataError counting the samples of the split that lack a part, with the first five tokens."""
-        self.store.require_complete()
 
 
 class SampleParts:

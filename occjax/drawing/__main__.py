@@ -84,11 +84,13 @@ def _read(path: Path, named: LabelSet | None) -> tuple[np.ndarray, VoxelGrid, La
         except DataError:
             continue
     classes, grid = read_prediction(path)
-    if grid is None and named is None:
+    if grid is None and named is not None:
+        grid = named.grid
+    if grid is None:
         raise UserError(f"{path} does not name its grid; say --grid={' or --grid='.join(LABEL_SETS)}")
     if classes.min() < 0 or FREE < classes.max() != IGNORE:
         raise UserError(f"{path} must hold classes 0 to {FREE}, found {classes.min()} to {classes.max()}")
-    return classes.astype(np.uint8), grid or named.grid, None
+    return classes.astype(np.uint8), grid, None
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def _write_mp4(frames, path: Path, frames_per_s: float) -> int:
     for frame in frames:
         if writer is None:
             size = (frame.shape[1], frame.shape[0])
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), frames_per_s, size)
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frames_per_s, size)
             if not writer.isOpened():
                 raise UserError("this build of OpenCV cannot encode MP4; write a .gif instead")
         writer.write(frame[..., ::-1])
@@ -131,10 +131,10 @@ def _gif_palette(frames: list[np.ndarray]) -> Image.Image:
     shades = np.multiply.outer(_SHADES, exact).reshape(-1, 3)
     sparse = np.concatenate([frame[::4, ::4].reshape(-1, 3) for frame in frames])
     cut = Image.fromarray(sparse[None]).quantize(256 - len(exact) - len(shades), method=Image.Quantize.MEDIANCUT)
-    colors = np.array(exact, float)
-    for color in (*shades, *np.reshape(cut.getpalette(), (-1, 3))):
-        if np.linalg.norm(colors - color, axis=1).min() > _APART:
-            colors = np.append(colors, [color], axis=0)
+    colors = [np.array(color, float) for color in exact]
+    for color in (*shades, *np.reshape(cut.getpalette() or [], (-1, 3))):
+        if np.linalg.norm(np.array(colors) - color, axis=1).min() > _APART:
+            colors.append(color)
     palette = Image.new("P", (1, 1))
-    palette.putpalette(colors.round().astype(np.uint8).tobytes())
+    palette.putpalette(np.round(colors).astype(np.uint8).tobytes())
     return palette

@@ -43,8 +43,11 @@ class VoxelCounts:
 
     def update(self, truth: np.ndarray, prediction: np.ndarray, counted: np.ndarray) -> "VoxelCounts":
         """Adds one sample: uint8 [X, Y, Z] classes twice, and the voxels that count, bool [X, Y, Z]."""
-        views = [highest_occupied(np.where(counted, voxels, np.uint8(FREE)))[0] for voxels in (truth, prediction)]
-        return VoxelCounts(self.voxels.update(truth, prediction, counted), self.columns.update(*views, counted.any(-1)))
+        actual, predicted = (
+            highest_occupied(np.where(counted, voxels, np.uint8(FREE)))[0] for voxels in (truth, prediction)
+        )
+        columns = self.columns.update(actual, predicted, np.asarray(counted.any(-1)))
+        return VoxelCounts(self.voxels.update(truth, prediction, counted), columns)
 
     def summary(self, iou: np.ndarray, classes: tuple[int, ...]) -> dict[str, float]:
         """Means by name, shares in 0..1, NaN where undefined.

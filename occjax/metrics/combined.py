@@ -1,7 +1,7 @@
 """Everything that one pass over a split counts: protocol, calibration, teacher, agreement and rays as one state."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,6 +17,20 @@ from occjax.metrics.rayiou import RayIou
 from occjax.metrics.surroundocc import SurroundOccMiou
 
 
+class TeacherAnswer(NamedTuple):
+    """What the teacher says about one sample, and how far the student is from it.
+
+    Attributes:
+      semantics: uint8 [X, Y, Z] classes.
+      known: bool [X, Y, Z] where the teacher knows.
+      kl_sum: float [2] of `on_device.compare_with_teacher`.
+    """
+
+    semantics: np.ndarray
+    known: np.ndarray
+    kl_sum: np.ndarray
+
+
 class ScoredSample(NamedTuple):
     """One sample on the host.
 
@@ -25,18 +39,14 @@ class ScoredSample(NamedTuple):
       truth: uint8 [X, Y, Z] classes, 255 unknown; None without labels.
       camera_mask: bool [X, Y, Z], or None where the label set has none.
       calibration: int [2, bins] of `on_device.occupancy_histogram`, or None.
-      teacher: uint8 [X, Y, Z] the teacher's classes, or None without a teacher.
-      teacher_known: bool [X, Y, Z] where the teacher knows.
-      kl_sum: float [2] of `on_device.compare_with_teacher`.
+      teacher: the teacher's answer, or None without a teacher.
     """
 
     prediction: np.ndarray
     truth: np.ndarray | None
     camera_mask: np.ndarray | None
     calibration: np.ndarray | None
-    teacher: np.ndarray | None
-    teacher_known: np.ndarray | None
-    kl_sum: np.ndarray | None
+    teacher: TeacherAnswer | None
 
 
 @jax.tree_util.register_dataclass
@@ -66,18 +76,26 @@ class CombinedScores:
         scores = no_scores(label_set, grid)
         return cls(scores, scores, Calibration.empty(), Agreement.empty(), rays)
 
-    def update(self, sample: ScoredSample, origins_m: np.ndarray | None) -> "CombinedScores":
-        """Adds one sample with truth; `origins_m` [O, 3] are its ray origins, needed where rays are counted."""
-        changed = {"predictions": self.predictions.update(sample.prediction, sample.truth, sample.camera_mask)}
+    def update(self, sample: ScoredSample, origins_m: np.ndarray | None = None) -> "CombinedScores":
+        """Adds one sample; one without truth changes nothing.
+
+        Args:
+          sample: on the grid of this state.
+          origins_m: [O, 3] its ray origins; without them no rays are counted.
+        """
+        if sample.truth is None:
+            return self
+        scores = self.predictions.update(sample.prediction, sample.truth, sample.camera_mask)
+        changed: dict[str, Any] = {"predictions": scores}
         if sample.calibration is not None:
             changed["calibration"] = self.calibration.update(sample.calibration)
-        if sample.teacher is not None:
+        if (teacher := sample.teacher) is not None:
             # Where the teacher knows nothing, it is neither right nor wrong.
-            truth = np.where(sample.teacher_known, sample.truth, np.uint8(IGNORE))
-            changed["teacher"] = self.teacher.update(sample.teacher, truth, sample.camera_mask)
+            truth = np.where(teacher.known, sample.truth, np.uint8(IGNORE))
+            changed["teacher"] = self.teacher.update(teacher.semantics, truth, sample.camera_mask)
             changed["agreement"] = self.agreement.update(
-                sample.teacher, sample.prediction, sample.teacher_known, sample.kl_sum
+                teacher.semantics, sample.prediction, teacher.known, teacher.kl_sum
             )
-        if self.rayiou is not None:
+        if self.rayiou is not None and origins_m is not None:
             changed["rayiou"] = self.rayiou.update(sample.prediction, sample.truth, origins_m)
         return dataclasses.replace(self, **changed)

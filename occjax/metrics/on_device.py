@@ -89,7 +89,8 @@ def dense_teacher(
 
 def compare_with_teacher(log_probs: Float[Array, "x y z k"], teacher: TeacherTargets) -> TeacherComparison:
     """Comparison of one sample (no batch axis); `teacher` lies on the same grid."""
-    dense, known = dense_teacher(teacher, log_probs.shape[:3])
+    x, y, z, _ = log_probs.shape
+    dense, known = dense_teacher(teacher, (x, y, z))
     kl = jnp.sum(jnp.exp(dense) * (dense - log_probs), axis=-1)
     semantics = jnp.argmax(dense, axis=-1).astype(jnp.uint8)
     is_free = semantics == FREE

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def read_prediction(path: Path) -> tuple[np.ndarray, VoxelGrid | None]:
             return _classes(file[names[0]], path), grid and VoxelGrid.from_dict(grid)
     except FileNotFoundError as error:
         raise ScoringError(f"there is no file {path}; name one that exists") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, ScoringError):
             raise
         raise ScoringError(f"prediction {path} cannot be read ({error}); write it again") from error

@@ -8,8 +8,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from occjax.models.strided_conv import strided_conv
-
 # Share of the old value that a running statistic keeps (PyTorch calls 1 - this its momentum).
 RUNNING_DECAY = 0.9
 EPSILON = 1e-5
@@ -120,14 +118,12 @@ class Conv(nnx.Module):
         if kernel.shape[0] == 1:
             # A strided 1x1 convolution reads every other pixel; dropping them first spares the gradient the zeros.
             y = pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])
-        elif self.stride == 2:
-            y = strided_conv(x, kernel)
         else:
             pad = self.dilation * (kernel.shape[0] // 2)
             y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
-                window_strides=(1, 1),
+                window_strides=(self.stride, self.stride),
                 padding=[(pad, pad), (pad, pad)],
                 rhs_dilation=(self.dilation, self.dilation),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),

@@ -84,6 +84,11 @@ class Student(nnx.Module):
         )
 
 
+def abstract_student(config: ModelConfig, grid: VoxelGrid) -> tuple[nnx.GraphDef, PureDict, PureDict]:
+    """Graph, parameters and batch statistics of the student of a configuration, shapes in the place of arrays."""
+    return split_student(nnx.eval_shape(lambda: Student(config, grid, rngs=nnx.Rngs(0))))
+
+
 def split_student(model: nnx.Module) -> tuple[nnx.GraphDef, PureDict, PureDict]:
     """A module's graph definition, parameters and batch statistics; the latter two are nested dicts of arrays."""
     graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)

@@ -1,8 +1,8 @@
-"""A run's student ready to predict: checkpoint onto the devices, configured weights, compiled forward pass."""
+"""Forward pass of a run's student: configured weights of a checkpoint onto the devices, predictions of batches."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,15 +10,29 @@ from jax.sharding import Mesh
 
 from occjax.config import Config
 from occjax.models.preprocess import normalize_images
-from occjax.models.student import apply_student
+from occjax.models.student import abstract_student, apply_student
 from occjax.train.checkpoint import CheckpointError, Checkpoints
 from occjax.train.mesh import batch_sharding, put_batch, replicated
-from occjax.train.state import Program, TrainState, make_program
 from occjax.types import Batch
 
 
-def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) -> tuple[Program, TrainState]:
-    """The newest checkpoint of `workdir`, or the one with the best validation mIoU, on the devices of `mesh`.
+class Weights(NamedTuple):
+    """What the student predicts with.
+
+    Attributes:
+      params, batch_stats: of the student, nested dicts of arrays.
+      step: updates that made them.
+    """
+
+    params: dict
+    batch_stats: dict
+    step: int
+
+
+def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) -> Weights:
+    """The configured weights (EMA or raw) of the newest checkpoint of `workdir`, or of the one with the best mIoU.
+
+    They lie whole on each device of `mesh`; nothing else of the checkpoint is read.
 
     Raises:
       CheckpointError: no checkpoint, or one of another model.
@@ -27,42 +41,33 @@ def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) ->
         remedy = "leave --best out" if best else "train first, or name another --workdir"
         raise CheckpointError(f"no {'best ' if best else ''}checkpoint in {workdir}; {remedy}")
     checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
+    _, params, batch_stats = abstract_student(config.model, config.grid.build())
     try:
-        # The number of steps shapes the schedule only, which inference does not use.
-        program, init = make_program(config, total_steps=1)
-        state, _ = checkpoints.restore(jax.eval_shape(init), mesh, best=best)
+        return Weights(*checkpoints.restore_student(params, batch_stats, mesh, which=config.eval.weights, best=best))
     finally:
         checkpoints.close()
-    return program, state
 
 
 def make_predict_fn(
-    config: Config,
-    program: Program,
-    state: TrainState,
-    mesh: Mesh,
-    output: Callable[[jax.Array, Batch], Any],
+    config: Config, weights: Weights, mesh: Mesh, output: Callable[[jax.Array, Batch], Any]
 ) -> Callable[[Batch], Any]:
-    """Compiled forward pass of the configured weights (EMA or raw): a numpy batch in, numpy arrays out.
+    """Compiled forward pass: a numpy batch in, numpy arrays out.
 
     Args:
-      config: says which weights.
-      program: of the run.
-      state: on the devices of `mesh`.
+      config: of the run.
+      weights: to predict with.
       mesh: devices; the batch must divide among them.
       output: voxel logits [B, X, Y, Z, K] and the batch to a tree of arrays [B, ...]; compiled with the student. The
         function returned gives this process's rows of it.
     """
-    weights = (state.params["student"], state.batch_stats)
-    if config.eval.weights == "ema":
-        weights = (state.ema["params"], state.ema["batch_stats"])
+    graph, _, _ = abstract_student(config.model, config.grid.build())
 
     def predict(batch: Batch, params: dict, batch_stats: dict) -> Any:
         images = normalize_images(batch.images)
-        predictions, _ = apply_student(program.student, params, batch_stats, images, batch.rig, train=False)
+        predictions, _ = apply_student(graph, params, batch_stats, images, batch.rig, train=False)
         return output(predictions.voxel_logits, batch)
 
-    params, batch_stats = jax.device_put(weights, replicated(mesh))
+    params, batch_stats = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
     rows_fn = make_rows_fn(predict, mesh)
     return lambda batch: rows_fn(batch, params, batch_stats)
 

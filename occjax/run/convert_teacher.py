@@ -17,10 +17,10 @@ from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.convert import convert_dump
 from occjax.convert.dump.options import DumpOptions, MapOptions
 from occjax.errors import DataError
-from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.label_sets import LABEL_SETS
 
 _DIR = {"default": "", "metavar": "DIR"}
-_GRIDS = {"surroundocc": SURROUNDOCC_GRID, "occ3d": OCC3D_GRID}
+_GRIDS = {name: labels.grid for name, labels in LABEL_SETS.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     flag = argparse.BooleanOptionalAction
     add("--input", required=True, metavar="DIR", help="the dump: one folder per kind, train/ and val/ inside")
     add("--output", required=True, metavar="DIR", help="folder for <token>.npz and manifest.json")
-    add("--form", choices=("compact", "dense"), default="compact", help="compact is for training, 60 times smaller")
+    add("--form", choices=("compact", "dense"), default="compact", help="compact is for training, 40 times smaller")
 
     tables = parser.add_argument_group("samples and labels")
     tables.add_argument("--data-root", metavar="DIR", help="nuScenes root: tables for matching, labels for the audit")

@@ -23,7 +23,7 @@ from occjax.convert.torch_weights import WeightsMismatchError, read_state_dict, 
 from occjax.models.student import Student, apply_student, split_student
 from occjax.run import workdir as run_folder
 from occjax.train.checkpoint import Checkpoints
-from occjax.train.state import make_program
+from occjax.train.learner import make_learner, random_state
 from occjax.types import CameraRig
 
 
@@ -62,14 +62,9 @@ def write_student(config: Config, params: dict, stats: dict, workdir: Path) -> P
     """
     if workdir.exists() and any(workdir.iterdir()):
         raise WeightsMismatchError(f"{workdir} is not empty; name a new --workdir")
-    _, init = make_program(config, total_steps=1)
-    state = jax.jit(init)()
-    params, stats = jax.tree.map(jnp.asarray, (params, stats))
-    state = state._replace(
-        params={**state.params, "student": params},
-        batch_stats=stats,
-        ema=jax.tree.map(jnp.copy, {"params": params, "batch_stats": stats}),
-    )
+    learner = make_learner(config, total_steps=1)
+    state = jax.jit(lambda: random_state(learner))()
+    state = state.with_student(*jax.tree.map(jnp.asarray, (params, stats)))
     run_folder.open_workdir(workdir, config)
     checkpoints = Checkpoints(workdir)
     checkpoints.save(0, state, {})

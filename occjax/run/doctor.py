@@ -1,4 +1,4 @@
-"""Says what data is there, what is missing or empty, and the command that mends it (`--mode=doctor`)."""
+"""Report on the data: what is there, what is missing or empty, and the command that mends it (`--mode=doctor`)."""
 
 from pathlib import Path
 

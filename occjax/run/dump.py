@@ -58,6 +58,7 @@ class DumpedFolder:
     largest: int = 0
 
     def summary(self) -> str:
+        """What was written, and the option that learns from it."""
         size = f" of {self.bytes_written / self.written / 1e6:.3f} MB on average" if self.written else ""
         kept = f", {self.kept} were there" if self.kept else ""
         return (
@@ -77,11 +78,11 @@ def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = Fa
       UserError: no checkpoint, data that is not there, or `output` is taken or cannot be written.
     """
     mesh = make_mesh()
-    program, state = restore(config, workdir, mesh, best=best)
+    weights = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
-    source = f"{workdir.resolve().name}, step {int(state.step)}, {config.eval.weights} weights"
+    source = f"{workdir.resolve().name}, step {weights.step}, {config.eval.weights} weights"
     dump = _open_output(DumpedFolder(output, workdir, source, config.grid.build()))
-    predict_fn = make_predict_fn(config, program, state, mesh, _probabilities)
+    predict_fn = make_predict_fn(config, weights, mesh, _probabilities)
     batch_size = full_batch(config.eval.batch_size, mesh)
     try:
         for split in dict.fromkeys((config.data.train_split, config.data.val_split)):

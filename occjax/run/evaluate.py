@@ -1,7 +1,7 @@
 """Evaluation of a checkpoint, or of the teacher's files by the same protocol: what distillation can hope for."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -16,14 +16,14 @@ from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.data.sources import unlabelled_rows
 from occjax.errors import UserError
+from occjax.grid import VoxelGrid
 from occjax.label_sets import LabelSet, label_set
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
-from occjax.predict.forward import full_batch, make_predict_fn, restore
+from occjax.predict.forward import Weights, full_batch, make_predict_fn, restore
 from occjax.run.scoring import EvaluatedModel, Evaluation, Outputs, evaluate
 from occjax.targets.commands import completing_command
 from occjax.targets.reader import complete_teacher
 from occjax.train.mesh import make_mesh
-from occjax.train.state import Program, TrainState
 from occjax.types import Batch
 
 
@@ -34,28 +34,26 @@ def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: b
       UserError: no checkpoint, one of another model, or data that is not there.
     """
     mesh = make_mesh()
-    program, state = restore(config, workdir, mesh, best=best)
+    weights = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
-    output_dir = workdir / "eval" / f"step-{int(state.step)}{'-best' if best else ''}"
-    return evaluate_student(config, program, state, index, mesh=mesh, output_dir=output_dir, outputs=outputs)
+    output_dir = workdir / "eval" / f"step-{weights.step}{'-best' if best else ''}"
+    return evaluate_student(config, weights, index, mesh=mesh, output_dir=output_dir, outputs=outputs)
 
 
 def evaluate_student(
     config: Config,
-    program: Program,
-    state: TrainState,
+    weights: Weights,
     index: Index,
     *,
     mesh: Mesh,
     output_dir: Path,
     outputs: Outputs,
 ) -> Evaluation:
-    """Evaluates the configured weights (EMA or raw) of a training state on `config.data.val_split`.
+    """Evaluates a student on `config.data.val_split`.
 
     Args:
       config: label set, grid, evaluation outputs.
-      program: of the run.
-      state: on the devices of `mesh`.
+      weights: the configured ones (EMA or raw) of a checkpoint or of a run.
       index: of the data.
       mesh: devices; the batch is rounded up to a multiple of their number.
       output_dir: gets metrics.json, pictures and predictions.
@@ -88,11 +86,11 @@ def evaluate_student(
     )
     try:
         return evaluate(
-            make_summary_fn(config, program, state, mesh),
+            make_summary_fn(config, weights, mesh),
             loader,
             split,
             config,
-            model=EvaluatedModel("student", config.eval.weights, int(state.step)),
+            model=EvaluatedModel("student", config.eval.weights, weights.step),
             output_dir=output_dir,
             outputs=outputs,
             num_samples=min(len(split), config.eval.max_samples or len(split)),
@@ -101,10 +99,10 @@ def evaluate_student(
         loader.close()
 
 
-def make_summary_fn(config: Config, program: Program, state: TrainState, mesh: Mesh) -> Callable[[Batch], VoxelSummary]:
+def make_summary_fn(config: Config, weights: Weights, mesh: Mesh) -> Callable[[Batch], VoxelSummary]:
     """Compiled forward pass and summary: a numpy batch in, this process's part of the summary in numpy out."""
     output = functools.partial(summarise, label_set=label_set(config.data.labels), use_camera_mask=True)
-    return make_predict_fn(config, program, state, mesh, output)
+    return make_predict_fn(config, weights, mesh, output)
 
 
 def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Path, outputs: Outputs) -> Evaluation:
@@ -130,7 +128,7 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
     loader = make_eval_loader(config, index, split, parts, batch_size=1, max_samples=config.eval.max_samples)
     try:
         return evaluate(
-            functools.partial(_summary, label_set=label_set(config.data.labels)),
+            functools.partial(_summarise_teacher, label_set=label_set(config.data.labels), grid=config.grid.build()),
             _known_labels(loader),
             keyframes,
             config,
@@ -143,22 +141,22 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
         loader.close()
 
 
-def _known_labels(loader: Iterator[Batch]) -> Iterator[Batch]:
+def _known_labels(loader: Iterable[Batch]) -> Iterator[Batch]:
     """Batches whose labels are unknown wherever the teacher is."""
     for batch in loader:
-        semantics = batch.labels.semantics
-        if batch.teacher.valid is not None:
-            bits = np.unpackbits(batch.teacher.valid, axis=-1, count=semantics[0].size)
-            semantics = np.where(bits.reshape(semantics.shape).astype(bool), semantics, np.uint8(IGNORE))
-        yield batch._replace(labels=batch.labels._replace(semantics=semantics))
+        labels, teacher = batch.labels, batch.teacher
+        if labels is not None and teacher is not None and teacher.valid is not None:
+            bits = np.unpackbits(teacher.valid, axis=-1, count=labels.semantics[0].size)
+            known = bits.reshape(labels.semantics.shape).astype(bool)
+            labels = labels._replace(semantics=np.where(known, labels.semantics, np.uint8(IGNORE)))
+        yield batch._replace(labels=labels)
 
 
-def _summary(batch: Batch, *, label_set: LabelSet) -> VoxelSummary:
-    return jax.tree.map(np.asarray, _summarise_teacher(batch._replace(images=None, rig=None), label_set))
+def _summarise_teacher(batch: Batch, label_set: LabelSet, grid: VoxelGrid) -> VoxelSummary:
+    return jax.tree.map(np.asarray, _of_teacher(batch._replace(images=None), label_set, grid))
 
 
-@functools.partial(jax.jit, static_argnames="label_set")
-def _summarise_teacher(batch: Batch, label_set: LabelSet) -> VoxelSummary:
-    shape = batch.labels.semantics.shape[1:]
-    log_probs, _ = jax.lax.map(lambda teacher: dense_teacher(teacher, shape), batch.teacher)
+@functools.partial(jax.jit, static_argnames=("label_set", "grid"))
+def _of_teacher(batch: Batch, label_set: LabelSet, grid: VoxelGrid) -> VoxelSummary:
+    log_probs, _ = jax.lax.map(lambda teacher: dense_teacher(teacher, grid.shape), batch.teacher)
     return summarise(log_probs, batch._replace(teacher=None), label_set=label_set, use_camera_mask=True)

@@ -14,7 +14,7 @@ from occjax.data.index import SplitIndex
 from occjax.drawing.sheet import draw_sample
 from occjax.label_sets import label_set
 from occjax.metrics.across_processes import merge_over_processes, wait_for_all
-from occjax.metrics.combined import CombinedScores, ScoredSample
+from occjax.metrics.combined import CombinedScores, ScoredSample, TeacherAnswer
 from occjax.metrics.on_device import VoxelSummary
 from occjax.metrics.prediction_files import write_prediction
 from occjax.metrics.rayiou import ray_origins_m
@@ -135,8 +135,7 @@ def evaluate(
         for i in np.flatnonzero(batch.is_valid).tolist():
             row = int(batch.sample_index[i])
             sample = scored_sample(batch, summary, i)
-            if sample.truth is not None:
-                state = state.update(sample, None if state.rayiou is None else ray_origins_m(split, row))
+            state = state.update(sample, None if state.rayiou is None else ray_origins_m(split, row))
             if outputs.save_predictions:
                 write_prediction(output_dir / "predictions", split.tokens[row], sample.prediction, grid)
             if row in drawn:
@@ -179,19 +178,17 @@ def _remove_old(output_dir: Path, outputs: Outputs) -> None:
 def scored_sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
     """Row `i` of a batch and its summary."""
     labels, teacher = batch.labels, summary.teacher
-    has_mask = labels is not None and labels.camera_mask is not None
     return ScoredSample(
-        prediction=summary.semantics[i],
+        prediction=np.asarray(summary.semantics[i]),
         truth=None if labels is None else labels.semantics[i],
-        camera_mask=labels.camera_mask[i] if has_mask else None,
-        calibration=None if summary.calibration is None else summary.calibration[i],
-        teacher=None if teacher is None else teacher.semantics[i],
-        teacher_known=None if teacher is None else teacher.known[i],
-        kl_sum=None if teacher is None else teacher.kl_sum[i],
+        camera_mask=None if labels is None or labels.camera_mask is None else labels.camera_mask[i],
+        calibration=None if summary.calibration is None else np.asarray(summary.calibration[i]),
+        teacher=None if teacher is None else TeacherAnswer(*(np.asarray(part[i]) for part in teacher)),
     )
 
 
 def title_of(split: SplitIndex, row: int) -> str:
+    """Scene, frame and token of a sample, for the heading of its picture."""
     return f"{split.scene_names[row]}, frame {split.frame_index[row]}, sample {split.tokens[row]}"
 
 
@@ -207,7 +204,7 @@ def write_sheet(
         tuple(config.data.cameras),
         sample.truth,
         sample.prediction,
-        sample.teacher,
+        None if sample.teacher is None else sample.teacher.semantics,
         config.grid.build(),
         title=title_of(split, row),
         counted=counted,

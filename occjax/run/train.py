@@ -1,4 +1,4 @@
-"""The run: data in, steps, logs, validation, checkpoints, and a clean end whenever it comes."""
+"""Training run: data in, steps, logs, validation, checkpoints, and a clean end whenever it comes."""
 
 import logging
 import signal
@@ -13,26 +13,25 @@ from occjax.config import Config
 from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
+from occjax.predict.forward import Weights
 from occjax.progress import format_duration
 from occjax.run.evaluate import evaluate_student
 from occjax.run.scoring import Evaluation, Outputs
 from occjax.run.workdir import open_workdir
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
-from occjax.train.feed import DeviceFeed, Fed
+from occjax.train.feed import DeviceFeed
+from occjax.train.finite_check import FiniteCheck
+from occjax.train.learner import abstract_state, initial_state, make_learner
 from occjax.train.mesh import check_batch_size, make_mesh, replicated
 from occjax.train.metrics_log import MetricsLog
 from occjax.train.parts import training_parts
 from occjax.train.progress import Progress
-from occjax.train.state import initial_state, make_program
+from occjax.train.state import TrainState
 from occjax.train.step import make_train_step
 from occjax.train.stop_requests import StopRequests
 
 log = logging.getLogger(__name__)
-
-
-class NonFiniteLossError(UserError):
-    """A loss or gradient is infinite or no number."""
 
 
 def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluation | None:
@@ -52,7 +51,7 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
         log.warning("configuration changed since the run began: %s", remark)
     index = load_index(config.data, fallback_dir=workdir)
     with StopRequests() as requests:
-        run = _Run(config, workdir, mesh, index)
+        run = TrainingRun(config, workdir, mesh, index)
         try:
             evaluation = run.steps(lambda: requests.received is not None)
         finally:
@@ -62,20 +61,26 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
     return evaluation
 
 
-class _Run:
-    """One call of `train`: everything that its steps share."""
+class TrainingRun:
+    """One call of `train`: everything that its steps share.
+
+    The order of the loop is a contract:
+
+    * nothing is saved, validated or logged before the finite check has settled: no bad state reaches a disk;
+    * a step is saved before it is validated: a run that is killed while it validates loses nothing;
+    * the data position that is saved is that of the batch the step consumed, though the loader is ahead of it;
+    * the state is donated to the step: the one that comes back is the only one there is.
+    """
 
     def __init__(self, config: Config, workdir: Path, mesh: Mesh, index: Index):
         self.config, self.workdir, self.mesh, self.index = config, workdir, mesh, index
         split = index.split(config.data.train_split)
-        self.tokens = split.tokens
         self.total_steps = _total_steps(config, len(split))
         steps_per_epoch = max(1, len(split) // config.data.batch_size)
         # At every epoch's end, but not more often than checkpoints: a handful of samples is an epoch too.
         self.eval_every = config.train.eval_every or max(steps_per_epoch, config.train.checkpoint_every)
 
-        class_counts = training_class_counts(config, split)
-        self.program, init = make_program(config, self.total_steps)
+        self.learner = make_learner(config, self.total_steps, training_class_counts(config, split))
         self.checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
         self.loader = make_train_loader(
             config,
@@ -84,17 +89,11 @@ class _Run:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        last_step = self.checkpoints.last_step
-        self.step = last_step or 0
-        if last_step is None:
-            self.state = initial_state(config, init, replicated(mesh))
-        else:
-            # Imported weights are a checkpoint too: of step 0, without a data position.
-            self.state, position = self.checkpoints.restore(jax.eval_shape(init), mesh)
-            if position:
-                self.loader.set_state(position)
-            log.info("resumed from step %d of %d", self.step, self.total_steps)
-        self.train_step = make_train_step(config, self.program, mesh, class_counts)
+        self.step = self.checkpoints.last_step or 0
+        self.state = self._first_state()
+        self.position: dict | None = None  # of the batch that the last step consumed
+        self.train_step = make_train_step(self.learner, mesh)
+        self.finite_check = FiniteCheck(split.tokens, self._last_checkpoint)
         self.metrics_log = MetricsLog(workdir, self.step)
         self.progress = Progress(self.total_steps, config.data.batch_size)
         self.feed = DeviceFeed(self.loader, mesh)
@@ -102,44 +101,69 @@ class _Run:
             "training to step %d; the first step waits for the compiler, on a CPU a minute or two", self.total_steps
         )
 
+    def _first_state(self) -> TrainState:
+        """By priority: the newest checkpoint of the workdir, the configured backbone weights, random numbers."""
+        if self.checkpoints.last_step is None:
+            return initial_state(self.learner, replicated(self.mesh))
+        # Imported weights are a checkpoint too: of step 0, without a data position.
+        state, position = self.checkpoints.restore(abstract_state(self.learner), self.mesh)
+        if position:
+            self.loader.set_state(position)
+        log.info("resumed from step %d of %d", self.step, self.total_steps)
+        return state
+
     def close(self) -> None:
+        """Ends the loader and its thread, and closes the files."""
         self.feed.close()
         self.loader.close()
         self.metrics_log.close()
         self.checkpoints.close()
 
     def steps(self, stop_requested: Callable[[], bool]) -> Evaluation | None:
+        """All steps that are left, or those until `stop_requested`; returns as `train` does."""
         config = self.config.train
-        position = None
         first_step, started = self.step + 1, time.perf_counter()
         while self.step < self.total_steps and not stop_requested():
-            fed = self.progress.next_item(self.feed)
-            self.state, metrics = self.train_step(self.state, fed.batch)
+            if self.feed.is_empty:
+                # There is no batch to hand over: the device may as well finish, and what follows is waiting for data.
+                self.finite_check.settle()
+            item = self.progress.next_item(self.feed)
+            self.state, metrics = self.train_step(self.state, item.batch)
             self.step += 1
-            position = fed.position
-            self._require_finite(metrics, fed)
+            self.position = item.position
+            self.finite_check.follow(self.step, metrics, item.sample_index)
             self.progress.count_step()
             if self.step % config.log_every == 0 or self.step == self.total_steps:
                 self._report(metrics)
             if self.step == first_step:
+                self.finite_check.settle()
                 log.info("first step done after %s", format_duration(time.perf_counter() - started))
                 self.progress.reset()  # what compiling took says nothing about the steps to come
             if self.step % config.checkpoint_every == 0:
-                self.checkpoints.save(self.step, self.state, position)
+                self._save()
                 self.progress.reset()
             if self.step % self.eval_every == 0 and self.step < self.total_steps:
-                self._validate(position)
+                self._validate()
                 self.progress.reset()
-        if position is not None:
-            self.checkpoints.save(self.step, self.state, position)
+        self._save()
         if self.step < self.total_steps:
             where = self.checkpoints.path(self.step)
             log.info("stopped on request after step %d; run the same command to resume from %s", self.step, where)
             return None
-        result = self._validate(position)
+        result = self._validate()
         return result._replace(files=(self.checkpoints.path(self.step), *result.files))
 
+    def _save(self) -> None:
+        self.finite_check.settle()
+        if self.position is not None:  # at least one step was done: otherwise the checkpoint is there already
+            self.checkpoints.save(self.step, self.state, self.position)
+
+    def _last_checkpoint(self) -> Path | None:
+        last = self.checkpoints.last_step
+        return None if last is None else self.checkpoints.path(last)
+
     def _report(self, metrics: dict) -> None:
+        self.finite_check.settle()
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
         speed = self.progress.measure()
         self.metrics_log.write(self.step, "train", values | speed)
@@ -148,25 +172,13 @@ class _Run:
         log.info("%s", self.progress.line(self.step, shown, speed))
         self.progress.reset()
 
-    def _require_finite(self, metrics: dict, fed: Fed) -> None:
-        if bool(metrics["is_finite"]):
-            return
-        listed = "\n".join(f"  {name}: {float(value)}" for name, value in jax.device_get(metrics).items())
-        tokens = ", ".join(str(self.tokens[i]) for i in fed.sample_index)
-        last = self.checkpoints.last_step
-        raise NonFiniteLossError(
-            f"the loss or gradient of step {self.step} is not finite:\n{listed}\nsamples: {tokens}\n"
-            f"last sound checkpoint: {'none yet' if last is None else self.checkpoints.path(last)}; look at these "
-            "samples, or lower --config.train.learning_rate"
-        )
-
-    def _validate(self, position: dict | None) -> Evaluation:
+    def _validate(self) -> Evaluation:
         """Evaluates and keeps the state if it is the best; pictures and table only at the end of the run."""
+        self.finite_check.settle()
         is_final = self.step == self.total_steps
         result = evaluate_student(
             self.config,
-            self.program,
-            self.state,
+            Weights(*self.state.student(self.config.eval.weights), self.step),
             self.index,
             mesh=self.mesh,
             output_dir=self.workdir / "eval" / f"step-{self.step}",
@@ -174,7 +186,7 @@ class _Run:
         )
         self.metrics_log.write(self.step, "validation", result.scalars)
         miou = result.scalars["miou"]
-        is_best = position is not None and self.checkpoints.save_best(self.step, self.state, position, miou)
+        is_best = self.position is not None and self.checkpoints.save_best(self.step, self.state, self.position, miou)
         # SurroundOcc counts classes without truth as 100, so that its mIoU of a useless model can be high.
         present = result.scalars.get("miou_present")
         remark = "" if present is None else f", over classes present {present:.2f}"

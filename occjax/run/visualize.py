@@ -51,10 +51,10 @@ def visualize_workdir(
     )
     reader = SampleReader(config, open_source(config.data, keyframes, parts), augment=None)
     mesh = make_mesh()
-    program, state = restore(config, workdir, mesh, best=best)
+    weights = restore(config, workdir, mesh, best=best)
     output_dir = workdir / "pictures"
     return visualize(
-        make_summary_fn(config, program, state, mesh),
+        make_summary_fn(config, weights, mesh),
         reader,
         keyframes,
         rows,
@@ -126,7 +126,7 @@ def visualize(
                 batch.images[0],
                 tuple(config.data.cameras),
                 None if batch.labels is None else batch.labels.semantics[0],
-                summary.semantics[0],
+                np.asarray(summary.semantics[0]),
                 config.grid.build(),
                 title=title_of(keyframes, row),
             )

@@ -1,4 +1,4 @@
-"""What a run writes beside its checkpoints: the resolved configuration, and what it was made with."""
+"""The folder of a run: the resolved configuration beside its checkpoints, and what it was made with."""
 
 import dataclasses
 import json

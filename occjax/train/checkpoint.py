@@ -1,10 +1,15 @@
-"""Checkpoints of state and data position, written together and restored onto any number of devices."""
+"""Checkpoints of state, averaged weights and data position, written together, restored onto any number of devices."""
 
+import contextlib
+import functools
+import operator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.sharding import Mesh
 
 from occjax.errors import UserError
@@ -20,9 +25,11 @@ class Checkpoints:
     """The checkpoints of one workdir.
 
     `<workdir>/checkpoints/<step>` holds the last ones, `<workdir>/best/<step>` the one with the highest validation
-    mIoU. Each has two items: `state` (a TrainState) and `data` (JSON: where the loader stands). Saves are complete
-    when the call returns: the state's buffers are donated to the next step, and a killed run must find what the log
-    says was saved.
+    mIoU. Each has three items: `ema` (the averaged student, all that prediction reads), `state` (the rest of a
+    TrainState) and `data` (JSON: where the loader stands). Saves are complete when the call returns: the state's
+    buffers are donated to the next step, and a killed run must find what the log says was saved.
+
+    Checkpoints of an earlier version, whose averages lie inside `state`, are read as well.
     """
 
     def __init__(self, workdir: Path, *, keep: int = 3):
@@ -38,7 +45,7 @@ class Checkpoints:
     def _manager(self, name: str, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
         options.enable_async_checkpointing = False
         path = (self._workdir / name).resolve()
-        return ocp.CheckpointManager(path, options=options, item_names=("state", "data"))
+        return ocp.CheckpointManager(path, options=options, item_names=("state", "ema", "data"))
 
     @property
     def last_step(self) -> int | None:
@@ -47,9 +54,11 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
+        """Step of the checkpoint with the highest validation mIoU, or None."""
         return self._best.best_step()
 
     def path(self, step: int, *, best: bool = False) -> Path:
+        """Folder of the checkpoint of `step`."""
         return self._workdir / ("best" if best else "checkpoints") / str(step)
 
     def save(self, step: int, state: TrainState, data_state: dict) -> None:
@@ -64,12 +73,56 @@ class Checkpoints:
             return False
         return self._best.save(step, args=_save_args(state, data_state), metrics={"miou": miou}, force=True)
 
-    def restore(self, abstract_state: TrainState, mesh: Mesh, *, step: int | None = None, best: bool = False):
+    def restore(
+        self, abstract_state: TrainState, mesh: Mesh, *, step: int | None = None, best: bool = False
+    ) -> tuple[TrainState, dict]:
         """The state (whole on each device of `mesh`) and the data position of `step`, by default the newest.
 
         Raises:
           CheckpointError: there is no such checkpoint, or it does not fit the model.
         """
+        step = self._existing(step, best)
+        targets = {"state": abstract_state._asdict()}
+        if self._keeps_ema_apart(step, best):
+            targets["ema"] = targets["state"].pop("ema")
+        args = {item: ocp.args.StandardRestore(_placed(tree, mesh)) for item, tree in targets.items()}
+        manager = self._best if best else self._last
+        with _named_misfit(self.path(step, best=best)):
+            items = manager.restore(step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore()))
+        apart = {"ema": items["ema"]} if "ema" in targets else {}
+        return abstract_state._replace(**items["state"], **apart), items["data"]
+
+    def restore_student(
+        self, params: dict, batch_stats: dict, mesh: Mesh, *, which: Literal["ema", "raw"], best: bool = False
+    ) -> tuple[dict, dict, int]:
+        """Parameters and statistics to predict with, whole on each device of `mesh`, and the step they are of.
+
+        Nothing else of the newest checkpoint (or the best one) is read.
+
+        Args:
+          params: the student's, shapes in the place of arrays; likewise batch_stats.
+          mesh: devices.
+          which: averaged, or as the last step left them.
+          best: the checkpoint with the best validation mIoU.
+
+        Raises:
+          CheckpointError: there is no such checkpoint, or it does not fit the model.
+        """
+        step = self._existing(None, best)
+        folder = self.path(step, best=best).resolve()
+        if which == "raw":
+            item, paths = "state", (("params", "student"), ("batch_stats",))
+        elif self._keeps_ema_apart(step, best):
+            item, paths = "ema", (("params",), ("batch_stats",))
+        else:
+            item, paths = "state", (("ema", "params"), ("ema", "batch_stats"))
+        with _named_misfit(folder):
+            params, batch_stats = _read_subtrees(
+                folder / item, dict(zip(paths, (params, batch_stats), strict=True)), mesh
+            )
+        return params, batch_stats, step
+
+    def _existing(self, step: int | None, best: bool) -> int:
         manager = self._best if best else self._last
         step = (manager.best_step() if best else manager.latest_step()) if step is None else step
         if step is None or step not in manager.all_steps():
@@ -77,24 +130,52 @@ class Checkpoints:
                 f"no checkpoint {'' if step is None else f'of step {step} '}in {self._workdir}; found steps "
                 f"{sorted(manager.all_steps())}; train first, or name another --workdir"
             )
-        sharding = replicated(mesh)
-        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract_state)
-        try:
-            items = manager.restore(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()),
-            )
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            raise CheckpointError(
-                f"checkpoint {self.path(step, best=best)} does not fit the configured model: {error}; "
-                "use the configuration that the run was trained with (<workdir>/config.json)"
-            ) from error
-        return items["state"], items["data"]
+        return step
+
+    def _keeps_ema_apart(self, step: int, best: bool) -> bool:
+        return (self.path(step, best=best) / "ema").is_dir()
 
     def close(self) -> None:
+        """Lets go of the folders."""
         self._last.close()
         self._best.close()
 
 
 def _save_args(state: TrainState, data_state: dict[str, Any]) -> ocp.args.Composite:
-    return ocp.args.Composite(state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data_state))
+    trees = state._asdict()
+    return ocp.args.Composite(
+        ema=ocp.args.StandardSave(trees.pop("ema")),
+        state=ocp.args.StandardSave(trees),
+        data=ocp.args.JsonSave(data_state),
+    )
+
+
+def _placed(tree: Any, mesh: Mesh) -> Any:
+    """Shapes of a tree, each whole on every device."""
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def _read_subtrees(folder: Path, wanted: dict[tuple[str, ...], Any], mesh: Mesh) -> list[Any]:
+    """The subtrees of a stored item that lie under the paths of `wanted`; all else of it stays on the disk."""
+    handler = ocp.PyTreeCheckpointHandler()
+    with ocp.Checkpointer(handler) as reader:
+        # Placeholders rather than a partial restore, which would pass over what a subtree lacks or has too much.
+        target = jax.tree.map(lambda _: ocp.PLACEHOLDER, handler.metadata(epath.Path(folder)).tree)
+        for path, tree in wanted.items():
+            functools.reduce(operator.getitem, path[:-1], target)[path[-1]] = _placed(tree, mesh)
+        how = ocp.checkpoint_utils.construct_restore_args(target)
+        found = reader.restore(folder, args=ocp.args.PyTreeRestore(target, restore_args=how))
+    return [functools.reduce(operator.getitem, path, found) for path in wanted]
+
+
+@contextlib.contextmanager
+def _named_misfit(path: Path) -> Iterator[None]:
+    """Whatever a checkpoint of another model raises, as a CheckpointError that says so."""
+    try:
+        yield
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} does not fit the configured model: {error}; use the configuration that the run was "
+            "trained with (<workdir>/config.json)"
+        ) from error

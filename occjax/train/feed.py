@@ -1,4 +1,4 @@
-"""Batches onto the devices while the step before computes, each with the loader's position after it."""
+"""Feed of the devices: batches arrive while the step before computes, each with the loader's position after it."""
 
 import queue
 import threading
@@ -14,7 +14,7 @@ from occjax.types import Batch
 _AHEAD = 2  # batches on the device that no step has taken yet
 
 
-class Fed(NamedTuple):
+class DeviceBatch(NamedTuple):
     """One batch, ready to compute on.
 
     Attributes:
@@ -29,7 +29,7 @@ class Fed(NamedTuple):
 
 
 class DeviceFeed:
-    """Iterator over Fed that runs the loader in a thread; whatever the loader raises is raised by `next`."""
+    """Iterator over DeviceBatch that runs the loader in a thread; whatever the loader raises is raised by `next`."""
 
     def __init__(self, loader, mesh: Mesh):
         self._queue: queue.Queue = queue.Queue(maxsize=_AHEAD)
@@ -40,7 +40,7 @@ class DeviceFeed:
     def _run(self, loader, mesh: Mesh) -> None:
         try:
             for batch in loader:
-                item = Fed(put_batch(batch, mesh), np.asarray(batch.sample_index), loader.get_state())
+                item = DeviceBatch(put_batch(batch, mesh), np.asarray(batch.sample_index), loader.get_state())
                 if not self._offer(item):
                     return
             self._offer(StopIteration())
@@ -56,14 +56,19 @@ class DeviceFeed:
                 continue
         return False
 
-    def __iter__(self) -> Iterator[Fed]:
+    def __iter__(self) -> Iterator[DeviceBatch]:
         return self
 
-    def __next__(self) -> Fed:
+    def __next__(self) -> DeviceBatch:
         item = self._queue.get()
         if isinstance(item, BaseException):
             raise item
         return item
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether `next` would have to wait."""
+        return self._queue.empty()
 
     def close(self) -> None:
         """Stops the thread after the batch it is loading, and lets go of the batches that no step has taken."""

@@ -1,7 +1,6 @@
-"""AdamW with warm-up, cosine decay and clipping, over the parameters that train."""
+"""Optimizer: AdamW with warm-up, cosine decay and clipping, over the parameters that train."""
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from occjax.config import TrainConfig
@@ -14,15 +13,9 @@ def learning_rate_schedule(config: TrainConfig, total_steps: int) -> optax.Sched
       config: rate, warm-up steps and factor.
       total_steps: updates of the whole run; a run shorter than its warm-up warms up over its first half.
     """
+    peak = config.learning_rate
     warmup = min(config.warmup_steps, total_steps // 2)
-
-    def schedule(step):
-        ramp = config.warmup_factor + (1 - config.warmup_factor) * step / max(warmup, 1)
-        progress = jnp.clip((step - warmup) / max(total_steps - warmup, 1), 0.0, 1.0)
-        cosine = 0.5 * (1 + jnp.cos(jnp.pi * progress))
-        return config.learning_rate * jnp.where(step < warmup, ramp, cosine)
-
-    return schedule
+    return optax.warmup_cosine_decay_schedule(config.warmup_factor * peak, peak, warmup, total_steps)
 
 
 def decay_mask(params: dict) -> dict:

@@ -20,7 +20,7 @@ class Progress:
         self._steps = 0
 
     def next_item(self, iterator):
-        """Takes the next item and books the time that took as waiting; call it when the device is idle."""
+        """Takes the next item and books the time that took as waiting: the device is idle, or the item is there."""
         start = time.perf_counter()
         item = next(iterator)
         self._waited_s += time.perf_counter() - start

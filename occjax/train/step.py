@@ -1,157 +1,156 @@
 """One update: images to predictions, losses, gradients, new state; compiled once for all steps."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from occjax.config import Config
 from occjax.label_sets import label_set
 from occjax.losses.distillation import distillation_terms, needs_adapter
 from occjax.losses.masked import sum_all
 from occjax.losses.total import total_loss
 from occjax.models.preprocess import distort_colors, normalize_images
 from occjax.models.student import apply_student
+from occjax.train.learner import Learner
 from occjax.train.mesh import replicated
-from occjax.train.state import Program, TrainState, update_ema
-from occjax.types import Batch
+from occjax.train.state import TrainState, update_ema
+from occjax.types import Batch, Predictions
+
+# What the losses read: the student's predictions, and the adapter's [B, X, Y, K] where feature distillation is on.
+Outputs = tuple[Predictions, Float[Array, "b x y k"] | None]
+Terms = dict[str, Float[Array, ""]]
 
 
-def global_norm(tree) -> jax.Array:
-    """Euclidean norm over all arrays of a tree, by short sums, so that it does not depend on the number of devices."""
-    return jnp.sqrt(sum(sum_all(jnp.square(x)) for x in jax.tree.leaves(tree)))
-
-
-def make_gradients(config: Config, program: Program, class_counts: np.ndarray) -> Callable:
-    """The objective of one micro-batch and its gradients.
-
-    Args:
-      config: the run's configuration.
-      program: graphs of student and adapter.
-      class_counts: [K] voxels per class, for the class weights of the cross-entropy.
-
-    Returns:
-      `gradients(params, batch_stats, batch, key) -> (grads, terms, batch_stats)`: gradients of the total loss, every
-      term before its weight beside `loss`, `supervision` and `distillation` (the weighted sums), and the updated
-      running statistics. With a teacher, `gradient_ratio` is the norm of the distillation's gradient over that of the
-      supervision, both at the student's outputs (voxel logits, depth logits, BEV features): near 0, distillation
-      would be silently off.
-    """
-    grid = config.grid.build()
-
-    def forward(params: dict, batch_stats: dict, batch: Batch, key: jax.Array):
-        photometric_key, dropout_key = jax.random.split(key)
-        images = batch.images
-        if config.augment.photometric:
-            samples = jnp.arange(images.shape[0])
-            images = distort_colors(images, jax.vmap(lambda i: jax.random.fold_in(photometric_key, i))(samples))
-        predictions, batch_stats = apply_student(
-            program.student,
-            params["student"],
-            batch_stats,
-            normalize_images(images),
-            batch.rig,
-            train=True,
-            dropout_key=dropout_key,
-        )
-        adapter_output = None
-        if needs_adapter(config.loss.distill):
-            adapter_output = nnx.merge(program.adapter, params["adapter"])(predictions.bev_features)
-        return (predictions, adapter_output), batch_stats
-
-    def losses(outputs, batch: Batch):
-        predictions, adapter_output = outputs
-        distill = {}
-        if config.loss.distill.is_on:
-            distill = distillation_terms(predictions, batch.teacher, adapter_output, config.loss.distill, grid)
-        values = total_loss(
-            predictions,
-            batch,
-            config=config.loss,
-            label_set=label_set(config.data.labels),
-            depth_config=config.model.depth,
-            distill_terms=distill,
-            class_counts=class_counts,
-        )
-        terms = {
-            "loss": values.total,
-            "supervision": values.supervision,
-            "distillation": values.distillation,
-            **values.terms,
-            "bev_coverage": predictions.bev_coverage.mean(),
-        }
-        return (values.supervision, values.distillation), terms
-
-    def gradients(params: dict, batch_stats: dict, batch: Batch, key: jax.Array):
-        outputs, forward_pullback, batch_stats = jax.vjp(
-            lambda params: forward(params, batch_stats, batch, key), params, has_aux=True
-        )
-        sums, losses_pullback, terms = jax.vjp(lambda outputs: losses(outputs, batch), outputs, has_aux=True)
-        # Two pullbacks through the losses, which share no arithmetic to speak of, and one through the network.
-        one, zero = jnp.ones_like(sums[0]), jnp.zeros_like(sums[1])
-        (of_supervision,) = losses_pullback((one, zero))
-        if config.loss.distill.is_on:
-            (of_distillation,) = losses_pullback((zero, one))
-            terms["gradient_ratio"] = global_norm(of_distillation) / (global_norm(of_supervision) + 1e-12)
-            of_outputs = jax.tree.map(jnp.add, of_supervision, of_distillation)
-        else:
-            of_outputs = of_supervision
-        (grads,) = forward_pullback(of_outputs)
-        return grads, terms, batch_stats
-
-    return gradients
-
-
-def make_train_step(config: Config, program: Program, mesh: Mesh, class_counts: np.ndarray) -> Callable:
-    """Compiled `step(state, batch) -> (state, metrics)`; the state that goes in is donated.
-
-    `metrics` are scalars: the terms of `make_gradients`, `grad_norm` and `is_finite`. Randomness comes from the seed
-    and the step number alone, so a resumed run draws what the uninterrupted one would.
-    """
-    gradients = make_gradients(config, program, class_counts)
-    micro_batches = config.train.accumulate_steps
-
-    def step(state: TrainState, batch: Batch):
-        key = jax.random.fold_in(jax.random.key(config.train.seed), state.step)
-        if micro_batches == 1:
-            grads, terms, batch_stats = gradients(state.params, state.batch_stats, batch, key)
-        else:
-            grads, terms, batch_stats = _accumulate(gradients, micro_batches, state, batch, key)
-        updates, opt_state = program.optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        ema = update_ema(state.ema, params["student"], batch_stats, state.step, config.train.ema_decay)
-        norm = global_norm(grads)
-        is_finite = jnp.isfinite(terms["loss"]) & jnp.isfinite(norm)
-        metrics = {**terms, "grad_norm": norm, "is_finite": is_finite}
-        return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
-
+def make_train_step(learner: Learner, mesh: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, Terms]]:
+    """`step` of this learner, compiled; the state that goes in is donated, so no caller may look at it again."""
     whole = replicated(mesh)
-    return jax.jit(step, donate_argnums=0, out_shardings=(whole, whole))
+    return jax.jit(functools.partial(step, learner), donate_argnums=0, out_shardings=(whole, whole))
 
 
-def _accumulate(gradients: Callable, count: int, state: TrainState, batch: Batch, key: jax.Array):
-    """Mean gradients and terms over `count` micro-batches, one after the other; statistics run through all."""
+def step(learner: Learner, state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
+    """The state after one update, and scalars: the terms of `gradients`, `grad_norm` and `is_finite`."""
+    config = learner.config.train
+    # From the seed and the step number alone: a resumed run draws what the uninterrupted one would.
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    grads, terms, batch_stats = accumulated_gradients(learner, state.params, state.batch_stats, batch, key)
+    updates, opt_state = learner.optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = update_ema(state.ema, params["student"], batch_stats, state.step, config.ema_decay)
+    norm = global_norm(grads)
+    is_finite = jnp.isfinite(terms["loss"]) & jnp.isfinite(norm)
+    metrics = {**terms, "grad_norm": norm, "is_finite": is_finite}
+    return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
+
+
+def forward(learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray) -> tuple[Outputs, dict]:
+    """What the losses read of one micro-batch, in training mode, and the running statistics after it."""
+    photometric_key, dropout_key = jax.random.split(key)
+    images = batch.images
+    if learner.config.augment.photometric:
+        samples = jnp.arange(images.shape[0])
+        images = distort_colors(images, jax.vmap(lambda i: jax.random.fold_in(photometric_key, i))(samples))
+    predictions, batch_stats = apply_student(
+        learner.student,
+        params["student"],
+        batch_stats,
+        normalize_images(images),
+        batch.rig,
+        train=True,
+        dropout_key=dropout_key,
+    )
+    adapter_output = None
+    if needs_adapter(learner.config.loss.distill):
+        adapter_output = nnx.merge(learner.adapter, params["adapter"])(predictions.bev_features)
+    return (predictions, adapter_output), batch_stats
+
+
+def objective(
+    learner: Learner, outputs: Outputs, batch: Batch
+) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], Terms]:
+    """The two sums that training minimises, supervision and distillation, each of weighted terms.
+
+    Beside them every term before its weight, `loss`, `supervision` and `distillation`, for the log.
+    """
+    config, (predictions, adapter_output) = learner.config, outputs
+    distill = distillation_terms(predictions, batch.teacher, adapter_output, config.loss.distill, config.grid.build())
+    values = total_loss(
+        predictions,
+        batch,
+        config=config.loss,
+        label_set=label_set(config.data.labels),
+        depth_config=config.model.depth,
+        distill_terms=distill,
+        class_counts=learner.class_counts,
+    )
+    terms = {
+        "loss": values.total,
+        "supervision": values.supervision,
+        "distillation": values.distillation,
+        **values.terms,
+        "bev_coverage": predictions.bev_coverage.mean(),
+    }
+    return (values.supervision, values.distillation), terms
+
+
+def gradients(
+    learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray
+) -> tuple[dict, Terms, dict]:
+    """Gradients of the objective over one micro-batch, its terms, and the running statistics after it.
+
+    With a teacher, the term `gradient_ratio` is the norm of the distillation's gradient over that of the supervision,
+    both at the student's outputs (voxel logits, depth logits, BEV features): near 0, distillation would be silently
+    off.
+    """
+    outputs, forward_pullback, batch_stats = jax.vjp(
+        lambda params: forward(learner, params, batch_stats, batch, key), params, has_aux=True
+    )
+    sums, objective_pullback, terms = jax.vjp(lambda outputs: objective(learner, outputs, batch), outputs, has_aux=True)
+    # Two pullbacks through the losses, which share no arithmetic to speak of, and one through the network.
+    one, zero = jnp.ones_like(sums[0]), jnp.zeros_like(sums[1])
+    of_outputs = of_supervision = objective_pullback((one, zero))
+    if learner.config.loss.distill.is_on:
+        of_distillation = objective_pullback((zero, one))
+        terms["gradient_ratio"] = global_norm(of_distillation) / (global_norm(of_supervision) + 1e-12)
+        of_outputs = jax.tree.map(jnp.add, of_supervision, of_distillation)
+    (grads,) = forward_pullback(*of_outputs)
+    return grads, terms, batch_stats
+
+
+def accumulated_gradients(
+    learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray
+) -> tuple[dict, Terms, dict]:
+    """`gradients` averaged over `train.accumulate_steps` micro-batches, one after the other.
+
+    The running statistics go through all of them.
+    """
+    count = learner.config.train.accumulate_steps
+    if count == 1:
+        return gradients(learner, params, batch_stats, batch, key)
 
     def split(x):
         # Each device cuts its own block of the batch, so nothing moves between devices.
-        return jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)
+        return jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)  # [count, B/count, ...]
 
-    def body(carry, inputs):
+    def add_one(carry, inputs):
         batch_stats, total = carry
         micro_batch, index = inputs
-        grads, terms, batch_stats = gradients(state.params, batch_stats, micro_batch, jax.random.fold_in(key, index))
+        grads, terms, batch_stats = gradients(learner, params, batch_stats, micro_batch, jax.random.fold_in(key, index))
         total = jax.tree.map(lambda a, b: a + b / count, total, (grads, terms))
         return (batch_stats, total), None
 
     micro_batches = jax.tree.map(split, batch)
     first = jax.tree.map(lambda x: x[0], micro_batches)
-    shapes = jax.eval_shape(gradients, state.params, state.batch_stats, first, key)[:2]
+    shapes = jax.eval_shape(functools.partial(gradients, learner), params, batch_stats, first, key)[:2]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    (batch_stats, (grads, terms)), _ = jax.lax.scan(
-        body, (state.batch_stats, zeros), (micro_batches, jnp.arange(count))
-    )
+    (batch_stats, (grads, terms)), _ = jax.lax.scan(add_one, (batch_stats, zeros), (micro_batches, jnp.arange(count)))
     return grads, terms, batch_stats
+
+
+def global_norm(tree) -> Float[Array, ""]:
+    """Euclidean norm over all arrays of a tree, by short sums, so that it does not depend on the number of devices."""
+    return jnp.sqrt(sum(sum_all(jnp.square(x)) for x in jax.tree.leaves(tree)))

@@ -2,7 +2,6 @@
 
 import copy
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,10 +22,10 @@ from occjax.run import workdir as run_folder
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
-from occjax.run.train import _Run, train
+from occjax.run.train import TrainingRun, train
 from occjax.train.checkpoint import Checkpoints
+from occjax.train.learner import abstract_state, make_learner
 from occjax.train.mesh import make_mesh
-from occjax.train.state import make_program
 
 
 def resnet_file(path, config, change=None):
@@ -136,7 +135,7 @@ def test_missing_file_is_a_message(tmp_path, capsys):
 
 def student_file(path, config):
     """A training checkpoint with the original's names for a student of `config`; returns the numpy arrays in it."""
-    abstract = jax.eval_shape(make_program(config, 1)[1])
+    abstract = abstract_state(make_learner(config, 1))
     trees = (abstract.params["student"], abstract.batch_stats)
     shapes = {path: leaf.shape for tree in trees for path, leaf in flatten_dict(tree).items()}
     r, arrays = np.random.default_rng(0), {}
@@ -167,7 +166,7 @@ def largest_move(config, state, arrays):
 
 def test_training_starts_from_the_imported_weights(imported):
     config, workdir, arrays = imported
-    started = _Run(config, workdir, make_mesh(), load_index(config.data))
+    started = TrainingRun(config, workdir, make_mesh(), load_index(config.data))
     try:
         assert started.step == 0 and largest_move(config, started.state, arrays) == 0
     finally:
@@ -187,7 +186,7 @@ def test_an_imported_run_is_evaluated_dumped_and_fine_tuned(imported, tmp_path):
     config.train.steps = 2
     train(config, workdir)
     checkpoints = Checkpoints(workdir)
-    state, _ = checkpoints.restore(jax.eval_shape(make_program(config, 2)[1]), make_mesh())
+    state, _ = checkpoints.restore(abstract_state(make_learner(config, 2)), make_mesh())
     checkpoints.close()
     assert int(state.step) == 2
     # Two steps away from the imported weights, not from random ones.
@@ -198,7 +197,7 @@ def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
     config = Config(model=small_config())
     config.grid.shape, config.grid.lower_m = (16, 16, 4), (-8.0, -8.0, -2.0)
     monkeypatch.setattr(convert_weights.original, "get_config", lambda: config)
-    abstract = jax.eval_shape(make_program(config, 1)[1])
+    abstract = abstract_state(make_learner(config, 1))
     arrays = student_file(tmp_path / "latest.pth", config)
     assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 0
     assert run_folder.load_config(tmp_path / "run").to_dict() == config.to_dict()

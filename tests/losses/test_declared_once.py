@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from distillation_reference import GRID, make_teacher, random_student
 
-from configs.supervised import without_teacher
 from occjax.config import Config, DistillConfig, LossConfig, term_weight
 from occjax.config_checks import problems
+from occjax.configs.supervised import without_teacher
 from occjax.losses import distillation
 from occjax.losses.total import weighted_sum
 from occjax.types import Predictions

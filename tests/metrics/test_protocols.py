@@ -1,6 +1,8 @@
 """The published protocols on cases counted by hand."""
 
+import dataclasses
 import functools
+import typing
 
 import jax
 import numpy as np
@@ -8,10 +10,12 @@ import pytest
 
 from occjax.classes import FREE
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
+from occjax.label_sets import LABEL_SETS, LabelSet
 from occjax.metrics.across_processes import merge
 from occjax.metrics.bev import highest_occupied
 from occjax.metrics.confusion import ConfusionMatrix, ScoringError
 from occjax.metrics.occ3d import Occ3dMiou
+from occjax.metrics.protocols import PROTOCOLS, no_scores
 from occjax.metrics.surroundocc import SurroundOccMiou
 
 
@@ -52,6 +56,21 @@ def test_unit_cases_of_the_protocols(truth, prediction, occ3d, surroundocc, iou)
     scores = surroundocc_of(truth, prediction).compute()[0]
     assert round(100 * scores.summary["miou"], 2) == surroundocc
     assert round(100 * scores.summary["iou"], 2) == iou
+
+
+def test_every_label_set_leads_to_a_protocol_and_averages_what_it_does_not_ignore():
+    assert set(PROTOCOLS) == set(typing.get_args(typing.get_type_hints(LabelSet)["protocol"]))
+    assert {name: type(no_scores(labels)) for name, labels in LABEL_SETS.items()} == PROTOCOLS
+    assert LABEL_SETS["occ3d"].classes == tuple(range(17)) and LABEL_SETS["surroundocc"].classes == tuple(range(1, 17))
+
+
+def test_occ3d_needs_its_camera_mask_and_a_set_without_one_scores_without():
+    truth, grid = line_of([4, 4, 17], OCC3D_GRID)
+    with pytest.raises(ScoringError, match="occ3d labels need their camera mask"):
+        Occ3dMiou.empty(grid).update(truth, truth)
+    maskless = dataclasses.replace(LABEL_SETS["occ3d"], has_camera_mask=False, ignored=(3,))
+    (scores,) = Occ3dMiou.empty(grid, label_set=maskless).update(truth, truth).compute()
+    assert scores.mask == "no mask" and scores.summary["miou"] == 1 and "bus" not in scores.per_class
 
 
 def test_perfect_predictions_score_100_and_all_free_what_the_protocol_says():

@@ -7,7 +7,7 @@ from occjax.classes import FREE
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
 from occjax.label_sets import LABEL_SETS
 from occjax.metrics.across_processes import merge
-from occjax.metrics.combined import CombinedScores, ScoredSample
+from occjax.metrics.combined import CombinedScores, ScoredSample, TeacherAnswer
 from occjax.metrics.rayiou import RayIou
 from occjax.metrics.report import format_table, full_table, published_lines, results_dict
 from occjax.metrics.surroundocc import SurroundOccMiou
@@ -16,9 +16,8 @@ SMALL = VoxelGrid("lidar", (-5.0, -5.0, -5.0), 0.5, (20, 20, 16))
 
 
 def sample(truth, prediction, *, teacher=None, camera_mask=None):
-    known = None if teacher is None else np.ones(truth.shape, bool)
-    kl = None if teacher is None else np.array([2.0, 1.0])
-    return ScoredSample(prediction, truth, camera_mask, None, teacher, known, kl)
+    answer = None if teacher is None else TeacherAnswer(teacher, np.ones(truth.shape, bool), np.array([2.0, 1.0]))
+    return ScoredSample(prediction, truth, camera_mask, None, answer)
 
 
 def nothing():
@@ -66,7 +65,8 @@ def test_the_teacher_is_scored_where_it_knows_and_beside_the_student():
     teacher[:10] = FREE
     known = np.ones(truth.shape, bool)
     known[:10] = False
-    given = sample(truth, truth, teacher=teacher)._replace(teacher_known=known)
+    answer = TeacherAnswer(teacher, known, np.array([2.0, 1.0]))
+    given = sample(truth, truth)._replace(teacher=answer)
     state = nothing().update(given, None)
     results = results_dict(state)
     assert results["teacher_protocols"][0]["miou"] == 100

@@ -144,17 +144,18 @@ def occjax_runs(config):
     keep_freed_memory()
     import jax
 
-    from occjax.predict.forward import make_predict_fn
+    from occjax.predict.forward import Weights, make_predict_fn
+    from occjax.train.learner import initial_state, make_learner
     from occjax.train.mesh import make_mesh, put_batch, replicated
-    from occjax.train.state import initial_state, make_program
     from occjax.train.step import make_train_step
 
     mesh = make_mesh()
-    program, init = make_program(config, total_steps=1000)
-    state = [initial_state(config, init, replicated(mesh))]
+    learner = make_learner(config, total_steps=1000)
+    state = [initial_state(learner, replicated(mesh))]
     batch = put_batch(random_batch(config), mesh)
-    train_step = make_train_step(config, program, mesh, OCC3D_CLASS_COUNTS)
-    predict = make_predict_fn(config, program, state[0], mesh, lambda logits, _: logits.argmax(-1).astype(np.uint8))
+    train_step = make_train_step(learner, mesh)
+    weights = Weights(*state[0].student(config.eval.weights), step=0)
+    predict = make_predict_fn(config, weights, mesh, lambda logits, _: logits.argmax(-1).astype(np.uint8))
 
     def forward():
         return int(predict(batch).sum())

@@ -1,5 +1,7 @@
 """A student as teacher: what it writes is what it says, sample by sample, and another student learns from it."""
 
+import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -12,7 +14,6 @@ import pytest
 from PIL import Image
 from tiny_world import tiny_config
 
-from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader, make_train_loader
@@ -26,10 +27,10 @@ from occjax.run.workdir import open_workdir
 from occjax.targets.folder import TeacherFolder
 from occjax.targets.moving import dense_log_probs
 from occjax.train.checkpoint import Checkpoints
+from occjax.train.learner import initial_state, make_learner
 from occjax.train.mesh import make_mesh, replicated
 from occjax.train.parts import training_parts
-from occjax.train.state import initial_state, make_program
-from occjax.train.step import make_gradients
+from occjax.train.step import gradients
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -40,11 +41,9 @@ def run(world, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "opinions"
     config = tiny_config(world)
     config.data.teacher_dir = ""
-    config.loss.distill.voxel_kl = config.loss.distill.bev_kl = 0.0
-    config.loss.distill.channel_wise = config.loss.distill.bev_feature = 0.0
+    config.loss.distill.switch_off()
     open_workdir(workdir, config)
-    _, init = make_program(config, 1)
-    state = initial_state(config, init, replicated(make_mesh()))
+    state = initial_state(make_learner(config, 1), replicated(make_mesh()))
     # Untrained logits hardly differ; the averages alone get opinions, so that raw weights would be told apart.
     state.ema["params"]["head"]["out"]["kernel"] *= 50
     checkpoints = Checkpoints(workdir)
@@ -57,7 +56,9 @@ def run(world, tmp_path_factory):
 def dumped(run, tmp_path_factory):
     config, workdir = run
     output = tmp_path_factory.mktemp("dump") / "teacher"
-    return dump_workdir(config, workdir, output), output
+    # Images are all that it reads.
+    unlabelled = dataclasses.replace(config, data=dataclasses.replace(config.data, labels_dir=str(output / "nowhere")))
+    return dump_workdir(unlabelled, workdir, output), output
 
 
 def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
@@ -70,7 +71,7 @@ def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
 
     mesh = make_mesh()
     student = make_predict_fn(
-        config, *restore(config, workdir, mesh), mesh, lambda logits, _: jax.nn.log_softmax(logits)
+        config, restore(config, workdir, mesh), mesh, lambda logits, _: jax.nn.log_softmax(logits)
     )
     index = load_index(config.data)
     (batch,) = make_eval_loader(config, index, "val", Parts(), batch_size=4)
@@ -107,19 +108,20 @@ def test_a_dump_goes_on_where_it_was_cut_off(run, dumped):
 def test_the_dump_agrees_with_its_student_and_the_next_one_learns_from_it(run, dumped):
     config, workdir = run
     _, output = dumped
-    learner = tiny_config(Path(config.data.root))
-    learner.data.teacher_dir = str(output)
-    agreement = evaluate_workdir(learner, workdir, outputs=Outputs()).results["teacher_agreement"]
+    config = tiny_config(Path(config.data.root))
+    config.data.teacher_dir = str(output)
+    agreement = evaluate_workdir(config, workdir, outputs=Outputs()).results["teacher_agreement"]
     assert agreement["same_class"] > 97 and agreement["kl_nats"] < 2e-3
 
-    loss = learner.loss
+    loss = config.loss
     loss.scene_class_affinity = loss.lovasz = loss.depth = 0.0
     loss.distill.bev_kl = loss.distill.channel_wise = loss.distill.bev_feature = 0.0
-    batch = next(make_train_loader(learner, load_index(learner.data), training_parts(learner)))
-    program, init = make_program(learner, 1)
-    state = initial_state(learner, init, replicated(make_mesh(jax.devices()[:1])))
-    gradients = jax.jit(make_gradients(learner, program, OCC3D_CLASS_COUNTS))
-    _, terms, _ = gradients(state.params, state.batch_stats, batch, jax.random.key(0))
+    batch = next(make_train_loader(config, load_index(config.data), training_parts(config)))
+    learner = make_learner(config, 1)
+    state = initial_state(learner, replicated(make_mesh(jax.devices()[:1])))
+    _, terms, _ = jax.jit(functools.partial(gradients, learner))(
+        state.params, state.batch_stats, batch, jax.random.key(0)
+    )
     assert 0.01 < float(terms["voxel_kl"]) < 100 and 0.01 < float(terms["gradient_ratio"]) < 100
 
 

@@ -12,16 +12,15 @@ from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
 from occjax.run.visualize import visualize_workdir
 from occjax.train.checkpoint import Checkpoints
+from occjax.train.learner import initial_state, make_learner
 from occjax.train.mesh import make_mesh, replicated
-from occjax.train.state import initial_state, make_program
 
 
 def test_an_unlabelled_split_is_predicted_and_drawn_but_not_scored(world, tmp_path):
     config = tiny_config(world)
     config.data.teacher_dir, config.data.labels_dir = "", str(tmp_path / "no labels here")
-    _, init = make_program(config, total_steps=1)
     checkpoints = Checkpoints(tmp_path, keep=1)
-    checkpoints.save(0, initial_state(config, init, replicated(make_mesh())), {})
+    checkpoints.save(0, initial_state(make_learner(config, 1), replicated(make_mesh())), {})
     checkpoints.close()
     with pytest.raises(UserError, match="split val has no surroundocc labels in .*no labels here to score by"):
         evaluate_workdir(config, tmp_path, outputs=Outputs())

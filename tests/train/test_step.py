@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.configs import supervised
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
+from occjax.train.learner import initial_state, make_learner
 from occjax.train.mesh import check_batch_size, make_mesh, put_batch, replicated
 from occjax.train.parts import training_parts
-from occjax.train.state import initial_state, make_program, update_ema
+from occjax.train.state import update_ema
 from occjax.train.step import make_train_step
 
 
@@ -25,9 +25,9 @@ def batches(config):
 
 def run(config, batches, devices):
     mesh = make_mesh(devices)
-    program, init = make_program(config, 10)
-    state = initial_state(config, init, replicated(mesh))
-    step = make_train_step(config, program, mesh, OCC3D_CLASS_COUNTS)
+    learner = make_learner(config, 10)
+    state = initial_state(learner, replicated(mesh))
+    step = make_train_step(learner, mesh)
     history = []
     for batch in batches:
         state, metrics = step(state, put_batch(batch, mesh))

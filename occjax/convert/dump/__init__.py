@@ -1,1 +1,1 @@
-"""What another model's evaluation script wrote, read, checked and turned into teacher files."""
+"""Dumps of another model's evaluation script: read, checked and turned into teacher files."""

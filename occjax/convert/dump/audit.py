@@ -55,6 +55,7 @@ class Score(NamedTuple):
 
     @property
     def mean(self) -> float:
+        """What pairings are compared by."""
         return (self.present_miou + self.iou) / 2
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What compact files cost and lose: their size, their distance to the dump, the time to read one back."""
+"""Cost and loss of compact files: their size, their distance to the dump, the time to read one back."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the user of the converter can choose, under the dump script's names wherever it has one."""
+"""Options of the converter, under the dump script's names wherever it has one."""
 
 import dataclasses
 
@@ -41,10 +41,12 @@ class MapOptions:
 
     @property
     def wants_truth(self) -> bool:
+        """Whether anything is drawn from labels."""
         return bool(self.dump_gt_bev_dir or self.dump_gt_bev_vis_dir or self.dump_gt_bev_mask_vis_dir)
 
     @property
     def wants_any(self) -> bool:
+        """Whether anything is written besides teacher files."""
         return bool(self.dump_occ3d_dir or self.dump_bev_dir or self.dump_bev_vis_dir) or self.wants_truth
 
 
