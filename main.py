@@ -82,8 +82,8 @@ def main(_) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
     logging.getLogger("occjax").setLevel(logging.INFO)
     absl_logging.set_verbosity(absl_logging.ERROR)  # again: parsing the flags has set it
+    from occjax.cpu import keep_freed_memory
     from occjax.errors import UserError
-    from occjax.host_memory import keep_freed_memory
 
     # Where jax has no plugin for an accelerator, steps run in the host's memory.
     if not entry_points(group="jax_plugins"):

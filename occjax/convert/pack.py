@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from occjax.config import Config
+from occjax.cpu import keep_freed_memory
 from occjax.data.augment import plain_resize
 from occjax.data.file_source import FileSource
 from occjax.data.index import Index, SplitIndex
@@ -22,7 +23,6 @@ from occjax.data.record_folder import make_facts, read_shard, shard_name, write_
 from occjax.data.records import Record, encode_record, filter_image
 from occjax.data.sources import open_source
 from occjax.errors import DataError
-from occjax.host_memory import keep_freed_memory
 
 _log = logging.getLogger(__name__)
 
