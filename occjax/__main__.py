@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     from occjax.config_checks import require_sound
-    from occjax.host_memory import keep_freed_memory
+    from occjax.cpu import keep_freed_memory
     from occjax.run.overrides import DEFAULT_CONFIG, apply_overrides, load_config_file
     from occjax.run.workdir import load_config
 

@@ -12,7 +12,7 @@ FLOORS = [
     # The nouns.
     ("classes", "errors", "geometry", "grid", "grid_map", "storage"),
     ("label_sets", "config_model", "config", "config_checks", "types"),
-    ("progress", "command_line", "cpu", "host_memory"),
+    ("progress", "command_line", "cpu"),
     # The flow.
     ("data",),
     ("targets",),

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 
 from occjax.config import Config
+from occjax.cpu import keep_freed_memory
 from occjax.data.augment import plain_resize
 from occjax.data.index import Index, SplitIndex
 from occjax.data.parts import Parts
 from occjax.data.records import encode_record, make_facts, read_shard, shard_name, write_shard
 from occjax.data.sources import SampleParts, SampleSource, open_source, unlabelled_rows
 from occjax.errors import DataError, UserError
-from occjax.host_memory import keep_freed_memory
 from occjax.progress import Progress
 from occjax.targets.reader import complete_teacher, open_teacher
 

@@ -8,7 +8,7 @@ import threading
 
 import cv2
 
-from occjax.host_memory import keep_freed_memory
+from occjax.cpu import keep_freed_memory
 
 
 def start_worker(worker_index: int, worker_count: int) -> None:

@@ -1,20 +1,9 @@
 """Means over the part of an array that counts."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-_SHORT = 256
-
-
-def sum_all(values: Float[Array, "..."]) -> Float[Array, ""]:
-    """Sum of all elements, float32, as a sum of short sums.
-
-    One running sum over half a million voxels loses the fourth digit, and another one on another number of devices.
-    """
-    flat = values.astype(jnp.float32).reshape(-1)
-    rows = jnp.pad(flat, (0, -flat.size % _SHORT)).reshape(-1, _SHORT)
-    return jnp.sum(jnp.dot(rows, jnp.ones(_SHORT), precision=jax.lax.Precision.HIGHEST))
+from occjax.cpu import sum_all
 
 
 def masked_mean(

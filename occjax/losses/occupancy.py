@@ -6,8 +6,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, UInt8
 
 from occjax.classes import FREE
+from occjax.cpu import sum_all
 from occjax.label_sets import LabelSet
-from occjax.losses.masked import masked_mean, sum_all
+from occjax.losses.masked import masked_mean
 from occjax.types import VoxelLabels
 
 # Keeps -log finite, and its gradient bounded, where a class has no probability at all.

@@ -103,9 +103,8 @@ class DepthNet(nnx.Module):
         self.depth_blocks = nnx.List([BasicBlock(channels, channels, dtype=dtype, rngs=rngs) for _ in range(3)])
         self.aspp = ASPP(channels, config.dropout, dtype=dtype, rngs=rngs)
         self.depth_conv = Conv(channels, channels, 3, dtype=dtype, rngs=rngs)
-        self.depth = Conv(channels, config.bins, 1, use_bias=True, dtype=dtype, rngs=rngs)
         # Near-uniform depth at the start: a confident random depth would starve most BEV cells of gradient.
-        self.depth.kernel[...] *= 0.02
+        self.depth = Conv(channels, config.bins, 1, use_bias=True, gain=0.02, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,

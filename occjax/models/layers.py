@@ -8,6 +8,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from occjax.cpu import column_sums
+
 # Share of the old value that a running statistic keeps (PyTorch calls 1 - this its momentum).
 RUNNING_DECAY = 0.9
 EPSILON = 1e-5
@@ -24,17 +26,6 @@ def draw_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[
         return generator.standard_normal(shape, np.float32) * np.float32(std)
 
     return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, jnp.float32), jax.random.key_data(key))
-
-
-def column_sums(x: Float[Array, "*axes c"], weight: Float[Array, "b"] | None = None) -> Float[Array, "c"]:
-    """Sum over all axes but the last, float32; rows of the first axis count `weight` times.
-
-    A product with ones, because XLA's reduction over leading axes is ten times slower on a CPU; with two equal rows of
-    them, because a product with a short vector is merged with what computes `x`, into loops that are slower still.
-    """
-    rows = jnp.ones(x.shape[0]) if weight is None else weight
-    rows = jnp.tile(jnp.repeat(rows, math.prod(x.shape[1:-1])), (2, 1))
-    return jnp.dot(rows, x.reshape(-1, x.shape[-1]).astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)[0]
 
 
 @jax.custom_vjp
@@ -88,7 +79,7 @@ class Conv(nnx.Module):
     """2D convolution over [B, H, W, C] (or [B, X, Y, C]), padded by half the dilated kernel as PyTorch models are.
 
     Attributes:
-      kernel: float32 [k, k, c_in, c_out], He initialised for the ReLU that follows.
+      kernel: float32 [k, k, c_in, c_out], He initialised for the ReLU that follows, times `gain`.
       bias: float32 [c_out] or None.
     """
 
@@ -101,13 +92,14 @@ class Conv(nnx.Module):
         stride: int = 1,
         dilation: int = 1,
         use_bias: bool = False,
+        gain: float = 1.0,
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
         if stride not in (1, 2) or (stride == 2 and dilation > 1):
             raise ValueError(f"a convolution strides by 1 or 2, dilated at stride 1 only; found {stride}, {dilation}")
         he_std = math.sqrt(2.0 / (size * size * c_out))
-        self.kernel = nnx.Param(draw_normal(rngs.params(), (size, size, c_in, c_out), he_std))
+        self.kernel = nnx.Param(draw_normal(rngs.params(), (size, size, c_in, c_out), he_std) * gain)
         self.bias = nnx.Param(jnp.zeros(c_out)) if use_bias else None
         self.stride, self.dilation, self.dtype = stride, dilation, dtype
 

@@ -10,9 +10,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from occjax.cpu import sum_all
 from occjax.label_sets import label_set
 from occjax.losses.distillation import distillation_terms, needs_adapter
-from occjax.losses.masked import sum_all
 from occjax.losses.total import total_loss
 from occjax.models.preprocess import distort_colors, normalize_images
 from occjax.models.student import apply_student
@@ -152,5 +152,5 @@ def accumulated_gradients(
 
 
 def global_norm(tree) -> Float[Array, ""]:
-    """Euclidean norm over all arrays of a tree, by short sums, so that it does not depend on the number of devices."""
+    """Euclidean norm over all arrays of a tree, which does not depend on the number of devices."""
     return jnp.sqrt(sum(sum_all(jnp.square(x)) for x in jax.tree.leaves(tree)))

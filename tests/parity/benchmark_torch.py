@@ -139,7 +139,7 @@ def torch_runs(config):
 
 def occjax_runs(config):
     """Forward pass and training step of the student, as functions without arguments."""
-    from occjax.host_memory import keep_freed_memory
+    from occjax.cpu import keep_freed_memory
 
     keep_freed_memory()
     import jax

@@ -1,20 +1,22 @@
 """The compiled step: devices do not matter, accumulation averages, distillation reaches the gradients."""
 
 import copy
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from occjax.configs import supervised
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
-from occjax.train.learner import initial_state, make_learner
+from occjax.train.learner import abstract_state, initial_state, make_learner
 from occjax.train.mesh import check_batch_size, make_mesh, put_batch, replicated
 from occjax.train.parts import training_parts
 from occjax.train.state import update_ema
-from occjax.train.step import make_train_step
+from occjax.train.step import make_train_step, step
 
 
 @pytest.fixture
@@ -27,10 +29,10 @@ def run(config, batches, devices):
     mesh = make_mesh(devices)
     learner = make_learner(config, 10)
     state = initial_state(learner, replicated(mesh))
-    step = make_train_step(learner, mesh)
+    train_step = make_train_step(learner, mesh)
     history = []
     for batch in batches:
-        state, metrics = step(state, put_batch(batch, mesh))
+        state, metrics = train_step(state, put_batch(batch, mesh))
         history.append({k: float(v) for k, v in metrics.items()})
     return history, jax.device_get(state)
 
@@ -60,6 +62,15 @@ def test_accumulating_equal_halves_changes_nothing_but_the_statistics(config, ba
     parts, _ = run(halves, doubled, jax.devices()[:1])
     assert parts[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-5)
     assert parts[0]["grad_norm"] == pytest.approx(whole[0]["grad_norm"], rel=1e-4)
+
+
+def test_a_gpu_gets_plain_reductions(config, batches):
+    """The whole step is lowered for a GPU, on a machine that needs to have none."""
+    learner = make_learner(config, 10)
+    state, batch = abstract_state(learner), jax.eval_shape(lambda: jax.tree.map(jnp.asarray, batches[0]))
+    lowered = export.export(jax.jit(functools.partial(step, learner)), platforms=["cuda"])(state, batch).mlir_module()
+    # The CPU's spelling multiplies by ones at the highest precision (see tests/test_cpu.py); nothing else asks for it.
+    assert "HIGHEST" not in lowered and lowered.count("stablehlo.convolution") > 50
 
 
 def test_the_average_covers_statistics_and_forgets_the_start():
