@@ -1,4 +1,4 @@
-"""What the distillation loss costs on the compact teacher and on a dense one: memory, time, and that they agree."""
+"""Cost of the distillation loss on the compact teacher and on a dense one: memory, time, and that they agree."""
 
 import dataclasses
 import time
