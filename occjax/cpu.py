@@ -25,7 +25,7 @@ def keep_freed_memory() -> bool:
     the next ones again. The process then never holds less than its peak, which it reaches in every step or sample.
     Other C libraries are left as they are.
     """
-    # A seventh of a full-size training step's time, with avx512f; a fifth of an augmented sample's in a loader process.
+    # Quickstart's training step: 0.62 against 0.74 s with avx512f; an augmented sample in a loader: a fifth less.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False

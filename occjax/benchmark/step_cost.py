@@ -1,4 +1,4 @@
-"""What the device does: transfer, forward pass, training step, and how long a step waits for its data."""
+"""Cost of what the device does: transfer, forward pass, training step, and how long a step waits for its data."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Means over the part of an array that counts."""
+"""Masked means: over the part of an array that counts."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float

@@ -1,4 +1,4 @@
-"""Supervised occupancy terms: what the voxels should be, compared with what the student says they are."""
+"""Occupancy terms, supervised: what the voxels should be, compared with what the student says they are."""
 
 import jax
 import jax.numpy as jnp

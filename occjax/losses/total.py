@@ -1,4 +1,4 @@
-"""The loss: every term by name, weighted from the configuration, supervision and distillation summed apart."""
+"""Total loss: every term by name, weighted from the configuration, supervision and distillation summed apart."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""BEV features are refined at three scales and brought back to the grid's resolution."""
+"""BEV encoder: features are refined at three scales and brought back to the grid's resolution."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Each feature pixel gets a depth distribution and a context vector, aware of its camera (BEVDepth, Li et al. 2023)."""
+"""Depth net: each feature pixel gets a depth distribution and a context vector (BEVDepth, Li et al. 2023)."""
 
 import jax
 import jax.numpy as jnp

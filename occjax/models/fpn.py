@@ -1,4 +1,4 @@
-"""Feature maps of all strides are brought together: a feature pyramid (Lin et al. 2017)."""
+"""Feature pyramid: maps of all strides are brought together (Lin et al. 2017)."""
 
 import jax.numpy as jnp
 from flax import nnx

@@ -1,4 +1,4 @@
-"""The convolution, normalisation and residual block that every stage of the student is made of."""
+"""Layers: the convolution, normalisation and residual block that every stage of the student is made of."""
 
 import math
 

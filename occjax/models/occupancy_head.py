@@ -1,4 +1,4 @@
-"""Every BEV cell speaks for its column: class logits at each height (FlashOCC, Yu et al. 2023)."""
+"""Occupancy head: every BEV cell gives class logits at each height of its column (FlashOCC, Yu et al. 2023)."""
 
 import math
 

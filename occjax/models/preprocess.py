@@ -1,4 +1,4 @@
-"""Decoded images become network input on the device: colours distorted in training, then normalised."""
+"""Preprocessing of decoded images, on the device: colours distorted in training, then normalised."""
 
 import jax
 import jax.numpy as jnp

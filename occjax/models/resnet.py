@@ -1,4 +1,4 @@
-"""Images become feature maps at strides 4, 8, 16 and 32: ResNet-18, -34 and -50 (He et al. 2016, stride on the 3x3)."""
+"""ResNet-18, -34 and -50: images become feature maps at strides 4, 8, 16, 32 (He et al. 2016, stride on the 3x3)."""
 
 from pathlib import Path
 

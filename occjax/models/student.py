@@ -1,4 +1,4 @@
-"""The student: the lines that take images to voxel logits, in order."""
+"""Student: the lines that take images to voxel logits, in order."""
 
 from typing import Any
 

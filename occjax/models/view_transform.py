@@ -1,4 +1,4 @@
-"""Image features are lifted along their depth distribution onto the BEV grid (LSS, Philion & Fidler 2020)."""
+"""View transform: features are lifted along their depth distribution onto the BEV grid (LSS, Philion & Fidler 2020)."""
 
 import jax
 import jax.numpy as jnp

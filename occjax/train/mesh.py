@@ -1,4 +1,4 @@
-"""One mesh axis over all devices: the batch is split along it, the state is whole on each."""
+"""Mesh with one axis over all devices: the batch is split along it, the state is whole on each."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""The progress line: step, losses, samples per second, share of time spent waiting for data, time left."""
+"""Progress line: step, losses, samples per second, share of time spent waiting for data, time left."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""One update: images to predictions, losses, gradients, new state; compiled once for all steps."""
+"""Training step: images to predictions, losses, gradients, new state; compiled once for all steps."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask a run to stop after its step, instead of ending it at once."""
+"""Stop requests: SIGTERM and SIGINT ask a run to stop after its step, instead of ending it at once."""
 
 import logging
 import signal
