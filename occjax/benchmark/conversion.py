@@ -52,10 +52,9 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
     Raises:
       DumpError: no such files, or one of them is damaged.
     """
-    files = list_dump(
-        dump, options.splits, dump_3d_dir="", dump_3d_type="", dump_bev_prob_dir="", holds_map=lambda path: False
-    )
-    files = [file for file in files if file.voxels is not None and file.voxels.suffix in (".npz", ".npy")][:samples]
+    files = [
+        file for file in list_dump(dump, options) if file.voxels is not None and file.voxels.suffix in (".npz", ".npy")
+    ][:samples]
     if not files:
         raise DumpError(f"{dump} holds no voxel scores in .npz or .npy files to convert")
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,8 @@ from occjax.convert.dump.audit import Audit, audit
 from occjax.convert.dump.bev_maps import bev_semantics
 from occjax.convert.dump.listing import MatchedFile
 from occjax.convert.dump.options import DumpOptions
-from occjax.convert.dump.sample import hard_labels, read_bev, read_voxels
+from occjax.convert.dump.sample import hard_labels
+from occjax.convert.dump.scores import read_bev, read_voxels
 from occjax.convert.dump.values import voxel_scores
 from occjax.data.files import absent_files, label_files
 from occjax.data.index import Index

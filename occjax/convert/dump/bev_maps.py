@@ -1,25 +1,23 @@
 """BEV maps as the dump script draws them: semantic maps, their turns and flips, and pictures."""
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from occjax.classes import CLASS_COLORS
-from occjax.convert.dump.arrays import DumpError
 from occjax.metrics.bev import highest_occupied
 from occjax.storage import writing
 
-LOW_TO_HIGH, HIGH_TO_LOW = "low2high", "high2low"
-OVERWRITE, PRIORITY = "overwrite", "priority"
 DEFAULT_PRIORITY_IDS = (4, 10, 3, 9, 5, 6, 2, 7, 8, 1)
 
 
 def bev_semantics(
     labels: np.ndarray,
     *,
-    mode: str = OVERWRITE,
-    scan_direction: str = LOW_TO_HIGH,
+    mode: Literal["overwrite", "priority"] = "overwrite",
+    scan_direction: Literal["low2high", "high2low"] = "low2high",
     priority_ids: tuple[int, ...] = DEFAULT_PRIORITY_IDS,
 ) -> np.ndarray:
     """Class of each column.
@@ -33,16 +31,9 @@ def bev_semantics(
 
     Returns:
       uint8 [X, Y]; free where every voxel is free (or 255).
-
-    Raises:
-      DumpError: unknown mode or direction.
     """
-    if mode not in (OVERWRITE, PRIORITY):
-        raise DumpError(f"--bev-sem-mode must be {OVERWRITE} or {PRIORITY}, not {mode!r}")
-    if scan_direction not in (LOW_TO_HIGH, HIGH_TO_LOW):
-        raise DumpError(f"--bev-scan-direction must be {LOW_TO_HIGH} or {HIGH_TO_LOW}, not {scan_direction!r}")
-    bev, _ = highest_occupied(labels if scan_direction == LOW_TO_HIGH else labels[..., ::-1])
-    if mode == PRIORITY:
+    bev, _ = highest_occupied(labels if scan_direction == "low2high" else labels[..., ::-1])
+    if mode == "priority":
         for class_id in reversed(priority_ids):
             bev = np.where((labels == class_id).any(2), np.uint8(class_id), bev)
     return bev

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from occjax.convert.dump.listing import MatchedFile, list_dump, match_files
 from occjax.convert.dump.measure import compact_kl, decode_ms
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion, kept_facts, previous_manifest, write_output_manifest
-from occjax.convert.dump.sample import SampleResult, SampleTask, convert_sample, holds_bev_map
+from occjax.convert.dump.sample import SampleResult, SampleTask, convert_sample
 from occjax.data.index import Index, load_index
 from occjax.label_sets import label_set_of_grid
 from occjax.progress import Progress
@@ -61,14 +60,7 @@ def convert_dump(
       DataError: the tables or splits are not there.
     """
     options = options or DumpOptions()
-    files = list_dump(
-        source,
-        options.splits,
-        dump_3d_dir=options.dump_3d_dir,
-        dump_3d_type=options.dump_3d_type,
-        dump_bev_prob_dir=options.dump_bev_prob_dir,
-        holds_map=partial(holds_bev_map, options=options),
-    )
+    files = list_dump(source, options)
     index = load_index(data_config)
     orders = _orders(index, options)
     matched, matched_by, unmatched = match_files(files, orders, options.match)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from occjax.classes import NUM_CLASSES
-from occjax.convert.dump.sample import SampleTask, read_bev, read_voxels
+from occjax.convert.dump.sample import SampleTask
+from occjax.convert.dump.scores import read_bev, read_voxels
 from occjax.convert.dump.values import dense_log_probs, voxel_scores
 from occjax.grid import VoxelGrid
 from occjax.targets.codec import decode_rows, floored_log_probs, kl_divergence
