@@ -7,7 +7,6 @@ work on the machine does not count. Files go to a temporary folder; no nuScenes 
 import sys
 import tempfile
 import time
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import list_dump
 from occjax.convert.dump.measure import compact_kl, decode_ms
 from occjax.convert.dump.options import DumpOptions
-from occjax.convert.dump.output import Conversion, write_output_manifest
+from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.sample import SampleTask, convert_sample
 from occjax.label_sets import LABEL_SETS
 
@@ -62,11 +61,11 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
         tasks = [SampleTask(f"{i:06d}", file, output, options, None, None) for i, file in enumerate(files)]
         floor_s = sum(_fastest(partial(_plain_load, file.path), repeats) for file in files) / len(files)
         convert_s = sum(_fastest(partial(_converted, task), repeats) for task in tasks) / len(files)
-        outcomes = [_converted(task) for task in tasks]
-        result = Conversion(written=len(tasks), bytes_written=sum(outcome.bytes_written for outcome in outcomes))
+        result = Conversion(output, dump.name, options.grid)
+        for outcome in (_converted(task) for task in tasks):
+            result.add(outcome.kind, outcome.bytes_written, outcome.active)
         result.kl = float(np.mean([compact_kl(task) for task in tasks]))
-        largest = max(outcome.active for outcome in outcomes)
-        write_output_manifest(output, dump, options, files, "position", Counter(), largest, result, {})
+        result.write_manifest()
         result.decode_ms = decode_ms(output, [task.token for task in tasks])
     read_mb = sum(file.path.stat().st_size for file in files) / len(files) / 1e6
     return [

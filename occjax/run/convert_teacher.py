@@ -46,7 +46,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         progress=say,
         print_every_s=arguments.print_freq_s,
     )
-    say(f"{result.written} samples written to {arguments.output}, {result.skipped} kept, {len(result.failures)} failed")
+    say(f"{result.written} samples written to {arguments.output}, {result.kept} kept, {len(result.failures)} failed")
     for line in result.report():
         say(line)
     for path, reason in result.failures:
