@@ -16,6 +16,7 @@ import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from absl import logging as absl_logging
 
@@ -47,15 +48,17 @@ _MODES = {
     "benchmark": "measure loader, step and memory on this machine",
 }
 _OF_A_RUN = ("eval", "visualize", "dump")
-_MODES_OF_OPTION = {
-    "distributed": ("train", "eval"),
-    "best": _OF_A_RUN,
-    "teacher": ("eval",),
-    "save_predictions": ("eval",),
-    "tokens": ("visualize",),
-    "scene": ("visualize",),
-    "movie": ("visualize",),
-    "output": ("dump",),
+_SWITCH = {"action": argparse.BooleanOptionalAction}
+# Options that only some modes read: the modes, the help, and what argparse must know besides.
+_OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
+    "distributed": (("train", "eval"), "join a run over several hosts (jax.distributed.initialize)", _SWITCH),
+    "best": (_OF_A_RUN, "the checkpoint with the best validation mIoU", _SWITCH),
+    "teacher": (("eval",), "score the teacher files of config.data.teacher_dir; no checkpoint", _SWITCH),
+    "save_predictions": (("eval",), "keep the predicted classes, a file per sample", _SWITCH),
+    "tokens": (("visualize",), "tokens of the samples to draw, with commas between", {"type": words}),
+    "scene": (("visualize",), "name of a scene to draw whole", {}),
+    "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
+    "output": (("dump",), "folder for the teacher files", {"metavar": "DIR"}),
 }
 
 
@@ -160,7 +163,7 @@ def _benchmark(config, workdir: Path, options: argparse.Namespace) -> str:
 def _misuse(options: argparse.Namespace) -> str:
     """What is wrong about an option that the chosen mode does not read, or one that it lacks; empty if nothing is."""
     mode = options.mode
-    for name, modes in _MODES_OF_OPTION.items():
+    for name, (modes, _, _) in _OPTIONS.items():
         if getattr(options, name) is not None and mode not in modes:
             return f"--{name} means nothing in --mode={mode}; it belongs to --mode={' or '.join(modes)}"
     if options.teacher and (options.best or options.distributed):
@@ -176,7 +179,7 @@ def _misuse(options: argparse.Namespace) -> str:
 
 def _parser(default_config: str) -> Parser:
     parser = Parser("occjax", __doc__)
-    add, switch = parser.add_argument, argparse.BooleanOptionalAction
+    add = parser.add_argument
     add(
         "--config",
         metavar="FILE",
@@ -186,14 +189,8 @@ def _parser(default_config: str) -> Parser:
     add("--workdir", metavar="DIR", help="folder of the run; by default runs/<name of the configuration file>")
     modes = "; ".join(f"{name}: {what}" for name, what in _MODES.items())
     add("--mode", choices=list(_MODES), default="train", help=modes)
-    add("--distributed", action=switch, help="train, eval: join a run over several hosts (jax.distributed.initialize)")
-    add("--best", action=switch, help="eval, visualize, dump: the checkpoint with the best validation mIoU")
-    add("--teacher", action=switch, help="eval: score the teacher files of config.data.teacher_dir; no checkpoint")
-    add("--save-predictions", action=switch, help="eval: keep the predicted classes, a file per sample")
-    add("--tokens", type=words, help="visualize: tokens of the samples to draw, with commas between")
-    add("--scene", help="visualize: name of a scene to draw whole")
-    add("--movie", choices=("mp4", "gif"), help="visualize: a film of the scene, not a picture per sample")
-    add("--output", metavar="DIR", help="dump: folder for the teacher files")
+    for name, (of_modes, text, extra) in _OPTIONS.items():
+        add(f"--{name.replace('_', '-')}", help=f"{', '.join(of_modes)}: {text}", **extra)
     return parser
 
 

@@ -6,16 +6,15 @@ work on the machine does not count. Files go to a temporary folder; no nuScenes 
 
 import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from occjax.command_line import Parser, say, status
+from occjax.command_line import Parser, say, status, words
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import list_dump
-from occjax.convert.dump.measure import compact_kl, decode_ms
+from occjax.convert.dump.measure import compact_kl, decode_ms, fastest_s
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.sample import SampleTask, convert_sample
@@ -28,13 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "dumps", nargs="+", type=Path, metavar="DUMP", help="as for converters/teacher_to_npz.py --input"
     )
-    parser.add_argument("--splits", default="train,val")
+    parser.add_argument("--splits", type=words, default="train,val")
     parser.add_argument("--source-grid", choices=list(LABEL_SETS), default="surroundocc")
     parser.add_argument("--samples", type=int, default=8, help="of each dump")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest one counts")
     args = parser.parse_args(arguments)
-    grid = LABEL_SETS[args.source_grid].grid
-    options = DumpOptions(splits=tuple(args.splits.split(",")), grid=grid)
+    options = DumpOptions(splits=tuple(args.splits), grid=LABEL_SETS[args.source_grid].grid)
 
     def run() -> int:
         for dump in args.dumps:
@@ -59,8 +57,8 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
         tasks = [SampleTask(f"{i:06d}", file, output, options, None, None) for i, file in enumerate(files)]
-        floor_s = sum(_fastest(partial(_plain_load, file.path), repeats) for file in files) / len(files)
-        convert_s = sum(_fastest(partial(_converted, task), repeats) for task in tasks) / len(files)
+        floor_s = sum(fastest_s(partial(_plain_load, file.path), repeats) for file in files) / len(files)
+        convert_s = sum(fastest_s(partial(_converted, task), repeats) for task in tasks) / len(files)
         result = Conversion(output, dump.name, options.grid)
         for outcome in (_converted(task) for task in tasks):
             result.add(outcome.kind, outcome.bytes_written, outcome.active)
@@ -74,15 +72,6 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
         f"{1 / convert_s:.1f} samples/s per core, {convert_s / floor_s:.2f} times numpy.load",
         *result.report(),
     ]
-
-
-def _fastest(function, repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        started = time.process_time()
-        function()
-        times.append(time.process_time() - started)
-    return min(times)
 
 
 def _plain_load(path: Path) -> None:

@@ -167,14 +167,15 @@ def _full_lines(config: Config, split: SplitIndex, parts: Parts, throughput: Thr
 
 def _machine() -> list[str]:
     devices = jax.devices()
-    model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    model = facts.get("model name") or platform.processor() or platform.machine()
+    # Compiled steps take twice as long without AVX-512: no figure means anything without them.
+    vectors = ", ".join(flag for flag in ("avx2", "avx512f") if flag in facts.get("flags", "").split())
     found = versions()
     return [
-        f"machine: {len(os.sched_getaffinity(0))} cores of {model}, load {os.getloadavg()[0]:.1f}; "
-        f"{len(devices)} × {devices[0].device_kind}",
+        f"machine: {len(os.sched_getaffinity(0))} cores of {model} ({vectors or 'no AVX'}), "
+        f"load {os.getloadavg()[0]:.1f}; {len(devices)} × {devices[0].device_kind}",
         f"versions: Python {platform.python_version()}, " + ", ".join(f"{k} {v}" for k, v in found.items()),
     ]

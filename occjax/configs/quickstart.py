@@ -13,7 +13,7 @@ most frequent class of the voxel    43.86          10.17                  37.45 
 """
 
 from occjax.config import Config
-from occjax.configs import base, supervised
+from occjax.configs import base, kd, supervised
 
 
 def get_config(variant: str = "distilled") -> Config:
@@ -58,10 +58,8 @@ def get_config(variant: str = "distilled") -> Config:
     config.model.head.channels = 64
     config.model.head.hidden = 128
 
-    config.loss.distill.voxel_kl = 3.0
-    config.loss.distill.bev_kl = 1.0
-    config.loss.distill.channel_wise = 1.0
-    config.loss.distill.bev_feature = 0.1
+    # The recipe at full size, so that the quickstart shows what it does.
+    config.loss.distill = kd.get_config().loss.distill
 
     config.train.steps = 240
     config.train.learning_rate = 1e-3

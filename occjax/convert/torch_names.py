@@ -37,11 +37,6 @@ class Entry:
             array = array.reshape(array.shape[:2])
         return np.ascontiguousarray(array.transpose(LAYOUTS[self.layout]), np.float32)
 
-    def to_torch(self, array: np.ndarray) -> np.ndarray:
-        """Their layout of our array."""
-        array = np.asarray(array).transpose(np.argsort(LAYOUTS[self.layout]))
-        return np.ascontiguousarray(array[..., None, None] if self.layout == "pointwise" else array)
-
 
 def _norm(ours, theirs) -> list[Entry]:
     pairs = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}

@@ -55,7 +55,7 @@ class TensorRef:
           WeightsFileError: the tensor reaches outside its storage.
         """
         key, dtype = self._storage
-        raw = self._archive.storage(key)
+        raw = self._archive.read(f"data/{key}")
         size = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
         values = np.frombuffer(raw, "<u2" if dtype == "bfloat16" else dtype, count=len(raw) // size)
         last = self._offset + sum((n - 1) * s for n, s in zip(self.shape, self._strides, strict=True))
@@ -86,23 +86,17 @@ class _Archive:
                 "(a TorchScript archive: torch.save(torch.jit.load(path).state_dict(), new_path))"
             )
         self._prefix = pickles[0].removesuffix("data.pkl")
-        order = self._prefix + "byteorder"
-        if order in self._zip.namelist() and self.read(order).strip() != b"little":
+        is_new = self._prefix + "byteorder" in self._zip.namelist()  # written from torch 2.1 on
+        if is_new and self.read("byteorder").strip() != b"little":
             raise WeightsFileError(f"{path}: written on a big-endian machine; save it again on a little-endian one")
 
     def read(self, name: str) -> bytes:
         try:
-            return self._zip.read(name)
+            return self._zip.read(self._prefix + name)
         except (KeyError, zipfile.BadZipFile, EOFError, OSError) as error:
             raise WeightsFileError(
-                f"{self.path}: cannot read {name} ({error}); the file is damaged, get it again"
+                f"{self.path}: cannot read {self._prefix}{name} ({error}); the file is damaged, get it again"
             ) from error
-
-    def pickle(self) -> bytes:
-        return self.read(self._prefix + "data.pkl")
-
-    def storage(self, key: str) -> bytes:
-        return self.read(f"{self._prefix}data/{key}")
 
 
 class _Namespace(dict):
@@ -110,13 +104,6 @@ class _Namespace(dict):
 
     def __setstate__(self, state):
         self.update(state)
-
-
-class _Storage:
-    """Stands in for torch's storage types; only their names are ever used."""
-
-    def __init__(self, dtype: str):
-        self.dtype = dtype
 
 
 class _StorageRecord(NamedTuple):
@@ -132,31 +119,24 @@ def _stand_ins(archive: _Archive) -> dict[tuple[str, str], object]:
         ("collections", "OrderedDict"): OrderedDict,
         ("argparse", "Namespace"): _Namespace,
         ("torch._utils", "_rebuild_tensor_v2"): partial(_rebuild_tensor, archive),
-        ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+        ("torch._utils", "_rebuild_parameter"): lambda tensor, requires_grad, hooks: tensor,
         ("torch", "Size"): tuple,
-        **{
-            (module, name): _Storage(dtype)
-            for module in ("torch", "torch.storage")
-            for name, dtype in _STORAGE_DTYPES.items()
-        },
+        # Storage types are only ever named, beside the key of what is stored: plain text, which cannot be called.
+        **{(module, name): dtype for module in ("torch", "torch.storage") for name, dtype in _STORAGE_DTYPES.items()},
     }
 
 
 def _storage_record(path: Path, pid) -> _StorageRecord:
     try:
         kind, storage, key, _, _ = pid
-        assert kind == "storage" and isinstance(storage, _Storage) and isinstance(key, str)
+        assert kind == "storage" and storage in _STORAGE_DTYPES.values() and isinstance(key, str)
     except (AssertionError, TypeError, ValueError) as error:
         raise WeightsFileError(f"{path}: unknown storage record {pid!r}; get the file again") from error
-    return _StorageRecord(key, storage.dtype)
+    return _StorageRecord(key, storage)
 
 
 def _rebuild_tensor(archive, storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None):
     return TensorRef(archive, storage, offset, shape, strides)
-
-
-def _rebuild_parameter(tensor, requires_grad, hooks):
-    return tensor
 
 
 def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
@@ -171,11 +151,11 @@ def load_checkpoint(path: str | Path):
     Raises:
       WeightsFileError: no such file, damaged, of the format before torch 1.6, or holding other objects.
     """
-    path = Path(path)
+    path = _existing(path)
     _require_zip(path)
     archive = _Archive(path)
     try:
-        return load_pickle(archive.pickle(), _stand_ins(archive), partial(_storage_record, path))
+        return load_pickle(archive.read("data.pkl"), _stand_ins(archive), partial(_storage_record, path))
     except RefusedNameError as error:
         raise WeightsFileError(
             f"{path}: refused {error}: only tensors and plain containers are read from a foreign pickle; save the "
@@ -187,9 +167,13 @@ def load_checkpoint(path: str | Path):
         raise WeightsFileError(f"{path}: the pickle inside cannot be read ({error}); get the file again") from error
 
 
-def _require_zip(path: Path) -> None:
-    if not path.is_file():
+def _existing(path: str | Path) -> Path:
+    if not Path(path).is_file():
         raise WeightsFileError(f"no weight file {path}; check the path")
+    return Path(path)
+
+
+def _require_zip(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(1024)
     if head.startswith(_ZIP_MAGIC):
@@ -212,11 +196,8 @@ def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.flax import load_file  # safetensors.numpy knows no bfloat16
 
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsFileError(f"no weight file {path}; check the path")
     try:
-        tensors = load_file(path)
+        tensors = load_file(_existing(path))
     except (SafetensorError, OSError) as error:
         raise WeightsFileError(f"{path}: not a complete .safetensors file ({error}); get it again") from error
     return {name: np.asarray(t.astype("float32") if t.dtype == "bfloat16" else t) for name, t in tensors.items()}

@@ -10,6 +10,7 @@ import statistics
 import sys
 from pathlib import Path
 
+from occjax.command_line import Parser, say, status
 from occjax.config import Config
 from occjax.data.files import label_files
 from occjax.data.index import SplitIndex, load_index
@@ -89,23 +90,26 @@ def compare(groups: dict[str, list[Path]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m occjax.run.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the table; returns the exit status."""
+    parser = Parser("python -m occjax.run.compare", __doc__)
+    parser.add_argument(
+        "groups", nargs="+", type=_group, metavar="NAME=GLOB", help="a name and the workdirs of its runs"
     )
-    parser.add_argument("groups", nargs="+", metavar="NAME=GLOB", help="a name and the workdirs of its runs")
-    groups = {}
-    for text in parser.parse_args().groups:
-        name, equals, pattern = text.partition("=")
-        if not equals:
-            parser.error(f"{text!r} is no NAME=GLOB")
-        groups[name] = [Path(path) for path in sorted(glob.glob(pattern))]
-    try:
-        sys.stdout.write(compare(groups) + "\n")
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    groups = dict(parser.parse_args(arguments).groups)
+
+    def run() -> int:
+        say(compare(groups))
+        return 0
+
+    return status(run)
+
+
+def _group(text: str) -> tuple[str, list[Path]]:
+    name, equals, pattern = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=GLOB")
+    return name, [Path(path) for path in sorted(glob.glob(pattern))]
 
 
 if __name__ == "__main__":

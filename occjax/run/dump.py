@@ -3,8 +3,9 @@
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -124,7 +125,7 @@ def _written(
     dump: DumpedFolder,
 ) -> Iterator[tuple[int, int]]:
     """Active voxels and bytes of each file; one batch is written while the next one is predicted."""
-    pending = []
+    pending: Iterable[tuple[int, int]] = ()
     with ThreadPoolExecutor() as pool:
         for batch in loader:
             rows = batch.sample_index.tolist()
@@ -132,9 +133,9 @@ def _written(
             if not wanted:
                 continue
             probabilities = predict_fn(batch)
-            yield from (future.result() for future in pending)
-            pending = [pool.submit(_write, dump, tokens[rows[i]], probabilities[i]) for i in wanted]
-        yield from (future.result() for future in pending)
+            yield from pending
+            pending = pool.map(partial(_write, dump), [tokens[rows[i]] for i in wanted], probabilities[wanted])
+        yield from pending
 
 
 def _write(dump: DumpedFolder, token: str, probabilities: np.ndarray) -> tuple[int, int]:

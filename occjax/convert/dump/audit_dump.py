@@ -31,12 +31,8 @@ def label_paths(index: Index, splits: tuple[str, ...], labels: LabelSet, data: D
     found = {}
     for split in splits:
         files = label_files(index.split(split), labels, data)
-        absent = set(absent_files(files))
-        found |= {
-            token: Path(path)
-            for i, (token, path) in enumerate(zip(files.tokens, files.paths, strict=True))
-            if i not in absent
-        }
+        there = set(range(len(files.tokens))) - set(absent_files(files))
+        found |= {files.tokens[i]: Path(files.paths[i]) for i in there}
     return found
 
 
@@ -57,6 +53,7 @@ def audit_dump(
     candidates = [item for item in matched if item.token in paths]
     if not candidates:
         return None
+    # Spread over the dump: what goes wrong, such as an order, goes wrong further on.
     picked = [candidates[i] for i in np.unique(np.linspace(0, len(candidates) - 1, samples).round().astype(int))]
 
     predictions, truths = [], []

@@ -29,7 +29,8 @@ def add_options(group: argparse._ArgumentGroup, kind: type) -> None:
         elif get_origin(hint) is Literal:
             extra = {"choices": get_args(hint)}
         elif get_origin(hint) is tuple:  # shown as it is typed, and read as if it had been
-            extra, default = {"type": whole_numbers}, ",".join(map(str, field.default))
+            extra["type"] = whole_numbers
+            default = ",".join(str(number) for number in getattr(kind, field.name))
         elif field.name.endswith("_dir"):
             extra["metavar"] = "DIR"
         name = f"--{field.name.replace('_', '-')}"

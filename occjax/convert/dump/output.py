@@ -53,10 +53,10 @@ class TeacherOutput:
     largest: int = 0
     kinds: Counter[str] = dataclasses.field(default_factory=Counter)
 
-    def facts(self) -> dict:
-        """What the manifest says of every file, whichever run wrote it."""
-        contents = {"voxels": self.has_voxels, "bev": not self.has_voxels, "validity": self.has_validity}
-        return {"form": self.form, "grid": self.grid.to_dict(), "contents": contents, "source": self.source}
+    @property
+    def contents(self) -> dict[str, bool]:
+        """What every file holds, in the manifest's words."""
+        return {"voxels": self.has_voxels, "bev": not self.has_voxels, "validity": self.has_validity}
 
     def previous(self, *compared: str) -> dict:
         """The manifest of an earlier run, empty if there is none; the facts `compared` must be those of this one.
@@ -67,8 +67,9 @@ class TeacherOutput:
         """
         if not (self.folder / MANIFEST_NAME).is_file():
             return {}
-        manifest, facts = read_manifest(self.folder), self.facts()
-        found = [(name, manifest.get(name), facts[name]) for name in compared]
+        manifest = read_manifest(self.folder)
+        ours = {"source": self.source, "grid": self.grid.to_dict(), "form": self.form, "contents": self.contents}
+        found = [(name, manifest.get(name), ours[name]) for name in compared]
         different = [f"{name} ({then}, now {now})" for name, then, now in found if then != now]
         if different:
             raise DumpError(
@@ -117,7 +118,10 @@ class TeacherOutput:
         try:
             write_manifest(
                 self.folder,
-                **{**self.facts(), "grid": self.grid},
+                grid=self.grid,
+                form=self.form,
+                contents=self.contents,
+                source=self.source,
                 samples=self.kept + self.written,
                 max_active_voxels=self.largest,
                 matched_by=self.matched_by,
