@@ -62,6 +62,7 @@ def parts_to_pack(config: Config, split: SplitIndex) -> Parts:
     """
     if config.data.records_dir:
         raise UserError("records are packed from files: leave data.records_dir empty")
+    # Validation does without a teacher, and only says how far the student agrees where there is one.
     is_needed = config.loss.distill.is_on and split.name == config.data.train_split
     return Parts(
         lidar=config.loss.depth > 0,
@@ -101,6 +102,7 @@ def pack_split(
     source = open_source(config.data, keyframes, parts_to_pack(config, keyframes))
     source.store.require_complete()
     count = -(-len(keyframes) // samples_per_shard)
+    # Before the folder is filled: two ways to cut a split would overlap without a sign.
     _require_own_shards(output, split, count)
     facts = make_facts(config.data, source.parts)
     tasks = []
@@ -150,6 +152,7 @@ def _is_finished(task: _ShardTask) -> bool:
     if not manifest.exists():
         return False
     shard = read_shard(manifest)
+    # Tokens too: another version of the tables may have as many samples.
     wanted = {**task.facts, "tokens": task.tokens}
     found = {**shard.facts, "tokens": shard.tokens}
     different = [name for name in wanted if found.get(name) != wanted[name]]
@@ -162,6 +165,7 @@ def _is_finished(task: _ShardTask) -> bool:
             f"{manifest} was packed with another configuration ({listed}); choose another --output, or delete the "
             "folder to pack it again"
         )
+    # A manifest comes last, so that it vouches for the file; but copying may have cut that since.
     return shard.path.exists() and shard.path.stat().st_size == shard.size_bytes
 
 
@@ -190,6 +194,7 @@ def _read_files(source: SampleSource, row: int) -> dict[str, bytes]:
     image = np.empty((*_CHECKED_SIZE[::-1], 3), np.uint8)
     for channel, column in zip(cameras, split.camera_columns(cameras), strict=True):
         if column >= 0 and split.camera_file[row, column]:
+            # Missing cameras have no file, and none is looked for.
             size = split.camera_size[row, column]
             sample.draw_image(channel, plain_resize(size, _CHECKED_SIZE), image)
     if parts.lidar:

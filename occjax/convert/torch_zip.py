@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from occjax.convert.foreign_pickle import RefusedNameError, load_pickle
 from occjax.errors import UserError
@@ -24,6 +25,7 @@ _STORAGE_DTYPES = {
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }
+# Formats that torch wrote before: a tar of three members, then a row of pickles.
 _ZIP_MAGIC, _TAR_NAMES = b"PK\x03\x04", (b"pickle", b"storages", b"tensors")
 # torch.serialization.MAGIC_NUMBER as the legacy format pickles it, behind the protocol-2 header.
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -37,6 +39,7 @@ class TensorRef:
     """A tensor inside a checkpoint, read when `array()` is called: optimizer moments cost nothing unless asked for."""
 
     def __init__(self, archive: "_Archive", storage: "_StorageRecord", offset: int, shape: tuple, strides: tuple):
+        # A hostile pickle calls this with anything at all.
         numbers = (offset, *shape, *strides)
         if not isinstance(storage, _StorageRecord) or not all(isinstance(n, int) for n in numbers):
             raise WeightsFileError(
@@ -48,7 +51,7 @@ class TensorRef:
     def __setstate__(self, state):
         raise WeightsFileError(f"{self._archive.path}: it changes a tensor after it was built; get the file again")
 
-    def array(self) -> np.ndarray:
+    def array(self) -> Shaped[np.ndarray, "..."]:
         """The values as a numpy array of their own; bfloat16 becomes float32.
 
         Raises:
@@ -58,6 +61,7 @@ class TensorRef:
         raw = self._archive.read(f"data/{key}")
         size = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
         values = np.frombuffer(raw, "<u2" if dtype == "bfloat16" else dtype, count=len(raw) // size)
+        # Checked before as_strided, which would read whatever lies in memory there.
         last = self._offset + sum((n - 1) * s for n, s in zip(self.shape, self._strides, strict=True))
         is_negative = min((self._offset, *self.shape, *self._strides)) < 0
         if is_negative or (math.prod(self.shape) and last >= len(values)):
@@ -77,6 +81,7 @@ class _Archive:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
+            # The folder inside is called like the file was when it was saved.
             pickles = [name for name in self._zip.namelist() if name.endswith("/data.pkl")]
         except (zipfile.BadZipFile, OSError) as error:
             raise WeightsFileError(f"{path}: not a complete zip archive ({error}); get the file again") from error
@@ -128,6 +133,7 @@ def _stand_ins(archive: _Archive) -> dict[tuple[str, str], object]:
 
 def _storage_record(path: Path, pid) -> _StorageRecord:
     try:
+        # The last two are a device, which is not ours, and a count, which the bytes say better.
         kind, storage, key, _, _ = pid
         assert kind == "storage" and storage in _STORAGE_DTYPES.values() and isinstance(key, str)
     except (AssertionError, TypeError, ValueError) as error:
@@ -139,7 +145,8 @@ def _rebuild_tensor(archive, storage, offset, shape, strides, requires_grad=Fals
     return TensorRef(archive, storage, offset, shape, strides)
 
 
-def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
+def _from_bfloat16(bits: Shaped[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
+    # The upper half of a float32.
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
@@ -186,7 +193,7 @@ def _require_zip(path: Path) -> None:
     raise WeightsFileError(f"{path}: neither a zip checkpoint (.pth, .pt) nor .safetensors; check that it is complete")
 
 
-def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+def load_safetensors(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Every tensor of a .safetensors file; bfloat16 becomes float32, and what has 64 bits 32.
 
     Raises:

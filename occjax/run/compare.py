@@ -29,9 +29,11 @@ def newest_scores(workdir: Path) -> dict[str, float]:
     Raises:
       UserError: the run was never evaluated.
     """
+    # By time, because best and newest checkpoint may both have been evaluated.
     found = sorted((workdir / "eval").glob("*/metrics.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UserError(f"{workdir} holds no evaluation; run python main.py --mode=eval --workdir={workdir}")
+    # The first protocol is the label set's own.
     protocol = json.loads(found[-1].read_text(encoding="utf-8"))["protocols"][0]
     return {name: protocol[name] for name in _SHOWN if protocol.get(name) is not None}
 
@@ -41,6 +43,7 @@ def prior_scores(config: Config) -> dict[str, dict[str, float]]:
 
     Counted over the whole training split, on the configuration's grid.
     """
+    # What position alone would score is the floor that a model has to beat.
     index = load_index(config.data)
     grid = config.grid.build()
     prior = PositionPrior.of((s for s, _ in _labels(config, index.split(config.data.train_split))), grid.shape)
@@ -80,9 +83,11 @@ def compare(groups: dict[str, list[Path]]) -> str:
         cells = []
         for key in _SHOWN:
             values = [s[key] for s in scores if key in s]
+            # One run has no deviation.
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.2f}{spread}" if values else "-")
         rows.append([f"{name} ({len(workdirs)} runs)", *cells])
+    # Of any run: all groups of a table share data and grid, or it compares nothing.
     config = load_config(next(iter(groups.values()))[0])
     for name, scores in prior_scores(config).items():
         rows.append([name, *(f"{scores[key]:.2f}" if key in scores else "-" for key in _SHOWN)])

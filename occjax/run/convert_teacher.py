@@ -50,6 +50,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     for line in result.report():
         say(line)
     for path, reason in result.failures:
+        # The path stands in most reasons already.
         sys.stderr.write(f"  failed: {path}: {reason.removeprefix(f'{path}: ')}\n")
     return 1 if result.failures else 0
 
@@ -62,6 +63,7 @@ def _require_tables(data: DataConfig) -> None:
             f"nuScenes root {root} does not exist; name the folder that holds {data.version}/ with --data-root"
         )
     if not (root / data.version).is_dir():
+        # A folder with another version is the usual reason.
         found = ", ".join(sorted(p.name for p in root.glob("v1.0*") if p.is_dir()))
         raise DataError(
             f"nuScenes version {data.version} is not in {root}; found {found or 'no v1.0-* folder'}; name another "
@@ -71,6 +73,7 @@ def _require_tables(data: DataConfig) -> None:
 
 def _options(arguments: argparse.Namespace) -> DumpOptions:
     grid = LABEL_SETS[arguments.source_grid].grid
+    # The dump script logs its shape, and users paste it: another one means another --source-grid.
     if arguments.spatial_shape != grid.shape:
         raise DumpError(f"--spatial-shape {arguments.spatial_shape} is not the shape of {grid}; see --source-grid")
     wanted = grid if arguments.grid == "same" else LABEL_SETS[arguments.grid].grid

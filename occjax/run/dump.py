@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from occjax.config import Config
 from occjax.convert.dump.output import TeacherOutput
@@ -63,6 +64,7 @@ def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = Fa
     program, state = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
     source = f"{workdir.resolve().name}, step {int(state.step)}, {config.eval.weights} weights"
+    # By name and step, because the same step of the same run says the same: files of another one are another teacher.
     dump = DumpedFolder(output, source, config.grid.build(), workdir=workdir)
     _open(dump)
     predict_fn = make_predict_fn(config, program, state, mesh, _probabilities)
@@ -70,12 +72,13 @@ def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = Fa
     try:
         for split in dict.fromkeys((config.data.train_split, config.data.val_split)):
             _dump_split(dump, config, index, split, predict_fn, batch_size)
+    # Whatever ends it, the manifest counts what is there: training reads its largest count as a capacity.
     finally:
         _write_manifest(dump)
     return dump
 
 
-def _probabilities(voxel_logits: jax.Array, batch: Batch) -> jax.Array:
+def _probabilities(voxel_logits: Float[jax.Array, "b x y z k"], batch: Batch) -> Float[jax.Array, "b x y z k"]:
     return jax.nn.softmax(voxel_logits.astype(jnp.float32))
 
 
@@ -87,6 +90,7 @@ def _open(dump: DumpedFolder) -> None:
         raise UserError(f"{dump.folder} holds .npz files but no {MANIFEST_NAME}; choose another --output")
     dump.keep(files, previous)
     dump.kinds = Counter(logits=dump.kept)  # which these files do not say themselves
+    # First of all, so that files without a manifest are always somebody else's.
     _write_manifest(dump)
 
 
@@ -98,7 +102,7 @@ def _dump_split(
     predict_fn: Callable[[Batch], np.ndarray],
     batch_size: int,
 ) -> None:
-    """Writes the files of a split that are absent, and counts them in `dump`."""
+    """Writes the files of a split that are absent, and counts them in `dump`; `predict_fn` gives [B, X, Y, Z, K]."""
     tokens = index.split(split).tokens[: config.eval.max_samples or None]
     absent = {row for row, token in enumerate(tokens) if not (dump.folder / f"{token}.npz").exists()}
     if not absent:
@@ -106,6 +110,7 @@ def _dump_split(
         return
     # Images are all that a student needs to teach.
     loader = make_eval_loader(config, index, split, Parts(), batch_size=batch_size, max_samples=config.eval.max_samples)
+    # Past the batches that are done: a dump that was cut off predicts nothing twice.
     loader.set_state({**loader.get_state(), "next_batch": min(absent) // batch_size})
     _log.info("split %s: %d of %d to write; the first batch waits for the compiler", split, len(absent), len(tokens))
     progress = Progress(f"split {split}", len(absent), _log.info, every_s=5.0, waits_for_compiler=True)
@@ -124,11 +129,12 @@ def _written(
     absent: set[int],
     dump: DumpedFolder,
 ) -> Iterator[tuple[int, int]]:
-    """Active voxels and bytes of each file; one batch is written while the next one is predicted."""
+    """Active voxels and bytes of each file; one batch is written while the next one is predicted, [B, X, Y, Z, K]."""
     pending: Iterable[tuple[int, int]] = ()
     with ThreadPoolExecutor() as pool:
         for batch in loader:
             rows = batch.sample_index.tolist()
+            # The last batch is padded, and the first one may be half done.
             wanted = [i for i in np.flatnonzero(batch.is_valid).tolist() if rows[i] in absent]
             if not wanted:
                 continue
@@ -138,7 +144,8 @@ def _written(
         yield from pending
 
 
-def _write(dump: DumpedFolder, token: str, probabilities: np.ndarray) -> tuple[int, int]:
+def _write(dump: DumpedFolder, token: str, probabilities: Float[np.ndarray, "x y z k"]) -> tuple[int, int]:
+    # In a thread: numpy and the disk let go of the interpreter, and the device goes on.
     sparse = sparse_from_probabilities(probabilities)
     path = dump.folder / f"{token}.npz"
     try:

@@ -51,6 +51,7 @@ def open_workdir(workdir: Path, config: Config) -> list[str]:
         raise WorkdirError(f"cannot make the folder {workdir}: {error.strerror}; choose another --workdir") from error
     path = workdir / "config.json"
     remarks = []
+    # Without a checkpoint there is nothing that the new configuration could contradict.
     if path.exists() and any((workdir / "checkpoints").glob("[0-9]*")):
         before, now = _flat(load_config(workdir)), _flat(config)
         changed = {key: f"{key}: was {before[key]!r}, now {now[key]!r}" for key in now if before[key] != now[key]}
@@ -65,6 +66,7 @@ def open_workdir(workdir: Path, config: Config) -> list[str]:
                 "resume it with the values it was started with, or choose a new --workdir"
             )
         remarks = list(changed.values())
+    # After the comparison, which reads what it replaces.
     write_json(path, {"config": config.to_dict(), "versions": versions()})
     return remarks
 
@@ -92,6 +94,7 @@ def load_config(workdir: Path) -> Config:
 def _from_dict(kind: type, values: dict):
     """Builds the dataclass `kind` from plain JSON values."""
     types = typing.get_type_hints(kind)
+    # Fields that are absent get their defaults, so that older runs load; unknown ones were meant to do something.
     unknown = sorted(set(values) - {f.name for f in dataclasses.fields(kind)})
     if unknown:
         raise TypeError(f"unknown fields {', '.join(unknown)}")
@@ -99,6 +102,7 @@ def _from_dict(kind: type, values: dict):
     for name, value in values.items():
         if dataclasses.is_dataclass(types[name]):
             value = _from_dict(types[name], value)
+        # JSON has no tuples, and a configuration no lists.
         elif isinstance(value, list):
             value = tuple(value)
         built[name] = value

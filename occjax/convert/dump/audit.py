@@ -129,11 +129,14 @@ def _moves(shape: tuple[int, ...]) -> dict[str, Move]:
     """All moves that leave labels of this shape comparable: flat ones have no z, and only square ones can be turned."""
     along_z = {} if shape[2] == 1 else {"z flipped": lambda v: v[..., ::-1]}
     moves = {**symmetries(), **shifts("xy" if shape[2] == 1 else "xyz"), **along_z}
+    # One byte that looks like such labels: a move is a view, so trying it costs nothing.
     probe = np.broadcast_to(np.uint8(0), shape)
     return {name: move for name, move in moves.items() if shape[0] == shape[1] or move(probe).shape == shape}
 
 
-def confusion(truth: np.ndarray, prediction: np.ndarray, labels: LabelSet) -> ConfusionMatrix:
+def confusion(
+    truth: UInt8[np.ndarray, "x y z"], prediction: UInt8[np.ndarray, "x y z"], labels: LabelSet
+) -> ConfusionMatrix:
     """One sample's voxels that count."""
     return ConfusionMatrix.empty().update(truth, prediction, labels.counted(truth))
 
@@ -142,6 +145,7 @@ def score(samples: Iterable[ConfusionMatrix], labels: LabelSet) -> Score:
     """Of all these samples together, at least one; 0 where nothing is occupied or present."""
     counts = reduce(merge, samples)
     iou = iou_per_class(counts)
+    # Before the mean, because the protocol counts an absent class as 1.
     present = mean_over(np.where(counts.has_truth, iou, np.nan), labels.classes)
     return Score(mean_over(iou, labels.classes), *np.nan_to_num([counts.occupied_iou(), present]).tolist())
 
@@ -169,6 +173,7 @@ def audit(
         return score([confusion(truth, prediction, labels) for truth, prediction in pairs], labels)
 
     count = len(truths)
+    # All of them, once: own pairing, shuffled ones and best fits are sums of these.
     pairs = [[confusion(truth, prediction, labels) for truth in truths] for prediction in predictions]
     own = score([pairs[i][i] for i in range(count)], labels)
     single = np.array([[score([counts], labels).mean for counts in row] for row in pairs])
@@ -177,12 +182,14 @@ def audit(
     displaced = displaced if displaced > 1 else 0  # a swap takes two; one alone may be a poor sample
     shuffled, order = None, {}
     if count > 1:
+        # Cyclic shifts use every sample as often as the true pairing does, so that the scores compare.
         rounds = [score([pairs[i][(i + k) % count] for i in range(count)], labels) for k in range(1, count)]
         shuffled = Score(*(float(np.mean(part)) for part in zip(*rounds, strict=True)))
         fitting = single.argmax(1)
         if (fitting != np.arange(count)).any():
             best = [pairs[i][j] for i, j in enumerate(fitting)]
             order["each sample with the truth that it fits best"] = score(best, labels)
+    # The likeliest wrong order: an index that starts at 1, or one keyframe more at the front.
     for offset, others in (neighbours or {}).items():
         both = [(t, p) for t, p in zip(others, predictions, strict=True) if t is not None]
         if both:
@@ -217,6 +224,7 @@ def _problem(
     """Cause, and what was found about it; empty ones where nothing is wrong. The likeliest cause comes first."""
     # What a dump scores that has nothing to do with its truth.
     chance = sorted(axes[name].mean for name in symmetries() if name in axes)
+    # The median, because a street may look alike under one symmetry or two.
     chance = chance[len(chance) // 2] if chance else 0.0
     better = {name: found for name, found in {**axes, **grids}.items() if found.mean > own.mean}
     # Keyframes half a second apart may look alike: another order has to win clearly.
@@ -228,8 +236,10 @@ def _problem(
         if name.startswith("shifted"):
             cause = _SHIFT
         return cause, f": {name} fits better ({better[name]}) than the dump as it is ({own})"
+    # Only after the moves: a dump that is merely turned may overlap as little.
     if own.mean < FLOOR:
         return _NO_OVERLAP, f" ({own}), and no symmetry, shift or other order explains it"
+    # Occupied in the right places, or the rule before would have ended it.
     if own.present_miou < FLOOR:
         return _CLASSES, (
             f": the right voxels are occupied, by the wrong classes ({own}); the dump must number the classes as "
@@ -241,6 +251,7 @@ def _problem(
             f"than their own ({own} over all of them)"
         )
     others = ""
+    # Last, because it names no cause of its own.
     if own.mean < CLEARLY * chance:
         others = "turned and flipped ones"
     elif shuffled is not None and own.mean < MARGIN * shuffled.mean:

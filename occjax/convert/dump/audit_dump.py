@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from occjax.classes import FREE
 from occjax.config import DataConfig
@@ -61,6 +62,7 @@ def audit_dump(
     neighbours: dict[int, list[np.ndarray | None]] = {-1: [], 1: []}
     for item in picked:
         try:
+            # A file that is damaged is for the conversion to name, with all others of its kind.
             prediction, is_flat = _prediction(item, options)
             truth = _truth(labels, paths[item.token], options, is_flat)
         except (UserError, OSError):
@@ -73,6 +75,7 @@ def audit_dump(
             token = order[row + offset] if 0 <= row + offset < len(order) else ""
             found.append(_truth(labels, paths[token], options, is_flat) if token in paths else None)
         for other, files in other_paths.items():
+            # Their own files are exact; resampled labels are the next best, and good enough to recognise a grid by.
             if item.token in files:
                 semantics = other.read(files[item.token])[0]
             else:
@@ -89,18 +92,19 @@ def frame_from_frame(index: Index, row: int, dst: VoxelGrid, src: VoxelGrid) -> 
     return invert_rigid(poses[dst.frame]) @ poses[src.frame]
 
 
-def _resampled(labels: LabelSet, path: Path, grid: VoxelGrid, index: Index, token: str) -> np.ndarray:
+def _resampled(labels: LabelSet, path: Path, grid: VoxelGrid, index: Index, token: str) -> UInt8[np.ndarray, "x y z"]:
     own_from_other = frame_from_frame(index, index.everything.tokens.index(token), labels.grid, grid)
     return resample_labels(labels.read(path)[0], labels.grid, grid, own_from_other, outside=FREE)
 
 
-def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[np.ndarray, bool]:
+def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[UInt8[np.ndarray, "x y z"], bool]:
+    """Classes, and whether they are those of a BEV map, [X, Y, 1]."""
     if item.file.voxels is not None:
         sparse, _ = voxel_scores(read_voxels(item.file.voxels, options))
         return hard_labels(sparse, options.grid), False
     return read_bev(item.file.path, options)[0].argmax(-1).astype(np.uint8)[..., None], True
 
 
-def _truth(labels: LabelSet, path: Path, options: DumpOptions, is_flat: bool) -> np.ndarray:
+def _truth(labels: LabelSet, path: Path, options: DumpOptions, is_flat: bool) -> UInt8[np.ndarray, "x y z"]:
     semantics = labels.read(path)[0][labels.grid.crop_slices(options.grid)]
     return bev_semantics(semantics)[..., None] if is_flat else semantics

@@ -5,11 +5,13 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from jaxtyping import Shaped, UInt8
 
 from occjax.classes import CLASS_COLORS
 from occjax.metrics.bev import highest_occupied
 from occjax.storage import writing
 
+# Of the dump script: what moves or is small goes before what it stands on.
 DEFAULT_PRIORITY_IDS = (4, 10, 3, 9, 5, 6, 2, 7, 8, 1)
 
 
@@ -34,6 +36,7 @@ def bev_semantics(
     """
     bev, _ = highest_occupied(labels if scan_direction == "low2high" else labels[..., ::-1])
     if mode == "priority":
+        # The least important first, so that the most important one has the last word.
         for class_id in reversed(priority_ids):
             bev = np.where((labels == class_id).any(2), np.uint8(class_id), bev)
     return bev
@@ -47,7 +50,7 @@ def turn(bev: np.ndarray, *, rotate_k: int = 0, flip_x: bool = False, flip_y: bo
 
 
 def turn_back(bev: np.ndarray, *, rotate_k: int = 0, flip_x: bool = False, flip_y: bool = False) -> np.ndarray:
-    """Undoes `turn`."""
+    """Undoes `turn` of a map [X, Y, ...]."""
     bev = bev[:, ::-1] if flip_y else bev
     bev = bev[::-1] if flip_x else bev
     return np.rot90(bev, -rotate_k, axes=(0, 1))
@@ -60,8 +63,9 @@ def colored(bev: np.ndarray, scale: int) -> np.ndarray:
     return table[bev].repeat(scale, 0).repeat(scale, 1)
 
 
-def write_png(path: Path, rgb: np.ndarray) -> None:
+def write_png(path: Path, rgb: UInt8[np.ndarray, "x y 3"]) -> None:
     """Writes a picture, whole or not at all; raises OSError."""
+    # OpenCV writes BGR.
     done, data = cv2.imencode(".png", rgb[..., ::-1])
     if not done:
         raise OSError(f"cannot encode {path}")
@@ -69,7 +73,7 @@ def write_png(path: Path, rgb: np.ndarray) -> None:
         scratch.write_bytes(data.tobytes())
 
 
-def write_npy(path: Path, array: np.ndarray) -> None:
+def write_npy(path: Path, array: Shaped[np.ndarray, "..."]) -> None:
     """Writes an array, whole or not at all; raises OSError."""
     with writing(path) as scratch, scratch.open("wb") as file:
         np.save(file, np.ascontiguousarray(array))

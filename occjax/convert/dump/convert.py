@@ -21,7 +21,9 @@ from occjax.data.index import Index, load_index
 from occjax.label_sets import label_set_of_grid
 from occjax.progress import Progress
 
+# Every one is scored against every other: 16 are 256 pairs, a few seconds, and tell an order from chance.
 _AUDIT_SAMPLES = 16
+# The figures differ by a few per cent between samples, and each one reads its dump again.
 _MEASURED_SAMPLES = 4
 _SAMPLES_PER_WORKER = 16
 
@@ -60,6 +62,7 @@ def convert_dump(
     options = options or DumpOptions()
     files = list_dump(source, options)
     index = load_index(data_config)
+    # Before the files are read: a wrong info pickle makes every position a wrong sample.
     orders = _orders(index, options)
     matched, matched_by, unmatched = match_files(files, orders, options.match)
     result = Conversion(
@@ -88,6 +91,7 @@ def convert_dump(
         result.kept = len(matched)
         progress(f"all {result.kept} samples were converted before")
         return result
+    # After the tables and before anything is written: a dump that is refused leaves nothing behind.
     if audit:
         result.audit = audit_dump(matched, index, data_config, options, samples=_AUDIT_SAMPLES)
         progress(
@@ -104,6 +108,7 @@ def convert_dump(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DumpError(f"cannot write to {output}: {error.strerror}; choose another --output") from error
+    # What is about to be written anew counts once, when it is written.
     targets = {task.target for task in tasks}
     result.keep([path for path in sorted(output.glob("*.npz")) if path not in targets], previous)
     measured: list[SampleTask] = []
@@ -112,12 +117,14 @@ def convert_dump(
             result.failures.append((outcome.path, outcome.problem))
             continue
         result.add(outcome.kind, outcome.bytes_written, outcome.active)
+        # The first ones that worked, whichever they are.
         measured += [task] if len(measured) < _MEASURED_SAMPLES else []
     # A dense file loses nothing, and what was resampled has no counterpart in the dump.
     if options.form == "dense" or options.output_grid is not None:
         measured = []
     if measured:
         result.kl = float(np.mean([compact_kl(task) for task in measured]))
+    # A folder without a single file stays without a manifest, so that no training run starts from it.
     if result.written + result.kept:
         _write_manifest(result, options, previous)
     if measured:  # last: the folder is read as training reads it, manifest first
@@ -155,6 +162,7 @@ def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
         if split in infos:
             listed = tokens_in_order(Path(infos[split]))
             strangers = sorted(set(listed) - set(tokens))
+            # Fewer samples than the tables have are a part of the split; others are another split.
             if strangers:
                 raise DumpError(
                     f"info file {infos[split]} lists {len(strangers)} samples that split {split} lacks, first "
@@ -201,6 +209,7 @@ def _run(
     if_one_dies = DumpError(
         "a converter process died, most likely for want of memory; run again with --skip-existing and fewer --workers"
     )
+    # Few and large, but so many that the last process does not work alone at the end.
     chunk_size = max(1, min(16, len(tasks) // (4 * max(workers, 1))))
     for outcome in map_in_processes(convert_sample, tasks, workers, if_one_dies=if_one_dies, chunk_size=chunk_size):
         size, done = size + outcome.bytes_written, done + (not outcome.problem)

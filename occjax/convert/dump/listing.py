@@ -13,6 +13,7 @@ from occjax.convert.dump.scores import holds_bev_map
 VOXEL_FOLDERS = ("occ3d_logits", "occ3d_prob", "3d_logits", "3d")
 BEV_FOLDERS = ("bev_prob", "bev_logits")
 HARD_VOXEL_FOLDERS, HARD_BEV_FOLDERS = ("occ3d_sem",), ("bev_sem",)
+# Longest first where one is the beginning of another.
 _ENDING = re.compile(
     r"(_3d_logits_fp16|_3d_prob_fp16|_3d_prob_hard_onehot|_3d_logits|_3d_prob|_occ3d_logits|_occ3d_sem|_bev_prob_fp16"
     r"|_bev_prob|_bev_logits_fp16|_bev_logits|_bev_sem)$"
@@ -81,13 +82,16 @@ def list_dump(source: Path, options: DumpOptions) -> list[DumpFile]:
     voxels = _find_folder(source, options.dump_3d_dir, VOXEL_FOLDERS)
     bev = _find_folder(source, options.dump_bev_prob_dir, BEV_FOLDERS)
     if voxels is None and bev is None:
+        # Hard labels are the poorer teacher: taken only where nothing softer lies beside them.
         voxels = _find_folder(source, "", HARD_VOXEL_FOLDERS)
         bev = _find_folder(source, "", HARD_BEV_FOLDERS) if voxels is None else None
     if voxels is None and bev is None:
+        # Files of the folder itself: one of them is opened if its name does not say what they are.
         paths = [path for split in (*splits, "") for path in _files(source, split, splits)]
         voxels, bev = (None, source) if paths and _is_map(paths[0], options) else (source, None)
     found: list[DumpFile] = []
     for split in (*splits, ""):
+        # Voxels and map of a sample go by one id, whatever their names end in.
         by_id: dict[str, list[Path | None]] = {}
         for kind, folder in enumerate((voxels, bev)):
             for path in _files(folder, split, splits):
@@ -104,6 +108,7 @@ def list_dump(source: Path, options: DumpOptions) -> list[DumpFile]:
             f"{VOXEL_FOLDERS[0]}/<split>/ or {BEV_FOLDERS[0]}/<split>/, or name the folders with --dump-3d-dir and "
             "--dump-bev-prob-dir"
         )
+    # A folder of teacher files holds one kind, because training reads all of them alike.
     without = [file for file in found if file.voxels is None]
     if without and len(without) < len(found):
         raise DumpError(
@@ -121,6 +126,7 @@ def _is_map(path: Path, options: DumpOptions) -> bool:
 def _files(folder: Path | None, split: str, splits: tuple[str, ...]) -> list[Path]:
     if folder is None:
         return []
+    # One folder per split is the dump script's way; a flat folder is somebody else's.
     if any((folder / name).is_dir() for name in splits):
         inside = folder / split if split else None
     else:
@@ -150,6 +156,7 @@ def match_files(
     known = set().union(*tokens.values())
     kind = match if match != "auto" else _kind_of_ids(files, known)
     pattern = re.compile(r"(\d{6,})_0" if kind == POSITION else r"(\d{6,})(?:_0)?")
+    # Counts first: a position is a wrong sample, and a silent one, as soon as the lists differ.
     if kind != TOKEN:
         _check_counts(files, orders)
     matched, unmatched = [], []

@@ -16,6 +16,7 @@ from occjax.targets.codec import decode_rows, floored_log_probs, kl_divergence
 from occjax.targets.files import CompactTeacher, read_teacher
 from occjax.targets.folder import TeacherFolder, read_manifest
 
+# The first read of a file pays for the disk, a later one may be disturbed: the fastest counts.
 _READS = 5
 
 
@@ -32,6 +33,7 @@ def compact_kl(task: SampleTask) -> float:
         decoded = decode_rows(written.bev_free, written.bev_levels, NUM_CLASSES)
         return float(kl_divergence(dumped, decoded).mean())
     planes = read_voxels(task.file.voxels, task.options)
+    # Both sides floored alike, or the KL would measure the floor.
     dumped = floored_log_probs(np.exp(dense_log_probs(planes, voxel_scores(planes)[1]).astype(np.float32)))
     assert written.background is not None and written.active is not None
     assert written.free is not None and written.levels is not None

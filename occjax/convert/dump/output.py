@@ -88,6 +88,7 @@ class TeacherOutput:
           TeacherFileError: a file kept is damaged.
         """
         self.kept = len(paths)
+        # Reading 28,000 files to count their rows takes minutes.
         if previous.get("samples") == len(paths):
             self.largest, self.kinds = int(previous["max_active_voxels"]), Counter(previous["value_kind"])
             return

@@ -67,6 +67,7 @@ class SampleResult(NamedTuple):
 
 def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
     """uint8 [X, Y, Z] most likely class."""
+    # What has no row is plainly free.
     labels = np.full(grid.num_voxels, FREE, np.uint8)
     labels[sparse.index] = sparse.rows.argmax(1)
     return labels.reshape(grid.shape)
@@ -87,6 +88,7 @@ def _convert(task: SampleTask) -> tuple[str, int, int]:
     truth = _read_truth(task) if options.maps.wants_truth else None
     if task.file.voxels is None:
         bev, kind = read_bev(task.file.path, options)
+        # A map on the dump's own grid needs no heights.
         if options.output_grid not in (None, options.grid):
             raise DumpError("a BEV map has no heights, so it cannot be resampled to another frame; dump voxels")
         if options.form == "dense":
@@ -94,8 +96,7 @@ def _convert(task: SampleTask) -> tuple[str, int, int]:
             teacher = DenseTeacher(task.token, options.grid, None, logits, None)
         else:
             teacher = compact_teacher(task.token, options.grid, None, bev)
-        if options.maps.wants_any:
-            _write_maps(task, None, bev.argmax(-1).astype(np.uint8), truth)
+        _write_maps(task, None, bev.argmax(-1).astype(np.uint8), truth)
         return kind, write_teacher(task.target, teacher, value_kind=kind), 0
 
     planes = read_voxels(task.file.voxels, options)
@@ -105,11 +106,11 @@ def _convert(task: SampleTask) -> tuple[str, int, int]:
         grid = options.output_grid
         moved, valid = resample_sparse(sparse, options.grid, grid, task.dump_from_output)
     if options.form == "dense":
+        # Straight from the numbers where nothing moved: the sparse form has folded free space already.
         teacher = _dense(task.token, grid, planes if moved is sparse else None, kind, moved, valid)
     else:
         teacher = compact_teacher(task.token, grid, moved, None, valid)
-    if options.maps.wants_any:
-        _write_maps(task, hard_labels(sparse, options.grid), None, truth)
+    _write_maps(task, hard_labels(sparse, options.grid), None, truth)
     # Last, so that --skip-existing finds it only where all else is there too.
     return kind, write_teacher(task.target, teacher, value_kind=kind), len(moved.index)
 
@@ -131,6 +132,7 @@ def _dense(token, grid: VoxelGrid, planes, kind: str, sparse: SparseTeacher, val
         logits = np.tile(floored_log_probs(sparse.background).astype(np.float16), (grid.num_voxels, 1))
         logits[sparse.index] = floored_log_probs(sparse.rows)
     logits = logits.reshape(*grid.shape, -1)
+    # Slab by slab along x: the whole grid in float32 would be 46 MB several times over.
     bev = np.stack(
         [
             column_log_probs_from_voxels(floored_log_probs(np.exp(row.astype(np.float32))), known, np)
@@ -148,6 +150,8 @@ def _write_maps(
 ) -> None:
     """Writes what `MapOptions` asks for, in the dump script's layout: of `labels`, or of `bev` where they are None."""
     maps, options = task.options.maps, task.options
+    if not maps.wants_any:
+        return
 
     def flat(voxels: np.ndarray) -> np.ndarray:
         return bev_maps.bev_semantics(

@@ -20,6 +20,7 @@ def read_voxels(path: Path, options: DumpOptions) -> Shaped[np.ndarray, "k n"]:
 def read_bev(path: Path, options: DumpOptions) -> tuple[Float[np.ndarray, "x y k"], str]:
     """BEV probabilities, float32 in the grid's own axes, and their kind; raises DumpError."""
     x, y = options.grid.shape[:2]
+    # A quarter turn swaps the sides of a map that is not square.
     turned = (y, x) if options.bev_rotate_k % 2 else (x, y)
     array = read_dump_array(path, options.bev_prob_key)
     probabilities, kind = bev_probabilities(class_first(array, turned, options.num_classes, options.free_id))
@@ -34,5 +35,6 @@ def holds_bev_map(path: Path, options: DumpOptions) -> bool:
         size = read_dump_array(path, options.bev_prob_key or options.dump_3d_key).size
     except DumpError:
         return False
+    # By its size, because hard labels of a map and of voxels look alike otherwise.
     cells = options.grid.shape[0] * options.grid.shape[1]
     return size in (cells, cells * options.num_classes)

@@ -1,7 +1,7 @@
 """Numbers of a dump decided on: where the class axis is, whether they are probabilities or logits, or neither."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num, Shaped
 
 from occjax.convert.dump.arrays import DumpError
 from occjax.targets.codec import floored_log_probs
@@ -12,8 +12,10 @@ PROBABILITIES, LOGITS, MAX_OVER_Z = "probabilities", "logits", "max_over_z"
 SUM_TOLERANCE = 5e-3
 # Probabilities that were computed as differences may end a little below zero.
 NEGATIVE_TOLERANCE = 1e-3
+# fp16 numbers as integers, which compare several times as fast; both order alike where they are positive.
 _ONE, _NEARLY_FREE, _NEARLY_NOTHING = (int(np.float16(v).view(np.uint16)) for v in (1.002, 0.9995, 2e-4))
 _INFINITY = 0x7C00
+# Voxels at once: their float32 copies stay in a processor's cache.
 _CHUNK = 1 << 15
 # float32 of each fp16 bit pattern: five times as fast as numpy's conversion.
 _HALF_VALUES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
@@ -38,6 +40,7 @@ def class_first(array: np.ndarray, places: tuple[int, ...], num_classes: int, fr
     if array.dtype.kind in "iu" and labels.shape == places:
         if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
             raise DumpError(f"hard labels must lie in 0 to {num_classes - 1}, found {labels.min()} to {labels.max()}")
+        # One-hot, so that a hard label is a teacher that is sure.
         planes = (labels.reshape(-1) == np.arange(num_classes)[:, None]).astype(np.float16)
     for rank in (len(places) + 1, 2):
         squeezed = _squeezed(array, rank)
@@ -52,6 +55,7 @@ def class_first(array: np.ndarray, places: tuple[int, ...], num_classes: int, fr
             f"({num_classes}, {count}) or ({count}, {num_classes}), leading ones aside; check --num-classes, "
             "--spatial-shape and the key"
         )
+    # Integer scores are quantised logits of somebody's own.
     if planes.dtype.kind != "f":
         planes = planes.astype(np.float32)
     if free_id != num_classes - 1:
@@ -59,13 +63,13 @@ def class_first(array: np.ndarray, places: tuple[int, ...], num_classes: int, fr
     return np.ascontiguousarray(planes)
 
 
-def _squeezed(array: np.ndarray, rank: int) -> np.ndarray:
+def _squeezed(array: Shaped[np.ndarray, "..."], rank: int) -> Shaped[np.ndarray, "..."]:
     while array.ndim > rank and array.shape[0] == 1:
         array = array[0]
     return array
 
 
-def _require_finite(planes: np.ndarray) -> None:
+def _require_finite(planes: Num[np.ndarray, "k n"]) -> None:
     if planes.dtype == np.float16:
         # Exponent bits all set. Per plane, so that it stays in the cache.
         bad = sum(int(((plane.view(np.uint16) & 0x7FFF) >= _INFINITY).sum()) for plane in planes)
@@ -93,10 +97,12 @@ def voxel_scores(planes: np.ndarray) -> tuple[SparseTeacher, str]:
             raise DumpError(f"{_neither(planes)}: the largest value is {float(planes.max()):g}")
         planes = np.where(planes > 0, planes, 0).astype(np.float16)  # and not maximum(), which may keep -0
     bits = planes.view(np.uint16)
+    # Nine in ten voxels are plainly free: found by two integers each, and never looked at again.
     likeliest = np.maximum.reduce(bits[:-1], axis=0)
     is_active = (bits[-1] < _NEARLY_FREE) | (likeliest > _NEARLY_NOTHING)
     index = np.flatnonzero(is_active)
     rows = np.empty((len(planes), len(index)), np.float32)
+    # Class by class: gathering whole columns jumps through memory.
     for row, plane in zip(rows, bits, strict=True):
         np.take(_HALF_VALUES, np.take(plane, index, mode="clip"), out=row, mode="clip")
     total = rows.sum(0)
@@ -110,22 +116,24 @@ def voxel_scores(planes: np.ndarray) -> tuple[SparseTeacher, str]:
     return prune(SparseTeacher(index.astype(np.int32), rows.T, background), planes.shape[1]), PROBABILITIES
 
 
-def _neither(planes: np.ndarray) -> str:
+def _neither(planes: Num[np.ndarray, "k n"]) -> str:
     return (
         f"the {len(planes)} class values are neither probabilities (not negative, summing to 1) nor logits (some "
         "negative)"
     )
 
 
-def _are_logits(planes: np.ndarray) -> bool:
+def _are_logits(planes: Num[np.ndarray, "k n"]) -> bool:
     """True of scores with negative values that are more than rounding.
 
     Raises:
       DumpError: such values, yet every place sums to 1: no logits do that.
     """
+    # Log-probabilities count as logits too: the softmax of them is what they were.
     lowest = float(planes.min())
     if lowest >= -NEGATIVE_TOLERANCE:
         return False
+    # One place in 64 tells as much as all of them do.
     total = planes[:, ::64].astype(np.float32).sum(0)
     if np.abs(total - 1).max() <= SUM_TOLERANCE:
         raise DumpError(f"{_neither(planes)}: they sum to 1, but the least is {lowest:g}")
@@ -136,7 +144,7 @@ def _sparse_from_logits(planes: Float[np.ndarray, "k n"]) -> SparseTeacher:
     return sparse_from_probabilities(_softmax(planes.astype(np.float32)).T)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def _softmax(logits: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
     """Over axis 0."""
     shifted = np.exp(logits - logits.max(0))
     return shifted / shifted.sum(0)
