@@ -34,6 +34,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # report it as leaked.
 os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
+# Modules by name, each imported when it is called: `--help` need not wait for jax.
 _COMMANDS = {
     "convert-teacher": "occjax.run.convert_teacher",
     "convert-weights": "occjax.run.convert_weights",
@@ -65,6 +66,7 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
 def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line says; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Before the modes' own parser, which would take the word for a configuration.
     if arguments and arguments[0] in _COMMANDS:
         return importlib.import_module(_COMMANDS[arguments[0]]).main(arguments[1:])
     # Orbax and others tell a great deal at INFO; the run's own story is what belongs on the screen.
@@ -73,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    # Here, and so in the functions below: a loader process imports this file and wants none of it.
     from occjax.config_checks import require_sound
     from occjax.host_memory import keep_freed_memory
     from occjax.run.overrides import DEFAULT_CONFIG, apply_overrides, load_config_file
@@ -88,6 +91,7 @@ def _run(arguments: list[str]) -> int:
         keep_freed_memory()
     named = options.config or DEFAULT_CONFIG
     workdir = Path(options.workdir or f"runs/{Path(named.split(':')[0]).stem}")
+    # A run is looked at as it was trained, unless somebody says otherwise.
     is_own = options.mode in _OF_A_RUN and options.config is None
     config = apply_overrides(load_config(workdir) if is_own else load_config_file(named), overrides)
     if options.mode == "doctor":
@@ -97,10 +101,12 @@ def _run(arguments: list[str]) -> int:
         say(text)
         return 0 if is_complete else 1
 
+    # Not for the doctor, who lists such problems with all others.
     require_sound(config)
     if options.distributed:
         import jax
 
+        # Before anything asks jax for its devices.
         jax.distributed.initialize()
     modes = {"train": _train, "eval": _eval, "visualize": _visualize, "dump": _dump, "benchmark": _benchmark}
     say(modes[options.mode](config, workdir, options))

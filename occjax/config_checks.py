@@ -19,6 +19,7 @@ def require_sound(config: Config) -> None:
 
 def problems(config: Config) -> list[str]:
     """Everything that is wrong with the values, each as rule, value and remedy; empty when all is well."""
+    # All at once: whoever waits in a queue for a GPU has one try.
     found = []
 
     def require(holds: bool, message: str) -> None:
@@ -27,6 +28,7 @@ def problems(config: Config) -> list[str]:
 
     try:
         grid = config.grid.build()
+    # Without a grid there is nothing to hold the labels against.
     except ValueError as error:
         found.append(f"grid: {error}")
     else:
@@ -37,6 +39,7 @@ def problems(config: Config) -> list[str]:
             f"data.labels={config.data.labels} lie in the {of_labels.frame} frame but grid.frame={grid.frame}; set "
             f"that label set's grid, or a crop of it, with {_grid_flags(of_labels)}, or use the other label set",
         )
+    # The overrides take any text, so that this is the one place that knows.
     accepted = {path: get_args(kind) for path, kind in closed_sets().items()} | {"data.labels": tuple(LABEL_SETS)}
     for path, values in accepted.items():
         value = attrgetter(path)(config)
@@ -49,6 +52,7 @@ def problems(config: Config) -> list[str]:
         )
     for camera in config.data.cameras:
         require(
+            # A shell drops the quotes of a tuple, which makes one name of all.
             camera.startswith("CAM_") and "," not in camera,
             f"data.cameras holds {camera!r}; name cameras as \"('CAM_FRONT','CAM_BACK')\"",
         )

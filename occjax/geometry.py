@@ -9,6 +9,7 @@ def rotation_from_quaternion(wxyz) -> np.ndarray:
     Raises:
       ValueError: the quaternion has length zero.
     """
+    # So that one which was rounded still gives a rotation.
     q = np.asarray(wxyz, np.float64)
     norm = np.linalg.norm(q)
     if norm == 0:
@@ -33,6 +34,7 @@ def transform_from_pose(rotation_wxyz, translation_m) -> np.ndarray:
 
 def invert_rigid(dst_from_src: np.ndarray) -> np.ndarray:
     """`src_from_dst` of a rigid [..., 4, 4] transform, through the transpose."""
+    # Exact and cheap, and never singular, where a general inverse is none of these.
     rotation_t = np.swapaxes(dst_from_src[..., :3, :3], -1, -2)
     src_from_dst = np.zeros_like(dst_from_src)
     src_from_dst[..., :3, :3] = rotation_t

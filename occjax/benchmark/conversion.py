@@ -49,6 +49,7 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
     Raises:
       DumpError: no such files, or one of them is damaged.
     """
+    # .npz and .npy only, which numpy.load reads too.
     files = [
         file for file in list_dump(dump, options) if file.voxels is not None and file.voxels.suffix in (".npz", ".npy")
     ][:samples]
@@ -77,6 +78,7 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
 def _plain_load(path: Path) -> None:
     loaded = np.load(path, allow_pickle=False)
     if path.suffix == ".npz":
+        # Lazy: an array is inflated when it is asked for.
         for name in loaded.files:
             loaded[name]
 

@@ -21,6 +21,7 @@ def street(seed: int) -> np.ndarray:
     voxels[:, :, 2] = 11
     voxels[:, :40, 2:12] = 15
     voxels[:, 160:, 2:12] = 15
+    # Boxes of the size of cars, so that rays end at all distances.
     for x, y in rng.integers([5, 45], [190, 150], (25, 2)):
         voxels[x : x + 10, y : y + 5, 3:7] = 4
     return voxels

@@ -95,7 +95,7 @@ def _check_fields(config: Config, arguments: list[str]) -> None:
         for depth, name in enumerate(path.split("."), 1):
             accepted = _fields(holder)
             if name not in accepted:
-                # A field mistyped is the usual mistake, and nobody knows all ninety by heart.
+                # A field mistyped is the usual mistake, and nobody knows them all by heart.
                 close = difflib.get_close_matches(name, accepted, n=1)
                 hint = f"; did you mean {close[0]}?" if close else ""
                 raise UserError(

@@ -74,6 +74,6 @@ def _parser() -> Parser:
     add("--splits", type=words, help="splits to pack; by default data.train_split and data.val_split")
     add("--samples-per-shard", type=positive, default=128, help="samples in one file")
     add("--shard", type=shard, default="0/1", help="i/n: pack only every n-th file, from the i-th (0 to n-1)")
-    # Decoding for the check takes most of the time, and a process has one core for it.
+    # All images are decoded to check them, which keeps a core busy.
     add("--workers", type=positive, default=os.cpu_count() or 1, help="processes, each of which packs one file")
     return parser

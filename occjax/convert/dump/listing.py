@@ -13,7 +13,7 @@ from occjax.convert.dump.scores import holds_bev_map
 VOXEL_FOLDERS = ("occ3d_logits", "occ3d_prob", "3d_logits", "3d")
 BEV_FOLDERS = ("bev_prob", "bev_logits")
 HARD_VOXEL_FOLDERS, HARD_BEV_FOLDERS = ("occ3d_sem",), ("bev_sem",)
-# Longest first where one is the beginning of another.
+# What the dump script puts behind the id of a sample, by kind and type of what is inside.
 _ENDING = re.compile(
     r"(_3d_logits_fp16|_3d_prob_fp16|_3d_prob_hard_onehot|_3d_logits|_3d_prob|_occ3d_logits|_occ3d_sem|_bev_prob_fp16"
     r"|_bev_prob|_bev_logits_fp16|_bev_logits|_bev_sem)$"
