@@ -86,7 +86,7 @@ def _plain_load(path: Path) -> None:
 def _converted(task: SampleTask):
     outcome = convert_sample(task)
     if outcome.problem:
-        raise DumpError(f"{outcome.path}: {outcome.problem}")
+        raise DumpError(f"{task.file.path}: {outcome.problem}")
     return outcome
 
 

@@ -114,7 +114,7 @@ def convert_dump(
     measured: list[SampleTask] = []
     for task, outcome in zip(tasks, _run(tasks, workers, options, progress, print_every_s), strict=True):
         if outcome.problem:
-            result.failures.append((outcome.path, outcome.problem))
+            result.failures.append((task.file.path, outcome.problem))
             continue
         result.add(outcome.kind, outcome.bytes_written, outcome.active)
         # The first ones that worked, whichever they are.

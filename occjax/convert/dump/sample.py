@@ -51,14 +51,12 @@ class SampleResult(NamedTuple):
     """What became of a task.
 
     Attributes:
-      path: the input file that is named in messages.
       problem: why nothing was written; empty = done.
       kind: value kind of the input.
       bytes_written: size of the teacher file.
       active: active voxels.
     """
 
-    path: Path
     problem: str
     kind: str
     bytes_written: int
@@ -75,11 +73,10 @@ def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
 
 def convert_sample(task: SampleTask) -> SampleResult:
     """Writes one teacher file and the maps asked for; a bad input becomes a SampleResult with a problem."""
-    path = task.file.path
     try:
-        return SampleResult(path, "", *_convert(task))
+        return SampleResult("", *_convert(task))
     except (UserError, OSError) as error:
-        return SampleResult(path, str(error), "", 0, 0)
+        return SampleResult(str(error), "", 0, 0)
 
 
 def _convert(task: SampleTask) -> tuple[str, int, int]:
