@@ -70,7 +70,7 @@ def convert(
     Raises:
       WeightsMismatchError: anything is missing, unexpected, of another shape or not finite; lists all of it.
     """
-    trees = [flatten_dict(tree) for tree in split_student(model)[1:]]
+    trees: list[dict] = [flatten_dict(tree) for tree in split_student(model)[1:]]
     shapes = {path: leaf.shape for tree in trees for path, leaf in tree.items()}
     by_name = {entry.theirs: entry for entry in entries}
     extras = [key for key in state_dict if key not in by_name]

@@ -134,9 +134,7 @@ def _moves(shape: tuple[int, ...]) -> dict[str, Move]:
     return {name: move for name, move in moves.items() if shape[0] == shape[1] or move(probe).shape == shape}
 
 
-def confusion(
-    truth: UInt8[np.ndarray, "x y z"], prediction: UInt8[np.ndarray, "x y z"], labels: LabelSet
-) -> ConfusionMatrix:
+def confusion(truth: UInt8[np.ndarray, "*s"], prediction: UInt8[np.ndarray, "*s"], labels: LabelSet) -> ConfusionMatrix:
     """One sample's voxels that count."""
     return ConfusionMatrix.empty().update(truth, prediction, labels.counted(truth))
 
