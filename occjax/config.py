@@ -31,6 +31,7 @@ class GridConfig:
     """
 
     frame: Literal["lidar", "ego"] = "lidar"
+    # SurroundOcc's grid, which the teacher's dumps lie on.
     lower_m: tuple[float, float, float] = (-50.0, -50.0, -5.0)
     voxel_size_m: float = 0.5
     shape: tuple[int, int, int] = (200, 200, 16)
@@ -97,6 +98,7 @@ class DataConfig:
     train_split: str = "train"
     val_split: str = "val"
     cameras: tuple[str, ...] = NUSCENES_CAMERAS
+    # 16:9 images are squeezed to 4:3, as the PyTorch original does: no pixel of the road is cut off.
     image_height: int = 480
     image_width: int = 640
     labels: str = "surroundocc"
@@ -104,11 +106,13 @@ class DataConfig:
     teacher_dir: str = ""
     records_dir: str = ""
     index_dir: str = ""
+    # Fits everywhere; raise it together with the learning rate.
     batch_size: int = 1
     workers: int = 4
     prefetch: int = 2
     shuffle_seed: int = 0
     on_error: Literal["raise", "skip"] = "raise"
+    # A few damaged files are bad luck, more are a disk that fails.
     max_skipped: int = 10
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
@@ -134,6 +138,7 @@ class AugmentConfig:
     bev_scale: tuple[float, ...] = (1.0, 1.0)
     bev_flip_x: bool = False
     bev_flip_y: bool = False
+    # It needs no matrix, label or teacher to move along, so it is always safe.
     photometric: bool = True
 
 
@@ -149,6 +154,7 @@ class LossWeights:
     @classmethod
     def weight_fields(cls) -> dict[str, tuple[str, ...]]:
         """Name of each field that is a weight, and the terms that it weighs, as they are logged."""
+        # A field without `terms` is a setting, one with empty ones a weight of its own name.
         declared = ((f.name, f.metadata.get("terms")) for f in dataclasses.fields(cls))
         return {name: terms or (name,) for name, terms in declared if terms is not None}
 
@@ -174,7 +180,9 @@ class DistillConfig(LossWeights):
     bev_kl: float = term_weight(0.0)
     channel_wise: float = term_weight(0.0)
     bev_feature: float = term_weight(0.0)
+    # Softened, the tail that the teacher gives to other classes is heard.
     temperature: float = 2.0
+    # Nine voxels in ten are free, and would have nine tenths of the loss.
     free_share: float = 0.3
 
     @property
@@ -209,6 +217,7 @@ class LossConfig(LossWeights):
     class_counts: Literal["labels", "occ3d"] = "labels"
     scene_class_affinity: float = term_weight(1.0, "semantic_affinity", "geometric_affinity")
     lovasz: float = term_weight(1.0)
+    # As the PyTorch original weighs it.
     depth: float = term_weight(3.0)
     use_camera_mask: bool = True
     distill: DistillConfig = field(default_factory=DistillConfig)
@@ -242,9 +251,11 @@ class TrainConfig:
     learning_rate: float = 2e-4
     weight_decay: float = 0.01
     warmup_steps: int = 200
+    # Hardly any: Adam's second moments know nothing yet.
     warmup_factor: float = 0.001
     clip_norm: float = 5.0
     accumulate_steps: int = 1
+    # About the last thousand updates.
     ema_decay: float = 0.999
     log_every: int = 10
     checkpoint_every: int = 500
@@ -290,6 +301,7 @@ class Config:
 def closed_sets(section: type = Config, prefix: str = "") -> dict[str, object]:
     """The annotation Literal[...] of each field that takes one of a few values, by its dotted path."""
     found = {}
+    # Hints and not annotations: those may be texts.
     for name, kind in get_type_hints(section).items():
         if dataclasses.is_dataclass(kind):
             found |= closed_sets(kind, f"{prefix}{name}.")
