@@ -78,7 +78,7 @@ class TeacherLayout:
             )
         self.grid.require_same(found.grid, where, "convert the folder again with one grid")
         compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
-        has = (compact.free is not None, compact.bev_free is not None)
+        has = (compact.codes.voxels is not None, compact.codes.bev is not None)
         if has != (self.has_voxels, self.has_bev):
             raise TeacherFileError(
                 f"{where} holds (voxels, BEV map) = {has}, the manifest says {(self.has_voxels, self.has_bev)}; "
@@ -96,21 +96,18 @@ class TeacherLayout:
         Raises:
           TeacherFileError: more active voxels than the manifest says.
         """
-        voxels = (None, None, None, None)
-        if self.has_voxels:
-            is_active = np.unpackbits(compact.active, count=self.grid.num_voxels).view(bool)
-            active = np.flatnonzero(is_active).astype(np.int32)
-            if len(active) > self.capacity:
+        voxels, bev = compact.codes
+        if voxels is not None:
+            if len(voxels.index) > self.capacity:
                 raise TeacherFileError(
-                    f"{where} has {len(active)} active voxels, more than the {self.capacity} that the manifest allows "
-                    "for; convert the folder again"
+                    f"{where} has {len(voxels.index)} active voxels, more than the {self.capacity} that the manifest "
+                    "allows for; convert the folder again"
                 )
-            rows = pad_rows(active, compact.free, compact.levels, self.capacity, self.grid.num_voxels)
-            voxels = (*rows, compact.background)
-        valid = compact.valid
-        if self.has_voxels and self._has_validity and valid is None:
-            valid = np.packbits(np.ones(self.grid.num_voxels, bool))
-        return TeacherTargets(*voxels, valid, compact.bev_free, compact.bev_levels, compact.bev_valid)
+            # Every sample has the same shapes, and a mask where one file has one: the step is compiled once.
+            voxels = pad_rows(voxels, self.capacity, self.grid.num_voxels)
+            if self._has_validity and voxels.valid is None:
+                voxels = voxels._replace(valid=np.packbits(np.ones(self.grid.num_voxels, bool)))
+        return TeacherTargets(voxels, bev)
 
 
 class TeacherFolder(TeacherLayout):
