@@ -1,6 +1,7 @@
 """Teacher files on disk, dense or compact: one plain .npz per sample token, and a manifest per folder."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 
 from occjax.classes import CLASS_NAMES
-from occjax.errors import SampleError
+from occjax.errors import DataError, SampleError
 from occjax.grid import VoxelGrid
 from occjax.storage import read_npz, write_json, writing
 from occjax.targets.codec import encode_rows, floored_log_probs, kl_divergence
@@ -166,14 +167,18 @@ def read_teacher(source: Path | bytes) -> DenseTeacher | CompactTeacher:
     """Reads a file as written by `write_teacher`, or its bytes.
 
     Raises:
-      OSError, ValueError, EOFError, KeyError or zipfile.BadZipFile for absent and damaged files.
+      DataError: the file is damaged.
+      OSError: it cannot be opened.
     """
-    arrays = read_npz(source)
-    meta = json.loads(str(arrays["meta"]))
-    token, grid = meta["token"], VoxelGrid.from_dict(meta["grid"])
-    if "voxel_logits" in arrays or "bev_logits" in arrays:
-        return DenseTeacher(token, grid, *(arrays.get(name) for name in DenseTeacher._fields[2:]))
-    return CompactTeacher(token, grid, _codes_from_arrays(arrays, grid))
+    try:
+        arrays = read_npz(source)
+        meta = json.loads(str(arrays["meta"]))
+        token, grid = meta["token"], VoxelGrid.from_dict(meta["grid"])
+        if "voxel_logits" in arrays or "bev_logits" in arrays:
+            return DenseTeacher(token, grid, *(arrays.get(name) for name in DenseTeacher._fields[2:]))
+        return CompactTeacher(token, grid, _codes_from_arrays(arrays, grid))
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"no readable teacher file: {error}") from error
 
 
 def _arrays_from_codes(codes: TeacherTargets, grid: VoxelGrid) -> dict[str, np.ndarray | None]:
