@@ -29,5 +29,5 @@ def flatten(read: ReadBatch) -> FlatBatch:
 
 def restore(flat: FlatBatch) -> ReadBatch:
     """What the process that takes it works with: a copy, so that the shared memory is free again at once."""
-    read = pickle.loads(flat.rest)  # bytes of our own making
+    read = pickle.loads(flat.rest.data)  # bytes of our own making
     return read._replace(batch=read.batch._replace(images=np.array(flat.images)))
