@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from occjax.config import DataConfig
-from occjax.data.files import camera_files, label_files, label_path, labels_folder, lidar_files, require_files
+from occjax.data.files import label_path, labels_folder, require_files
 from occjax.data.index import SplitIndex
 from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts, StoredSample
 from occjax.label_sets import label_set
 
 
 class FileStore:
-    """`occjax.data.sources.SampleStore` over files."""
+    """Where the bytes of a split lie, in files; it can be pickled, and opens none before a sample is asked for."""
 
     def __init__(self, data: DataConfig, split: SplitIndex, parts: Parts):
         self._data, self._split, self._parts = data, split, parts
@@ -18,6 +18,7 @@ class FileStore:
         self._labels_folder = labels_folder(self._label_set, data)
 
     def open(self, row: int) -> StoredSample:
+        """The sample in row `row` of the split."""
         return StoredSample(
             read=lambda kind: self._path(row, kind).read_bytes(),
             where=lambda kind: str(self._path(row, kind)),
@@ -29,18 +30,17 @@ class FileStore:
         if kind == LABELS:
             return label_path(split, row, self._label_set, self._labels_folder)
         if kind == TEACHER:
+            assert self._parts.teacher is not None
             return self._parts.teacher.path(split.tokens[row])
         name = split.lidar_file[row] if kind == LIDAR else split.camera_file[row, split.cameras.index(kind)]
         return split.root / name.decode()
 
     def _remedy(self, kind: str) -> str:
         if kind == TEACHER:
+            assert self._parts.teacher is not None
             return f"delete it and run {self._parts.teacher.completing_command()}"
         return "copy or convert the file again"
 
     def require_complete(self) -> None:
-        data, split, parts = self._data, self._split, self._parts
-        files = [camera_files(split, channel) for channel in data.cameras if channel in split.cameras]
-        files += [lidar_files(split)] if parts.lidar else []
-        files += [label_files(split, self._label_set, data)] if parts.labels else []
-        require_files(split, files, parts.teacher)
+        """Raises DataError counting the samples of the split that lack a file, with the first five tokens."""
+        require_files(self._data, self._split, self._parts)

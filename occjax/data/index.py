@@ -11,7 +11,7 @@ import numpy as np
 
 from occjax.config import DataConfig
 from occjax.errors import DataError
-from occjax.storage import writing
+from occjax.storage import read_npz, writing
 
 SCHEMA_VERSION = 1
 _TABLES = ("sample", "sample_data", "scene", "ego_pose", "calibrated_sensor", "sensor")
@@ -139,9 +139,8 @@ def load_index(data: DataConfig, *, fallback_dir: Path | None = None) -> Index:
     fingerprint = _fingerprint(root, data.version)
     folders = [Path(data.index_dir)] if data.index_dir else [root / "occjax_index"]
     folders += [Path(fallback_dir)] if fallback_dir else []
-    loaded = None
-    for folder in folders:
-        loaded = loaded or _read_cache(folder / f"{data.version}.npz", fingerprint)
+    cached = (_read_cache(folder / f"{data.version}.npz", fingerprint) for folder in folders)
+    loaded = next(filter(None, cached), None)
     if loaded is None:
         from occjax.data.tables import read_tables
 
@@ -179,15 +178,13 @@ def _read_cache(path: Path, fingerprint: str) -> tuple[dict[str, np.ndarray], di
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            if facts["fingerprint"] != fingerprint:
-                _log.warning("index %s belongs to other tables or an older occjax: building it again", path)
-                return None
-            return {key: file[key] for key in (*_ROW_ARRAYS, *_SCENE_ARRAYS)}, facts
+        facts = json.loads(str(read_npz(path, ["facts"])["facts"]))
+        if facts["fingerprint"] == fingerprint:
+            return read_npz(path, (*_ROW_ARRAYS, *_SCENE_ARRAYS)), facts
+        _log.warning("index %s belongs to other tables or an older occjax: building it again", path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("index %s cannot be read (%s): building it again", path, error)
-        return None
+    return None
 
 
 def _write_cache(folders: list[Path], name: str, arrays: dict, facts: dict, fingerprint: str) -> None:
