@@ -9,6 +9,7 @@ from occjax.data.parts import Parts
 from occjax.data.record_store import RecordStore
 from occjax.label_sets import label_set
 
+# The mean of so many is within a few per cent; all of them would take minutes on a network file system.
 _SAMPLES = 200
 
 

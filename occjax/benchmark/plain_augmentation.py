@@ -32,6 +32,7 @@ def draw_augmentation(rng: np.random.Generator, config: Config) -> PlainAugmenta
 
 def warp_image(image: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """The image moved by a matrix, bilinearly; black outside."""
+    # Pillow asks where an output pixel comes from, not where an input pixel goes.
     inverse = np.linalg.inv(matrix)[:2].reshape(-1).tolist()
     size = (image.shape[1], image.shape[0])
     moved = Image.fromarray(image).transform(size, Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)
@@ -42,6 +43,7 @@ class PlainVoxelIndex:
     """Index of the nearest voxel of `file_grid` for every voxel of `grid` under a BEV augmentation."""
 
     def __init__(self, file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: np.ndarray):
+        # An index per voxel: simple, and several times the work of our two small maps.
         points = grid.centers_m() @ np.linalg.inv(augmented_from_grid).T.astype(np.float32)
         index, self._inside = file_grid.indices_from_points(points)
         self._index = np.moveaxis(np.clip(index, 0, np.array(file_grid.shape) - 1), -1, 0)

@@ -17,7 +17,7 @@ from occjax.benchmark.plain_augmentation import PlainAugmentation, PlainVoxelInd
 from occjax.benchmark.timing import StageTimes
 from occjax.classes import IGNORE
 from occjax.config import Config
-from occjax.data.files import label_path, labels_folder
+from occjax.data.files import label_path
 from occjax.data.lidar import MIN_DEPTH_M, STRIDE
 from occjax.data.sources import SampleSource
 from occjax.errors import DataError
@@ -28,6 +28,7 @@ from occjax.targets.moving import dense_log_probs
 # Mirrors occjax.models.preprocess, which does this on the device and imports jax.
 IMAGE_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 IMAGE_STD = np.array([58.395, 57.12, 57.375], np.float32)
+# The usual ranges of SSD's distortion, so that the work is the usual one.
 BRIGHTNESS, CONTRAST, SATURATION, HUE_DEG = 32.0, (0.5, 1.5), (0.5, 1.5), 18.0
 
 
@@ -53,9 +54,8 @@ class PlainPath:
     """Reads the samples that a source has from their files; `teacher_files` by row come from `write_dense_teacher`."""
 
     def __init__(self, config: Config, source: SampleSource, teacher_files: dict[int, Path]):
-        self._split, self._has_lidar = source.split, source.parts.lidar
+        self._data, self._split, self._has_lidar = config.data, source.split, source.parts.lidar
         self._label_set = label_set(config.data.labels)
-        self._labels_folder = labels_folder(self._label_set, config.data)
         self._size = (config.data.image_width, config.data.image_height)
         self._grid, self._label_grid = config.grid.build(), self._label_set.grid
         # Without a teacher nothing lies on its grid.
@@ -94,6 +94,7 @@ class PlainPath:
         images = []
         for _, column in self._present(row):
             path = self._split.root / self._split.camera_file[row, column].decode()
+            # In full and in OpenCV's order of colours, as is common: reduced decoding is one of the things compared.
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if image is None:
                 raise DataError(f"cannot read {path} of sample {self._split.tokens[row]}; copy the file again")
@@ -111,6 +112,7 @@ class PlainPath:
 
     def _depth(self, row: int, augmentation: PlainAugmentation | None) -> np.ndarray:
         """float32 [N, H/16, W/16] nearest depth per block."""
+        # A camera at a time, each with all points, as published loaders do.
         points = np.fromfile(self._split.root / self._split.lidar_file[row].decode(), np.float32).reshape(-1, 5)
         width, height = self._size
         maps = np.zeros((len(self._columns), height // STRIDE, width // STRIDE), np.float32)
@@ -133,7 +135,7 @@ class PlainPath:
 
     def _labels(self, row: int, indices: dict[VoxelGrid, PlainVoxelIndex] | None) -> np.ndarray:
         """int64 [X, Y, Z] classes, as cross-entropy in PyTorch takes them."""
-        path = label_path(self._split, row, self._label_set, self._labels_folder)
+        path = label_path(self._split, row, self._label_set, self._data)
         labels = self._label_set.read(path)[0].astype(np.int64)
         return labels if indices is None else indices[self._label_grid].move(labels, IGNORE)
 

@@ -42,6 +42,7 @@ def measure_throughput(config: Config, index: Index, parts: Parts) -> Throughput
       DataError: files are absent or damaged, or a worker died.
     """
     cores = len(os.sched_getaffinity(0))
+    # Powers of two show where adding processes stops paying; the configured number is what a run gets.
     counts = {1 << n for n in range(cores.bit_length())} | {cores, config.data.workers}
     samples_per_s, processor_s, batch = {}, {}, None
     for workers in sorted(count for count in counts if count <= max(cores, config.data.workers)):

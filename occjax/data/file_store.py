@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from occjax.config import DataConfig
-from occjax.data.files import label_path, labels_folder, require_files
+from occjax.data.files import label_path, require_files
 from occjax.data.index import SplitIndex
 from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts, StoredSample
 from occjax.label_sets import label_set
@@ -14,11 +14,10 @@ class FileStore:
 
     def __init__(self, data: DataConfig, split: SplitIndex, parts: Parts):
         self._data, self._split, self._parts = data, split, parts
-        self._label_set = label_set(data.labels)
-        self._labels_folder = labels_folder(self._label_set, data)
 
     def open(self, row: int) -> StoredSample:
         """The sample in row `row` of the split."""
+        # Paths are formed per row: 170,000 of them would weigh more than the index, in every loader process.
         return StoredSample(
             read=lambda kind: self._path(row, kind).read_bytes(),
             where=lambda kind: str(self._path(row, kind)),
@@ -28,7 +27,7 @@ class FileStore:
     def _path(self, row: int, kind: str) -> Path:
         split = self._split
         if kind == LABELS:
-            return label_path(split, row, self._label_set, self._labels_folder)
+            return label_path(split, row, label_set(self._data.labels), self._data)
         if kind == TEACHER:
             assert self._parts.teacher is not None
             return self._parts.teacher.path(split.tokens[row])
@@ -39,6 +38,7 @@ class FileStore:
         if kind == TEACHER:
             assert self._parts.teacher is not None
             return f"delete it and run {self._parts.teacher.completing_command()}"
+        # nuScenes and label archives are copied by hand: there is no command to print.
         return "copy or convert the file again"
 
     def require_complete(self) -> None:

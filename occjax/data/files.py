@@ -32,6 +32,7 @@ class FileSet(NamedTuple):
 def camera_files(split: SplitIndex, channel: str) -> FileSet:
     """Images of one channel, without samples that lack the channel in the tables."""
     column = split.cameras.index(channel)
+    # Absence in the tables is a fact of the data set, masked in the batch; only a named file can be missing.
     rows = [(token, name) for token, name in zip(split.tokens, split.camera_file[:, column], strict=True) if name]
     return FileSet(
         f"{channel} images",
@@ -55,16 +56,15 @@ def labels_folder(labels: LabelSet, data: DataConfig) -> Path:
     return Path(data.root) / labels.folder
 
 
-def label_path(split: SplitIndex, row: int, labels: LabelSet, folder: Path) -> Path:
-    """The label file of one sample in the folder of a label set."""
+def label_path(split: SplitIndex, row: int, labels: LabelSet, data: DataConfig) -> Path:
+    """The file of one sample of a label set."""
     lidar_file, scene_name, token = split.lidar_file[row].decode(), split.scene_names[row], split.tokens[row]
-    return labels.path(folder, lidar_file=lidar_file, scene_name=scene_name, token=token)
+    return labels.path(labels_folder(labels, data), lidar_file=lidar_file, scene_name=scene_name, token=token)
 
 
 def label_files(split: SplitIndex, labels: LabelSet, data: DataConfig) -> FileSet:
     """Label files of a label set."""
-    folder = labels_folder(labels, data)
-    paths = [str(label_path(split, row, labels, folder)) for row in range(len(split))]
+    paths = [str(label_path(split, row, labels, data)) for row in range(len(split))]
     remedy = (
         f"extract the {labels.name} archive so that such files appear, or set data.labels_dir to the folder it went to"
     )
@@ -101,6 +101,7 @@ def damaged_npz(paths: list[str]) -> list[int]:
 
 def _has_directory(path: str) -> bool:
     try:
+        # The directory lies at the end of the file: a copy that was cut off has none, and finding out reads a page.
         with zipfile.ZipFile(path):
             return True
     except (OSError, ValueError, zipfile.BadZipFile):
@@ -113,6 +114,7 @@ def require_files(data: DataConfig, split: SplitIndex, parts: Parts) -> None:
     file_sets += [lidar_files(split)] if parts.lidar else []
     file_sets += [label_files(split, label_set(data.labels), data)] if parts.labels else []
     file_sets += [teacher_files(split, parts.teacher)] if parts.teacher else []
+    # Every kind is looked for before any is reported: mending one should not be the way to learn of the next.
     problems = []
     for files in file_sets:
         absent = absent_files(files)
@@ -154,6 +156,7 @@ def _names(folder: str, wanted: set[str]) -> set[str]:
 def _sizes(folder: str, wanted: set[str]) -> dict[str, int]:
     try:
         with os.scandir(folder) as entries:
+            # One pass over a folder of all images instead of a search per name.
             return {entry.name: entry.stat().st_size for entry in entries if entry.name in wanted}
     except OSError:
         return {}

@@ -27,6 +27,7 @@ class RecordStore:
 
         self.folder = Path(data.records_dir)
         self._split, self._parts = split, parts
+        # Only shards that hold samples of this split have to fit: the folder may hold others with other parts.
         wanted = set(split.tokens)
         self.shards = [shard for shard in read_shards(self.folder) if not wanted.isdisjoint(shard.tokens)]
         for shard in self.shards:
@@ -52,6 +53,7 @@ class RecordStore:
             found, files = decode_record(self._records[position])
         except (DataError, RuntimeError) as error:  # ArrayRecord knows no other error than RuntimeError
             raise SampleError(f"cannot read the record of sample {token} in {path}: {error}; {remedy}") from error
+        # The manifest alone says which record is whose; after a mix-up every sample would have foreign labels.
         if found != token:
             raise SampleError(
                 f"the record of sample {token} in {path} holds sample {found}: shard and manifest do not belong "

@@ -51,6 +51,7 @@ class SampleReader:
         # Labels and teacher mostly lie on the same grid, and often on the model's: then nothing moves.
         self._file_grids = {self._label_grid} if self._parts.labels else set()
         self._file_grids |= {self._parts.teacher.grid} if self._parts.teacher else set()
+        # Also where augmentation replaces them: a grid that does not fit is refused before the first file is opened.
         maps = {grid: make_grid_map(grid, self._grid, np.eye(3)) for grid in self._file_grids}
         self._crops = {grid: grid_map for grid, grid_map in maps.items() if grid != self._grid}
 
@@ -82,6 +83,7 @@ class SampleReader:
     ) -> tuple[UInt8[np.ndarray, "n h w 3"], CameraRig]:
         """Images at network-input size and their rig, which lacks the BEV augmentation; absent cameras are black."""
         count = len(self._columns)
+        # Identities stand in for absent cameras: finite numbers that a mask can multiply away.
         images = np.empty((count, self._height, self._width, 3), np.uint8)
         pixel_from_cam = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))
         input_from_pixel = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))

@@ -76,6 +76,7 @@ class SampleParts:
     def _decode(self, kind: str, decode: Callable, *arguments: Any) -> Any:
         try:
             return decode(self._stored.read(kind), *arguments)
+        # It names file, token and remedy already.
         except SampleError:
             raise
         except (DataError, OSError) as error:
