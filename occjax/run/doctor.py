@@ -4,7 +4,7 @@ from pathlib import Path
 
 from occjax import config_checks
 from occjax.config import Config
-from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files, unreadable_archives
+from occjax.data.files import FileSet, camera_files, damaged_npz, file_sizes, label_files, lidar_files, teacher_files
 from occjax.data.index import Index, SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.record_store import RecordStore
@@ -83,12 +83,7 @@ def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | Non
         files = label_files(split, labels, config.data)
         lines.append(_kind_line(files, split.name, problems, is_needed=labels.name == config.data.labels))
     if teacher is not None:
-        files = FileSet(
-            "teacher files",
-            split.tokens,
-            [str(teacher.path(token)) for token in split.tokens],
-            teacher.completing_command(),
-        )
+        files = teacher_files(split, teacher)
         # Evaluation does without a teacher.
         is_needed = split.name == config.data.train_split
         lines.append(_kind_line(files, split.name, problems, is_needed=is_needed, are_archives=True))
@@ -124,7 +119,7 @@ def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bo
     if are_archives:
         # The end of an archive holds its directory: reading that finds what was cut off, at the cost of a seek.
         there = [i for i, size in enumerate(sizes) if size > 0]
-        states["damaged"] = [there[i] for i in unreadable_archives([files.paths[i] for i in there])]
+        states["damaged"] = [there[i] for i in damaged_npz([files.paths[i] for i in there])]
     for state, rows in states.items():
         if rows and not is_needed:
             line += f"  {len(rows)} {state} (not needed by this configuration)"

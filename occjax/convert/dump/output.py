@@ -101,7 +101,8 @@ class TeacherOutput:
                     "again"
                 ) from error
             compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
-            self._count(kind, 0 if compact.free is None else len(compact.free))
+            voxels = compact.codes.voxels
+            self._count(kind, 0 if voxels is None else len(voxels.index))
 
     def add(self, kind: str, size: int, active: int) -> None:
         """Counts a file of `size` bytes written now, with its kind of values and count of active voxels."""
