@@ -31,8 +31,7 @@ class GridConfig:
     """
 
     frame: Literal["lidar", "ego"] = "lidar"
-    # SurroundOcc's grid, which the teacher's dumps lie on.
-    lower_m: tuple[float, float, float] = (-50.0, -50.0, -5.0)
+    lower_m: tuple[float, float, float] = (-50.0, -50.0, -5.0)  # SurroundOcc's grid, which the teacher's dumps lie on
     voxel_size_m: float = 0.5
     shape: tuple[int, int, int] = (200, 200, 16)
 
@@ -98,22 +97,19 @@ class DataConfig:
     train_split: str = "train"
     val_split: str = "val"
     cameras: tuple[str, ...] = NUSCENES_CAMERAS
-    # 16:9 images are squeezed to 4:3, as the PyTorch original does: no pixel of the road is cut off.
-    image_height: int = 480
+    image_height: int = 480  # 16:9 images are squeezed to 4:3, and nothing of the road is cut off
     image_width: int = 640
     labels: str = "surroundocc"
     labels_dir: str = ""
     teacher_dir: str = ""
     records_dir: str = ""
     index_dir: str = ""
-    # Fits everywhere; raise it together with the learning rate.
-    batch_size: int = 1
+    batch_size: int = 1  # fits everywhere; raise it together with the learning rate
     workers: int = 4
     prefetch: int = 2
     shuffle_seed: int = 0
     on_error: Literal["raise", "skip"] = "raise"
-    # A few damaged files are bad luck, more are a disk that fails.
-    max_skipped: int = 10
+    max_skipped: int = 10  # a few damaged files are bad luck, more are a disk that fails
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
@@ -138,8 +134,7 @@ class AugmentConfig:
     bev_scale: tuple[float, ...] = (1.0, 1.0)
     bev_flip_x: bool = False
     bev_flip_y: bool = False
-    # It needs no matrix, label or teacher to move along, so it is always safe.
-    photometric: bool = True
+    photometric: bool = True  # it needs no matrix, label or teacher to move along, so it is always safe
 
 
 def term_weight(default: float, *terms: str):
@@ -180,10 +175,8 @@ class DistillConfig(LossWeights):
     bev_kl: float = term_weight(0.0)
     channel_wise: float = term_weight(0.0)
     bev_feature: float = term_weight(0.0)
-    # Softened, the tail that the teacher gives to other classes is heard.
-    temperature: float = 2.0
-    # Nine voxels in ten are free, and would have nine tenths of the loss.
-    free_share: float = 0.3
+    temperature: float = 2.0  # softened, the tail that the teacher gives to other classes is heard
+    free_share: float = 0.3  # nine voxels in ten are free, and would have nine tenths of the loss
 
     @property
     def is_on(self) -> bool:
@@ -217,8 +210,7 @@ class LossConfig(LossWeights):
     class_counts: Literal["labels", "occ3d"] = "labels"
     scene_class_affinity: float = term_weight(1.0, "semantic_affinity", "geometric_affinity")
     lovasz: float = term_weight(1.0)
-    # As the PyTorch original weighs it.
-    depth: float = term_weight(3.0)
+    depth: float = term_weight(3.0)  # as the PyTorch original weighs it
     use_camera_mask: bool = True
     distill: DistillConfig = field(default_factory=DistillConfig)
 
@@ -251,12 +243,10 @@ class TrainConfig:
     learning_rate: float = 2e-4
     weight_decay: float = 0.01
     warmup_steps: int = 200
-    # Hardly any: Adam's second moments know nothing yet.
-    warmup_factor: float = 0.001
+    warmup_factor: float = 0.001  # hardly any: Adam's second moments know nothing yet
     clip_norm: float = 5.0
     accumulate_steps: int = 1
-    # About the last thousand updates.
-    ema_decay: float = 0.999
+    ema_decay: float = 0.999  # about the last thousand updates
     log_every: int = 10
     checkpoint_every: int = 500
     keep_checkpoints: int = 3
@@ -301,7 +291,6 @@ class Config:
 def closed_sets(section: type = Config, prefix: str = "") -> dict[str, object]:
     """The annotation Literal[...] of each field that takes one of a few values, by its dotted path."""
     found = {}
-    # Hints and not annotations: those may be texts.
     for name, kind in get_type_hints(section).items():
         if dataclasses.is_dataclass(kind):
             found |= closed_sets(kind, f"{prefix}{name}.")

@@ -35,10 +35,8 @@ class DepthConfig:
     """
 
     min_m: float = 0.5
-    # Beyond it a car covers about one feature pixel, and the grid ends at 50.
-    max_m: float = 45.0
-    # Half a metre each, as wide as a voxel.
-    bins: int = 88
+    max_m: float = 45.0  # beyond it a car covers about one feature pixel, and the grid ends at 50
+    bins: int = 88  # half a metre each, as wide as a voxel
     channels: int = 256
     dropout: float = 0.5
 

@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _group(text: str) -> tuple[str, list[Path]]:
     name, equals, pattern = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=GLOB")
+        raise argparse.ArgumentTypeError(f"must have an = between a name and its workdirs, not {text!r}")
     return name, [Path(path) for path in sorted(glob.glob(pattern))]
 
 
