@@ -1,6 +1,5 @@
 """The compiled step: devices do not matter, accumulation averages, distillation reaches the gradients."""
 
-import copy
 import functools
 
 import jax
@@ -9,14 +8,13 @@ import numpy as np
 import pytest
 from jax import export
 
-from occjax.configs import supervised
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
+from occjax.train import step
 from occjax.train.learner import abstract_state, initial_state, make_learner
 from occjax.train.mesh import check_batch_size, make_mesh, put_batch, replicated
 from occjax.train.parts import training_parts
 from occjax.train.state import update_ema
-from occjax.train.step import make_train_step, step
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def run(config, batches, devices):
     mesh = make_mesh(devices)
     learner = make_learner(config, 10)
     state = initial_state(learner, replicated(mesh))
-    train_step = make_train_step(learner, mesh)
+    train_step = step.make_train_step(learner, mesh)
     history = []
     for batch in batches:
         state, metrics = train_step(state, put_batch(batch, mesh))
@@ -47,28 +45,37 @@ def test_one_device_and_four_give_the_same_losses(config, batches):
         assert a["gradient_ratio"] > 0.01
 
 
-def test_accumulating_equal_halves_changes_nothing_but_the_statistics(config, batches):
-    config.augment.photometric = False
-    # What accumulates are gradients, of whatever loss: the fewer terms, the less there is to compile.
-    config.loss.scene_class_affinity = config.loss.lovasz = 0.0
-    config = supervised.without_teacher(config)
-    batches = [batch._replace(teacher=None) for batch in batches]
-    doubled = [jax.tree.map(lambda x: np.concatenate([x[:2], x[:2]]), batches[0])]
-    # Micro-batches take every other sample: order a b a b so that each holds the same pair.
-    doubled = [jax.tree.map(lambda x: x[[0, 0, 1, 1]], b) for b in doubled]
-    halves = copy.deepcopy(config)
-    halves.train.accumulate_steps = 2
-    whole, _ = run(config, doubled, jax.devices()[:1])
-    parts, _ = run(halves, doubled, jax.devices()[:1])
-    assert parts[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-5)
-    assert parts[0]["grad_norm"] == pytest.approx(whole[0]["grad_norm"], rel=1e-4)
+def test_accumulating_averages_the_micro_batches_and_passes_statistics_on(config, batches, monkeypatch):
+    config.train.accumulate_steps = 2
+    learner = make_learner(config, 10)
+    state = abstract_state(learner)
+    arguments = state.params, state.batch_stats, jax.tree.map(jnp.asarray, batches[0]), jax.random.key(0)
+    one, many = (
+        jax.eval_shape(functools.partial(function, learner), *arguments)
+        for function in (step.gradients, step.accumulated_gradients)
+    )
+    assert many == one
+
+    def gradients(_, params, batch_stats, batch, key):
+        mean = batch.sample_index.mean()
+        return {"w": params["w"] * mean}, {"loss": mean}, {"s": batch_stats["s"] / 2 + mean}
+
+    monkeypatch.setattr(step, "gradients", gradients)
+    # Micro-batches take every other sample: 1 and 3, then 10 and 30.
+    batch = batches[0]._replace(sample_index=np.int32([1, 10, 3, 30]))
+    grads, terms, batch_stats = step.accumulated_gradients(
+        learner, {"w": jnp.float32(2)}, {"s": jnp.float32(8)}, batch, jax.random.key(0)
+    )
+    assert (float(grads["w"]), float(terms["loss"]), float(batch_stats["s"])) == (22, 11, 23)
 
 
 def test_a_gpu_gets_plain_reductions(config, batches):
     """The whole step is lowered for a GPU, on a machine that needs to have none."""
     learner = make_learner(config, 10)
     state, batch = abstract_state(learner), jax.eval_shape(lambda: jax.tree.map(jnp.asarray, batches[0]))
-    lowered = export.export(jax.jit(functools.partial(step, learner)), platforms=["cuda"])(state, batch).mlir_module()
+    lowered = export.export(jax.jit(functools.partial(step.step, learner)), platforms=["cuda"])(
+        state, batch
+    ).mlir_module()
     # The CPU's spelling multiplies by ones at the highest precision (see tests/test_cpu.py); nothing else asks for it.
     assert "HIGHEST" not in lowered and lowered.count("stablehlo.convolution") > 50
 
