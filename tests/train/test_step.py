@@ -73,9 +73,8 @@ def test_a_gpu_gets_plain_reductions(config, batches):
     """The whole step is lowered for a GPU, on a machine that needs to have none."""
     learner = make_learner(config, 10)
     state, batch = abstract_state(learner), jax.eval_shape(lambda: jax.tree.map(jnp.asarray, batches[0]))
-    lowered = export.export(jax.jit(functools.partial(step.step, learner)), platforms=["cuda"])(
-        state, batch
-    ).mlir_module()
+    compiled = jax.jit(functools.partial(step.step, learner))
+    lowered = export.export(compiled, platforms=["cuda"])(state, batch).mlir_module()
     # The CPU's spelling multiplies by ones at the highest precision (see tests/test_cpu.py); nothing else asks for it.
     assert "HIGHEST" not in lowered and lowered.count("stablehlo.convolution") > 50
 
