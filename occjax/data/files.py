@@ -1,4 +1,4 @@
-"""The files that a split needs, and which of them are absent, found by listing folders instead of asking per file."""
+"""Files that a split needs, and which of them are absent, found by listing folders instead of asking per file."""
 
 import itertools
 import os
