@@ -65,11 +65,7 @@ class PlainPath:
         self._teacher_files = teacher_files
 
     def __call__(
-        self,
-        row: int,
-        rng: np.random.Generator,
-        stages: StageTimes,
-        augmentation: PlainAugmentation | None = None,
+        self, row: int, rng: np.random.Generator, stages: StageTimes, augmentation: PlainAugmentation | None = None
     ) -> PlainSample:
         """Reads a sample and books its stages; `rng` changes the colours."""
         resized = stages.run("resize", self._resize, stages.run("decode", self._decode, row))
