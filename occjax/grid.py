@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from jaxtyping import Float
 
 from occjax.errors import UserError
 
@@ -101,7 +102,7 @@ class VoxelGrid:
         Raises:
           GridMismatchError: `inner` differs in frame or voxel size, is not aligned, or reaches outside.
         """
-        # Nothing is ever resampled in silence: half a voxel of shift costs more mIoU than most ideas win.
+        # Nothing is resampled in silence: half a voxel of shift would pass for a bad model.
         if not self.contains(inner):
             raise GridMismatchError(
                 f"({inner}) is no aligned crop of ({self}): a crop keeps frame and voxel size and starts on a voxel "
@@ -121,7 +122,7 @@ class VoxelGrid:
         same_cells = inner.frame == self.frame and np.isclose(inner.voxel_size_m, self.voxel_size_m)
         return bool(same_cells and aligned and inside)
 
-    def _offset(self, inner: "VoxelGrid") -> np.ndarray:
+    def _offset(self, inner: "VoxelGrid") -> Float[np.ndarray, "3"]:
         """Lower corner of `inner` in voxels of this grid."""
         return (np.array(inner.lower_m) - self.lower_m) / self.voxel_size_m
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int32
 
 from occjax.grid import VoxelGrid
 
@@ -68,6 +68,9 @@ def make_grid_map(file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: Fl
     )
 
 
-def _index(position_m: np.ndarray, grid: VoxelGrid, *, axis: int) -> tuple[np.ndarray, np.ndarray]:
+def _index(
+    position_m: Float[np.ndarray, "..."], grid: VoxelGrid, *, axis: int
+) -> tuple[Int32[np.ndarray, "..."], Bool[np.ndarray, "..."]]:
+    """Index along an axis of the grid, and whether it is inside."""
     index = np.floor((position_m - grid.lower_m[axis]) / grid.voxel_size_m).astype(np.int32)
     return index, (index >= 0) & (index < grid.shape[axis])

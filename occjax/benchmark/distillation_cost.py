@@ -73,6 +73,8 @@ def _measure(terms_of: Callable, logits: jax.Array, teacher) -> DistillationCost
         return sum(terms.values()), terms
 
     program = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(logits, teacher).compile()
+    memory = program.memory_analysis()
+    assert memory is not None
     (_, terms), _ = jax.block_until_ready(program(logits, teacher))
     stages, walls = StageTimes(), []
     for _ in range(_RUNS):
@@ -81,7 +83,7 @@ def _measure(terms_of: Callable, logits: jax.Array, teacher) -> DistillationCost
         walls.append(time.perf_counter() - start)
     return DistillationCost(
         teacher_bytes=sum(x.nbytes for x in jax.tree.leaves(teacher)),
-        working_bytes=program.memory_analysis().temp_size_in_bytes,
+        working_bytes=memory.temp_size_in_bytes,
         wall_s=float(np.median(walls)),
         processor_s=stages.median_ms("gradient") / 1e3,
         terms={name: float(jnp.asarray(value)) for name, value in terms.items()},

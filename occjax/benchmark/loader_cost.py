@@ -60,8 +60,8 @@ def measure_loader_cost(config: Config, split: SplitIndex, parts: Parts) -> Load
     Raises:
       SampleError: a file cannot be read.
     """
-    rows = np.unique(np.linspace(0, len(split) - 1, _SAMPLES).astype(int)).tolist()
     # Rows from all over the split: scenes by night or in rain have smaller images.
+    rows = np.unique(np.linspace(0, len(split) - 1, _SAMPLES).astype(int)).tolist()
     source = open_source(config.data, split, parts)
     keep_freed_memory()  # as loader processes do
     # As in a loader process; both paths are measured on one core.

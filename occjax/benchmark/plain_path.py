@@ -65,11 +65,7 @@ class PlainPath:
         self._teacher_files = teacher_files
 
     def __call__(
-        self,
-        row: int,
-        rng: np.random.Generator,
-        stages: StageTimes,
-        augmentation: PlainAugmentation | None = None,
+        self, row: int, rng: np.random.Generator, stages: StageTimes, augmentation: PlainAugmentation | None = None
     ) -> PlainSample:
         """Reads a sample and books its stages; `rng` changes the colours."""
         resized = stages.run("resize", self._resize, stages.run("decode", self._decode, row))
@@ -90,7 +86,7 @@ class PlainPath:
         return [(n, c) for n, c in enumerate(self._columns) if c >= 0 and self._split.camera_file[row, c]]
 
     def _decode(self, row: int) -> list[np.ndarray]:
-        """uint8 RGB as recorded."""
+        """uint8 RGB [H, W, 3] as recorded."""
         images = []
         for _, column in self._present(row):
             path = self._split.root / self._split.camera_file[row, column].decode()
@@ -102,7 +98,7 @@ class PlainPath:
         return images
 
     def _resize(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """uint8 at network-input size."""
+        """uint8 [H, W, 3] at network-input size."""
         return [np.asarray(Image.fromarray(i).resize(self._size, Image.Resampling.BILINEAR)) for i in images]
 
     def _indices(self, augmentation: PlainAugmentation) -> dict[VoxelGrid, PlainVoxelIndex]:
@@ -112,11 +108,11 @@ class PlainPath:
 
     def _depth(self, row: int, augmentation: PlainAugmentation | None) -> np.ndarray:
         """float32 [N, H/16, W/16] nearest depth per block."""
-        # A camera at a time, each with all points, as published loaders do.
         points = np.fromfile(self._split.root / self._split.lidar_file[row].decode(), np.float32).reshape(-1, 5)
         width, height = self._size
         maps = np.zeros((len(self._columns), height // STRIDE, width // STRIDE), np.float32)
         homogeneous = np.concatenate([points[:, :3], np.ones_like(points[:, :1])], axis=1)
+        # A camera at a time, each with all points, as published loaders do.
         for camera, column in self._present(row):
             in_cam = homogeneous @ self._split.cam_from_lidar[row, column].T
             depth = in_cam[:, 2]
@@ -152,7 +148,7 @@ def _normalize(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 h w"]:
 
 
 def _pack(images: list[np.ndarray], *others: np.ndarray | None) -> list[Any]:
-    """Contiguous arrays with a batch axis."""
+    """Contiguous arrays with a batch axis, [1, ...]."""
     return [None if x is None else np.ascontiguousarray(x)[None] for x in (np.stack(images), *others)]
 
 
@@ -169,8 +165,8 @@ def write_dense_teacher(source: SampleSource, rows: list[int], folder: Path) -> 
     return files
 
 
-def _distort(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One float32 image; each change with probability one half (SSD, Liu et al. 2016)."""
+def _distort(image: Float[np.ndarray, "h w 3"], rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
+    """One image; each change with probability one half (SSD, Liu et al. 2016)."""
     contrast_first = rng.uniform() < 0.5
     if rng.uniform() < 0.5:
         image += np.float32(rng.uniform(-BRIGHTNESS, BRIGHTNESS))

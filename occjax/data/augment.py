@@ -1,4 +1,4 @@
-"""Random image and BEV augmentation, as matrices that images, rig, depth, labels and teacher all follow."""
+"""Augmentation of images and grid, at random: matrices that images, rig, depth, labels and teacher all follow."""
 
 import numpy as np
 from jaxtyping import Float

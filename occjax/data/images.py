@@ -76,7 +76,7 @@ def draw_image(
     cv2.warpAffine(image, matrix[:2], (width, height), dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def _decode(data: bytes, reduction: int) -> np.ndarray:
+def _decode(data: bytes, reduction: int) -> UInt8[np.ndarray, "h w 3"]:
     # OpenCV raises an error of its own for no bytes, which names neither file nor sample.
     if not data:
         raise DataError("file is empty")

@@ -1,4 +1,4 @@
-"""One compact, cached table of all keyframes: names, calibration and poses, ordered as teacher dumps are."""
+"""Index of all keyframes, one compact, cached table: names, calibration and poses, ordered as teacher dumps are."""
 
 import dataclasses
 import json
@@ -90,7 +90,7 @@ class SplitIndex:
         return [self.cameras.index(c) if c in self.cameras else -1 for c in cameras]
 
     def take(self, name: str, rows: np.ndarray) -> "SplitIndex":
-        """The given keyframes under a new name; `rows` must be increasing and hold whole scenes."""
+        """The given keyframes under a new name; `rows` [S'] must be increasing and hold whole scenes."""
         arrays = {key: getattr(self, key)[rows] for key in _ROW_ARRAYS}
         return dataclasses.replace(self, name=name, **arrays)
 

@@ -1,4 +1,4 @@
-"""The grain chains that yield batches for training, without end, and for evaluation, each sample once."""
+"""Pipeline of grain chains that yield batches for training, without end, and for evaluation, each sample once."""
 
 import gc
 from collections.abc import Sequence

@@ -108,6 +108,7 @@ def packing_command(folder: Path | str) -> str:
 
 
 def shard_name(split: str, number: int, count: int) -> str:
+    """Name of the shard with this number, without suffix."""
     return f"{split}-{number:05d}-of-{count:05d}"
 
 

@@ -1,4 +1,4 @@
-"""What stands in for a training sample that cannot be read: the next readable one, the same in every run."""
+"""Substitutes for training samples that cannot be read: the next readable one, the same in every run."""
 
 import logging
 from typing import NamedTuple

@@ -120,5 +120,5 @@ def _open(root: Path, version: str):
 
 
 def _text(strings: list[str]) -> np.ndarray:
-    """Bytes array: a quarter of numpy's unicode, and readable without pickle."""
+    """Bytes array [n]: a quarter of numpy's unicode, and readable without pickle."""
     return np.array([s.encode() for s in strings], np.bytes_)

@@ -1,4 +1,4 @@
-"""How a loader process starts: kept to one core, off the accelerator, and bound to end with its parent."""
+"""Loader processes as they start: kept to one core, off the accelerator, and bound to end with their parent."""
 
 import multiprocessing
 import os

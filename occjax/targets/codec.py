@@ -1,4 +1,4 @@
-"""Ten bytes per teacher distribution: one for how free it is, a nibble per other class, and one that sets them right.
+"""Codec of teacher distributions, ten bytes each: how free it is, a nibble per other class, one that sets them right.
 
 A row is a distribution over K classes with free last. Its free code is log(p_free / (1 - p_free)) in 255 even steps
 over ±14. Every other class has a 4-bit level: its share relative to the row's most likely occupied class, in steps that
@@ -112,5 +112,5 @@ def decode_rows(free: Array, levels: Array, num_classes: int, xp: Any = np) -> A
 
 
 def kl_divergence(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray | np.floating:
-    """KL(p || q) in nats over the last axis."""
+    """KL(p || q) in nats over the last axis, [..., K] to [...]."""
     return (np.exp(log_p) * (log_p - log_q)).sum(-1)

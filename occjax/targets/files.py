@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, UInt8
 
 from occjax.classes import CLASS_NAMES
 from occjax.errors import DataError, SampleError
@@ -131,7 +132,7 @@ def compact_teacher(
     return CompactTeacher(token, grid, TeacherTargets(voxels, bev))
 
 
-def _bits(mask: np.ndarray | None) -> np.ndarray | None:
+def _bits(mask: Bool[np.ndarray, "..."] | None) -> UInt8[np.ndarray, "bytes"] | None:
     return None if mask is None else np.packbits(mask.reshape(-1))
 
 
@@ -187,6 +188,7 @@ def read_teacher(source: Path | bytes) -> DenseTeacher | CompactTeacher:
 
 
 def _arrays_from_codes(codes: TeacherTargets, grid: VoxelGrid) -> dict[str, np.ndarray | None]:
+    """By name in the file: `active` [ceil(X*Y*Z/8)] bits, `levels` [9, M], `bev_levels` [9, X, Y]."""
     arrays = {}
     # Levels lie as one plane per byte, as files that were compressed have them.
     if codes.voxels is not None:
@@ -204,6 +206,7 @@ def _arrays_from_codes(codes: TeacherTargets, grid: VoxelGrid) -> dict[str, np.n
 
 
 def _codes_from_arrays(arrays: dict[str, np.ndarray], grid: VoxelGrid) -> TeacherTargets:
+    """The reverse; `levels` [9, M] become [M, 9]."""
     voxels = bev = None
     if "free" in arrays:
         is_active = np.unpackbits(arrays["active"], count=grid.num_voxels).view(bool)

@@ -53,7 +53,7 @@ def test_workers_give_the_same_files(world, tmp_path, monkeypatch):
     convert_dump(source, tmp_path / "two", data_config=world.data, options=OPTIONS, audit=False, workers=2)
     for token in world.dumped:
         one, two = (read_teacher(tmp_path / name / f"{token}.npz") for name in ("one", "two"))
-        np.testing.assert_array_equal(one.levels, two.levels)
+        np.testing.assert_array_equal(one.codes.voxels.levels, two.codes.voxels.levels)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_splits_may_be_converted_one_after_the_other(world, tmp_path):
         convert_dump(source, out, data_config=world.data, options=options, audit=False)
         manifest = TeacherFolder(out, GRID).manifest
         assert manifest["samples"] == samples and manifest["value_kind"] == {"probabilities": samples}
-    largest = max(len(read_teacher(path).free) for path in out.glob("*.npz"))
+    largest = max(len(read_teacher(path).codes.voxels.index) for path in out.glob("*.npz"))
     assert manifest["max_active_voxels"] == largest
 
 
