@@ -64,10 +64,12 @@ class VoxelGrid:
     @property
     def upper_m(self) -> tuple[float, float, float]:
         """Upper corner (x, y, z) of the last voxel, metres."""
-        return tuple(lo + n * self.voxel_size_m for lo, n in zip(self.lower_m, self.shape, strict=True))
+        x, y, z = (lo + n * self.voxel_size_m for lo, n in zip(self.lower_m, self.shape, strict=True))
+        return x, y, z
 
     @property
     def num_voxels(self) -> int:
+        """X · Y · Z."""
         return int(np.prod(self.shape))
 
     def indices_from_points(self, points_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +106,8 @@ class VoxelGrid:
                 "border; choose the grid that the files were written in, or resample them to the grid you want"
             )
         start = np.round(self._offset(inner)).astype(int)
-        return tuple(slice(int(s), int(s + n)) for s, n in zip(start, inner.shape, strict=True))
+        x, y, z = (slice(int(s), int(s + n)) for s, n in zip(start, inner.shape, strict=True))
+        return x, y, z
 
     def contains(self, inner: "VoxelGrid") -> bool:
         """Whether `inner` is an aligned crop: of the same frame and voxel size, voxel on voxel, and inside."""
@@ -143,35 +146,3 @@ def resample_labels(
     index, inside = src.indices_from_points(points)
     index = np.clip(index, 0, np.array(src.shape) - 1)
     return np.where(inside, labels[index[..., 0], index[..., 1], index[..., 2]], labels.dtype.type(outside))
-
-
-def resample_probabilities(
-    values: np.ndarray, src: VoxelGrid, dst: VoxelGrid, src_from_dst: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities of `src` interpolated trilinearly at the voxel centres of `dst`.
-
-    Args:
-      values: float [X, Y, Z, K] probabilities on `src`.
-      src: grid that `values` lie on.
-      dst: grid to sample at.
-      src_from_dst: [4, 4] transform of points, dst frame to src frame, metres.
-
-    Returns:
-      float32 [X', Y', Z', K] (zero outside) and bool [X', Y', Z'], true where the centre lies inside `src`.
-      Within half a voxel of the border of `src` the nearest voxels are repeated.
-    """
-    points = dst.centers_m().astype(np.float64) @ src_from_dst[:3, :3].T + src_from_dst[:3, 3]
-    position = (points - src.lower_m) / src.voxel_size_m
-    inside = np.all((position >= 0) & (position < src.shape), axis=-1)
-    position = np.clip(position[inside] - 0.5, 0, np.array(src.shape) - 1.0)
-    low = np.minimum(position.astype(np.int64), np.maximum(np.array(src.shape) - 2, 0))
-    weight = (position - low).astype(np.float32)
-    high = np.minimum(low + 1, np.array(src.shape) - 1)
-    mixed = np.zeros((len(low), values.shape[-1]), np.float32)
-    for corner in np.ndindex(2, 2, 2):
-        index = np.where(corner, high, low)
-        corner_weight = np.prod(np.where(corner, weight, 1 - weight), axis=-1)
-        mixed += corner_weight[:, None] * values[index[:, 0], index[:, 1], index[:, 2]].astype(np.float32)
-    out = np.zeros((*dst.shape, values.shape[-1]), np.float32)
-    out[inside] = mixed
-    return out, inside

@@ -42,11 +42,10 @@ class VoxelLabels(NamedTuple):
     camera_mask: Array | None
 
 
-class TeacherTargets(NamedTuple):
-    """What the teacher says about one sample: codes of the voxels that are not plainly free, one row each.
+class VoxelCodes(NamedTuple):
+    """What the teacher says about voxels: codes of those that are not plainly free, one row each.
 
     All other voxels share `background`. Shapes are static per folder. Batched, every field gains a leading B.
-    Field groups are None where the folder has no such content.
 
     Attributes:
       index: int32 [M] flat index of each active voxel, ascending; padded with the number of voxels of the grid.
@@ -54,19 +53,39 @@ class TeacherTargets(NamedTuple):
       levels: uint8 [M, 9] level codes.
       background: float32 [K] log-probabilities of every voxel that is not listed.
       valid: uint8 [ceil(X*Y*Z/8)] bits of the voxels that the teacher knows (numpy.packbits), or None = all.
-      bev_free: uint8 [X, Y] free codes of a BEV map of its own, or None: the column rule gives it from the voxels.
-      bev_levels: uint8 [X, Y, 9] level codes of that map.
-      bev_valid: uint8 [ceil(X*Y/8)] bits of the cells that the map knows, or None = all.
     """
 
-    index: Array | None
-    free: Array | None
-    levels: Array | None
-    background: Array | None
+    index: Array
+    free: Array
+    levels: Array
+    background: Array
     valid: Array | None
-    bev_free: Array | None
-    bev_levels: Array | None
-    bev_valid: Array | None
+
+
+class BevCodes(NamedTuple):
+    """A BEV map of the teacher's own, in the same codes.
+
+    Attributes:
+      free: uint8 [X, Y] free codes.
+      levels: uint8 [X, Y, 9] level codes.
+      valid: uint8 [ceil(X*Y/8)] bits of the cells that the map knows, or None = all.
+    """
+
+    free: Array
+    levels: Array
+    valid: Array | None
+
+
+class TeacherTargets(NamedTuple):
+    """What the teacher says about one sample; at least one of the two.
+
+    Attributes:
+      voxels: codes of the voxels, or None where the teacher has BEV maps only.
+      bev: codes of a BEV map of its own, or None: the column rule gives it from the voxels.
+    """
+
+    voxels: VoxelCodes | None
+    bev: BevCodes | None
 
 
 class Batch(NamedTuple):

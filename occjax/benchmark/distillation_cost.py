@@ -42,12 +42,14 @@ def measure_distillation(config: Config, teacher: TeacherTargets) -> dict[str, D
 
     Every voxel counts, and terms without a dense form are left out: the BEV feature's teacher is a map either way.
     """
-    teacher = teacher._replace(valid=None)
+    voxels = teacher.voxels
+    assert voxels is not None
+    teacher = teacher._replace(voxels=voxels._replace(valid=None))
     grid, distill = config.grid.build(), config.loss.distill
     no_form = {name: 0.0 for name in distill.weight_fields() if name not in DENSE_TERMS}
     wanted = dataclasses.replace(distill, **no_form)
     key = jax.random.key(0)
-    logits = 2 * jax.random.normal(key, (*grid.shape, len(teacher.background)))
+    logits = 2 * jax.random.normal(key, (*grid.shape, len(voxels.background)))
     return {
         "compact": _measure(lambda logits, teacher: _compact(logits, teacher, wanted, grid), logits, teacher),
         "dense": _measure(

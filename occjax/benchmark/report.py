@@ -109,7 +109,7 @@ def _throughput_lines(throughput: Throughput) -> list[str]:
 def _distillation_lines(config: Config, split: SplitIndex, parts: Parts) -> list[str]:
     source = open_source(config.data, split, parts)
     teacher = SampleReader(config, source, augment=None)(0, np.random.default_rng(0)).teacher
-    if teacher is None or teacher.index is None:
+    if teacher is None or teacher.voxels is None:
         return ["distillation loss: the teacher holds BEV maps only, which are small as they are"]
     costs = measure_distillation(config, teacher)
     compact, dense = costs["compact"], costs["dense"]

@@ -26,16 +26,14 @@ def sample_image_augmentation(
     In order: scale; cut a window of the input's size at a random place (inside where the image is larger, around it
     where it is smaller); flip left to right; rotate about the centre.
     """
-    scale = rng.uniform(*config.image_scale)
+    scale = _uniform(rng, config.image_scale)
     window = (scale - 1) * np.array([width, height]) * rng.uniform(size=2)
     flip = config.image_flip and rng.uniform() < 0.5
-    angle = np.deg2rad(rng.uniform(-1, 1) * config.image_rotate_deg)
+    rotate = _rotation(rng, config.image_rotate_deg)
 
     cut = np.diag([scale, scale, 1.0])
     cut[:2, 2] = -window
     mirror = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) if flip else np.eye(3)
-    cos, sin = np.cos(angle), np.sin(angle)
-    rotate = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])
     center = np.array([width, height]) / 2
     rotate[:2, 2] = center - rotate[:2, :2] @ center
     return rotate @ mirror @ cut
@@ -43,10 +41,20 @@ def sample_image_augmentation(
 
 def sample_bev_augmentation(rng: np.random.Generator, config: AugmentConfig) -> Float[np.ndarray, "3 3"]:
     """`augmented_from_grid` [3, 3] for points in the grid's frame: rotate about z, scale, flip x and y."""
-    angle = np.deg2rad(rng.uniform(-1, 1) * config.bev_rotate_deg)
-    scale = rng.uniform(*config.bev_scale)
+    # The order of the draws is a contract: a resumed run has to draw what it would have drawn.
+    rotate = _rotation(rng, config.bev_rotate_deg)
+    scale = _uniform(rng, config.bev_scale)
     flip_x = config.bev_flip_x and rng.uniform() < 0.5
     flip_y = config.bev_flip_y and rng.uniform() < 0.5
-    cos, sin = np.cos(angle), np.sin(angle)
-    rotate = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])
     return np.diag([-scale if flip_x else scale, -scale if flip_y else scale, scale]) @ rotate
+
+
+def _uniform(rng: np.random.Generator, limits: tuple[float, ...]) -> float:
+    low, high = limits
+    return rng.uniform(low, high)
+
+
+def _rotation(rng: np.random.Generator, limit_deg: float) -> Float[np.ndarray, "3 3"]:
+    angle = np.deg2rad(rng.uniform(-1, 1) * limit_deg)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])

@@ -1,11 +1,14 @@
 """The grain chains that yield batches for training, without end, and for evaluation, each sample once."""
 
 import gc
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from absl import flags
 
-from occjax.config import Config
+from occjax.config import Config, DataConfig
 from occjax.data.index import Index
 from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
@@ -27,21 +30,23 @@ class BatchLoader:
       skipped: by row of the split, why a sample was skipped, for the batches handed out so far (data.on_error=skip).
     """
 
-    def __init__(self, batches, *, workers: int, prefetch: int, identity: dict[str, int], max_skipped: int = 0):
+    def __init__(self, samples, data: DataConfig, *, batch_size: int, identity: dict[str, int], max_skipped: int = 0):
         """Use `make_train_loader` or `make_eval_loader`.
 
         Args:
-          batches: grain MapDataset of `occjax.data.substitutes.ReadBatch` batches.
-          workers: processes; 0 reads in this process, in a thread.
-          prefetch: batches that each worker keeps ready.
+          samples: grain MapDataset of `occjax.data.substitutes.ReadBatch` of one sample each.
+          data: number of worker processes (0 reads in this process, in a thread) and of batches that each keeps ready.
+          batch_size: samples per batch of this process.
           identity: what a position is relative to; a state with another identity is refused.
           max_skipped: distinct samples for which others may stand in.
         """
-        self._batches = batches
-        self._workers = min(workers, len(batches))
-        self._prefetch = max(prefetch, 1)
+        # Before the chain becomes an iterator: a batch is then an index, from which a restored loader goes on at once.
+        self._batches = samples.batch(batch_size, drop_remainder=True, batch_fn=_stack_read)
+        self._workers = min(data.workers, len(self._batches))
+        self._prefetch = max(data.prefetch, 1)
         self._identity = identity
         self._skips = SkipLog(max_skipped)
+        self.skipped = self._skips.reasons
         self._next_batch = 0
         self._iterator = None
 
@@ -70,10 +75,6 @@ class BatchLoader:
         self._skips.add(read.unreadable)
         self._next_batch += 1
         return read.batch
-
-    @property
-    def skipped(self) -> dict[int, str]:
-        return self._skips.reasons
 
     def get_state(self) -> dict[str, int]:
         """Position after the last batch that was handed out."""
@@ -107,8 +108,8 @@ class BatchLoader:
         import grain
 
         rest = self._batches[self._next_batch :]
-        if len(rest) == 0:
-            return _Exhausted()
+        if len(rest) == 0:  # grain refuses an empty chain
+            return (batch for batch in ())
         if self._workers:
             rest = rest.map(flatten)
             # Grain reads its own flags, which raises in a program that never parsed any.
@@ -163,13 +164,7 @@ def make_train_loader(
         .random_map(SubstitutingReader(reader, len(split), max_skipped))[process_index::process_count]
     )
     identity = {"samples": len(split), "batch_size": config.data.batch_size, "seed": config.data.shuffle_seed}
-    return BatchLoader(
-        samples.batch(size, drop_remainder=True, batch_fn=_stack_read),
-        workers=config.data.workers,
-        prefetch=config.data.prefetch,
-        identity=identity,
-        max_skipped=max_skipped,
-    )
+    return BatchLoader(samples, config.data, batch_size=size, identity=identity, max_skipped=max_skipped)
 
 
 def make_eval_loader(
@@ -210,31 +205,15 @@ def make_eval_loader(
     share = _share(batch_size, process_count)
     count = min(len(keyframes), max_samples) if max_samples else len(keyframes)
     padded = -(-count // batch_size) * batch_size
-    samples = grain.MapDataset.range(padded).map(_EvalReader(reader, count))[process_index::process_count]
-    return BatchLoader(
-        samples.batch(share, drop_remainder=True, batch_fn=_stack_read),
-        workers=config.data.workers,
-        prefetch=config.data.prefetch,
-        identity={"samples": count, "batch_size": batch_size},
-    )
+    read = partial(_read_or_pad, reader=reader, count=count)
+    samples = grain.MapDataset.range(padded).map(read)[process_index::process_count]
+    identity = {"samples": count, "batch_size": batch_size}
+    return BatchLoader(samples, config.data, batch_size=share, identity=identity)
 
 
-class _EvalReader:
-    def __init__(self, reader: SampleReader, count: int):
-        self._reader, self._count = reader, count
-
-    def __call__(self, position: int) -> ReadBatch:
-        # Padding is a real sample, marked: no model step meets images or matrices that cannot occur.
-        batch = self._reader(position % self._count, np.random.default_rng(0), is_valid=position < self._count)
-        return ReadBatch(batch, {})
-
-
-class _Exhausted:
-    def __next__(self):
-        raise StopIteration
-
-    def close(self) -> None:
-        pass
+def _read_or_pad(position: int, reader: SampleReader, count: int) -> ReadBatch:
+    # Padding is a real sample, marked: no model step meets images or matrices that cannot occur.
+    return ReadBatch(reader(position % count, np.random.default_rng(0), is_valid=position < count), {})
 
 
 def _share(batch_size: int, process_count: int) -> int:
@@ -243,16 +222,16 @@ def _share(batch_size: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def _stack_read(elements: list[ReadBatch]) -> ReadBatch:
+def _stack_read(elements: Sequence[ReadBatch]) -> ReadBatch:
     unreadable = {row: reason for element in elements for row, reason in element.unreadable.items()}
     return ReadBatch(_stack([element.batch for element in elements]), unreadable)
 
 
-def _stack(elements: list):
+def _stack(elements: Sequence[Any]) -> Any:
     """Stacks equal structures of arrays; grain's own would leave scalars of one sample unstacked."""
     first = elements[0]
     if first is None:
         return None
     if isinstance(first, tuple):
-        return type(first)(*(_stack(list(parts)) for parts in zip(*elements, strict=True)))
+        return type(first)(*(_stack(parts) for parts in zip(*elements, strict=True)))
     return np.asarray(first)[None] if len(elements) == 1 else np.stack(elements)

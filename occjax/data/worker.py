@@ -23,7 +23,9 @@ def start_worker(worker_index: int, worker_count: int) -> None:
 
 
 def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
     # A run that was killed cannot tell its loaders. They would wait for ever for somebody to take their batches, which
     # lie in shared memory.
-    multiprocessing.parent_process().join()
+    parent.join()
     os._exit(1)

@@ -118,7 +118,8 @@ class Comparison:
     @functools.cached_property
     def rows(self) -> VoxelRows | None:
         """The teacher's voxels, or None where it has BEV maps only."""
-        return None if self.teacher.index is None else voxel_rows(self.teacher, self.grid.num_voxels)
+        voxels = self.teacher.voxels
+        return None if voxels is None else voxel_rows(voxels, self.grid.num_voxels)
 
     @functools.cached_property
     def bev(self) -> BevMap:
@@ -154,7 +155,8 @@ def voxel_kl(sample: Comparison) -> Float[Array, ""]:
 def bev_kl(sample: Comparison) -> Float[Array, ""]:
     """The same over BEV cells, the student's columns by the column rule."""
     config, target, rows = sample.config, sample.bev, sample.rows
-    valid = None if rows is None or sample.teacher.valid is None else rows.valid.reshape(sample.grid.shape)
+    voxels = sample.teacher.voxels
+    valid = None if rows is None or voxels is None or voxels.valid is None else rows.valid.reshape(sample.grid.shape)
     # Recomputed in the backward pass: log-probabilities of every voxel would be kept between the two.
     columns = jax.checkpoint(lambda x: column_log_probs_from_voxels(jax.nn.log_softmax(x), valid, jnp))(sample.logits)
     student, teacher = soften(columns, config.temperature), soften(target.log_probs, config.temperature)  # [X, Y, K]
@@ -220,7 +222,7 @@ def _check(predictions, teacher, adapter_output, wanted: dict[str, Term], grid: 
             f"distillation terms {', '.join(wanted)} need a teacher; set data.teacher_dir or their weights to 0"
         )
     needs_voxels = [name for name, term in wanted.items() if term.needs == "teacher voxels"]
-    if teacher.index is None and needs_voxels:
+    if teacher.voxels is None and needs_voxels:
         raise ValueError(
             f"the teacher files hold BEV maps only, but {', '.join(needs_voxels)} need voxels; set these weights to 0 "
             "or convert a dump that has 3D outputs"

@@ -59,7 +59,7 @@ def summarise(
         counted = counted_voxels(batch.labels, batch.is_valid, label_set=label_set, use_camera_mask=use_camera_mask)
         occupied = -jnp.expm1(log_probs[..., FREE])
         calibration = jax.vmap(occupancy_histogram)(occupied, batch.labels.semantics != FREE, counted)
-    if batch.teacher is not None and batch.teacher.index is not None:
+    if batch.teacher is not None and batch.teacher.voxels is not None:
         # One sample after the other: a dense teacher is as large as the logits.
         teacher = jax.lax.map(lambda pair: compare_with_teacher(*pair), (log_probs, batch.teacher))
     return VoxelSummary(jnp.argmax(log_probs, axis=-1).astype(jnp.uint8), calibration, teacher)
@@ -81,7 +81,8 @@ def dense_teacher(
 ) -> tuple[Float[Array, "x y z k"], Bool[Array, "x y z"]]:
     """Log-probabilities of one sample's teacher in every voxel, and where it knows; for evaluation only."""
     num_voxels = shape[0] * shape[1] * shape[2]
-    rows = voxel_rows(teacher, num_voxels)
+    assert teacher.voxels is not None
+    rows = voxel_rows(teacher.voxels, num_voxels)
     dense = jnp.broadcast_to(rows.background, (num_voxels, rows.background.shape[-1]))
     dense = dense.at[rows.index].set(rows.log_probs, mode="drop")
     return dense.reshape(*shape, -1), rows.valid.reshape(shape)

@@ -145,8 +145,9 @@ def _known_labels(loader: Iterable[Batch]) -> Iterator[Batch]:
     """Batches whose labels are unknown wherever the teacher is."""
     for batch in loader:
         labels, teacher = batch.labels, batch.teacher
-        if labels is not None and teacher is not None and teacher.valid is not None:
-            bits = np.unpackbits(teacher.valid, axis=-1, count=labels.semantics[0].size)
+        valid = teacher.voxels.valid if teacher is not None and teacher.voxels is not None else None
+        if labels is not None and valid is not None:
+            bits = np.unpackbits(valid, axis=-1, count=labels.semantics[0].size)
             known = bits.reshape(labels.semantics.shape).astype(bool)
             labels = labels._replace(semantics=np.where(known, labels.semantics, np.uint8(IGNORE)))
         yield batch._replace(labels=labels)

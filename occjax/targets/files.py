@@ -1,6 +1,7 @@
 """Teacher files on disk, dense or compact: one plain .npz per sample token, and a manifest per folder."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,10 +9,11 @@ import cv2
 import numpy as np
 
 from occjax.classes import CLASS_NAMES
-from occjax.errors import SampleError
+from occjax.errors import DataError, SampleError
 from occjax.grid import VoxelGrid
 from occjax.storage import read_npz, write_json, writing
 from occjax.targets.codec import encode_rows, floored_log_probs, kl_divergence
+from occjax.types import BevCodes, TeacherTargets, VoxelCodes
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA = "occjax-teacher"
@@ -55,18 +57,11 @@ class DenseTeacher(NamedTuple):
 
 
 class CompactTeacher(NamedTuple):
-    """The same in codes; fields as in `occjax.targets.folder.TeacherTargets`, `active` being bits over the grid."""
+    """The same in codes, on the file's grid, with as many rows as there are active voxels."""
 
     token: str
     grid: VoxelGrid
-    active: np.ndarray | None
-    free: np.ndarray | None
-    levels: np.ndarray | None
-    background: np.ndarray | None
-    valid: np.ndarray | None
-    bev_free: np.ndarray | None
-    bev_levels: np.ndarray | None
-    bev_valid: np.ndarray | None
+    codes: TeacherTargets
 
 
 def sparse_from_probabilities(probabilities: np.ndarray) -> SparseTeacher:
@@ -122,25 +117,28 @@ def compact_teacher(
       valid: bool [X, Y, Z] voxels that the teacher knows; None = all.
       bev_valid: bool [X, Y] cells that the BEV map knows; None = all.
     """
-    voxels, bev = (None, None, None, None), (None, None)
+    voxels = bev = None
     if sparse is not None:
-        active = np.zeros(grid.num_voxels, bool)
-        active[sparse.index] = True
-        voxels = (np.packbits(active), *encode_rows(sparse.rows), floored_log_probs(sparse.background))
+        free, levels = encode_rows(sparse.rows)
+        voxels = VoxelCodes(sparse.index, free, levels, floored_log_probs(sparse.background), _bits(valid))
     if bev_probabilities is not None:
         free, levels = encode_rows(bev_probabilities.reshape(-1, bev_probabilities.shape[-1]))
-        bev = (free.reshape(grid.shape[:2]), levels.reshape(*grid.shape[:2], -1))
-    bits = [None if mask is None else np.packbits(mask.reshape(-1)) for mask in (valid, bev_valid)]
-    return CompactTeacher(token, grid, *voxels, bits[0], *bev, bits[1])
+        bev = BevCodes(free.reshape(grid.shape[:2]), levels.reshape(*grid.shape[:2], -1), _bits(bev_valid))
+    return CompactTeacher(token, grid, TeacherTargets(voxels, bev))
+
+
+def _bits(mask: np.ndarray | None) -> np.ndarray | None:
+    return None if mask is None else np.packbits(mask.reshape(-1))
 
 
 def compact_from_dense(dense: DenseTeacher) -> CompactTeacher:
     """Codes of a dense file; its BEV map is kept only if it has no voxels, which give the map by the column rule."""
-    valid = None if dense.valid is None else dense.valid.astype(bool)
-    if dense.voxel_logits is None:
-        return compact_teacher(dense.token, dense.grid, None, np.exp(dense.bev_logits.astype(np.float32)))
-    probabilities = np.exp(dense.voxel_logits.astype(np.float32))
-    return compact_teacher(dense.token, dense.grid, sparse_from_probabilities(probabilities), None, valid)
+    if dense.voxel_logits is not None:
+        sparse = sparse_from_probabilities(np.exp(dense.voxel_logits.astype(np.float32)))
+        valid = None if dense.valid is None else dense.valid.astype(bool)
+        return compact_teacher(dense.token, dense.grid, sparse, None, valid)
+    assert dense.bev_logits is not None
+    return compact_teacher(dense.token, dense.grid, None, np.exp(dense.bev_logits.astype(np.float32)))
 
 
 def write_teacher(path: Path, teacher: DenseTeacher | CompactTeacher, *, value_kind: str = "") -> int:
@@ -153,11 +151,10 @@ def write_teacher(path: Path, teacher: DenseTeacher | CompactTeacher, *, value_k
       teacher: its content.
       value_kind: what the numbers were that it was made from; kept beside token and grid.
     """
-    arrays = {name: value for name, value in teacher._asdict().items() if isinstance(value, np.ndarray)}
-    if "levels" in arrays:  # one plane per byte, as files that were compressed have them
-        arrays["levels"] = np.ascontiguousarray(arrays["levels"].T)
-    if "bev_levels" in arrays:
-        arrays["bev_levels"] = np.ascontiguousarray(np.moveaxis(arrays["bev_levels"], -1, 0))
+    fields = (
+        _arrays_from_codes(teacher.codes, teacher.grid) if isinstance(teacher, CompactTeacher) else teacher._asdict()
+    )
+    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     meta = {"token": teacher.token, "grid": teacher.grid.to_dict(), "value_kind": value_kind}
     arrays["meta"] = np.array(json.dumps(meta))
     with writing(path) as scratch:
@@ -170,17 +167,52 @@ def read_teacher(source: Path | bytes) -> DenseTeacher | CompactTeacher:
     """Reads a file as written by `write_teacher`, or its bytes.
 
     Raises:
-      OSError, ValueError, EOFError, KeyError or zipfile.BadZipFile for absent and damaged files.
+      DataError: the file is damaged.
+      OSError: it cannot be opened.
     """
-    arrays = read_npz(source)
-    meta = json.loads(str(arrays.pop("meta")))
-    if "levels" in arrays:
-        arrays["levels"] = cv2.transpose(arrays["levels"])  # ten times as fast as numpy's copy
-    if "bev_levels" in arrays:
-        arrays["bev_levels"] = np.ascontiguousarray(np.moveaxis(arrays["bev_levels"], 0, -1))
-    kind = DenseTeacher if "voxel_logits" in arrays or "bev_logits" in arrays else CompactTeacher
-    fields = {name: arrays.get(name) for name in kind._fields if name not in ("token", "grid")}
-    return kind(token=meta["token"], grid=VoxelGrid.from_dict(meta["grid"]), **fields)
+    try:
+        arrays = read_npz(source)
+        meta = json.loads(str(arrays["meta"]))
+        token, grid = meta["token"], VoxelGrid.from_dict(meta["grid"])
+        if "voxel_logits" in arrays or "bev_logits" in arrays:
+            return DenseTeacher(token, grid, *(arrays.get(name) for name in DenseTeacher._fields[2:]))
+        return CompactTeacher(token, grid, _codes_from_arrays(arrays, grid))
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"no readable teacher file: {error}") from error
+
+
+def _arrays_from_codes(codes: TeacherTargets, grid: VoxelGrid) -> dict[str, np.ndarray | None]:
+    arrays = {}
+    # Levels lie as one plane per byte, as files that were compressed have them.
+    if codes.voxels is not None:
+        index, free, levels, background, valid = codes.voxels
+        # Bits over the grid take a third of what the index takes.
+        active = np.zeros(grid.num_voxels, bool)
+        active[index] = True
+        arrays = {"active": np.packbits(active), "free": free, "levels": np.ascontiguousarray(levels.T)}
+        arrays |= {"background": background, "valid": valid}
+    if codes.bev is not None:
+        free, levels, valid = codes.bev
+        planes = np.ascontiguousarray(np.moveaxis(levels, -1, 0))
+        arrays |= {"bev_free": free, "bev_levels": planes, "bev_valid": valid}
+    return arrays
+
+
+def _codes_from_arrays(arrays: dict[str, np.ndarray], grid: VoxelGrid) -> TeacherTargets:
+    voxels = bev = None
+    if "free" in arrays:
+        is_active = np.unpackbits(arrays["active"], count=grid.num_voxels).view(bool)
+        voxels = VoxelCodes(
+            np.flatnonzero(is_active).astype(np.int32),
+            arrays["free"],
+            cv2.transpose(arrays["levels"]),  # ten times as fast as numpy's copy
+            arrays["background"],
+            arrays.get("valid"),
+        )
+    if "bev_free" in arrays:
+        levels = np.ascontiguousarray(np.moveaxis(arrays["bev_levels"], 0, -1))
+        bev = BevCodes(arrays["bev_free"], levels, arrays.get("bev_valid"))
+    return TeacherTargets(voxels, bev)
 
 
 def read_value_kind(path: Path) -> str:

@@ -1,13 +1,13 @@
 """Folders of teacher files: their manifest, and the targets of a sample as the loss consumes them."""
 
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from occjax.classes import CLASS_NAMES
 from occjax.config import DataConfig
+from occjax.errors import DataError
 from occjax.grid import GridMismatchError, VoxelGrid
 from occjax.grid_map import GridMap
 from occjax.targets.commands import completing_command, dump_command, resampling_command
@@ -49,28 +49,22 @@ class TeacherLayout:
         self.manifest = manifest
         self.grid = VoxelGrid.from_dict(manifest["grid"])
         self.grid.crop_slices(grid)
-        self.has_voxels = bool(manifest["contents"]["voxels"])
-        self.has_bev = bool(manifest["contents"]["bev"])
-        self._has_validity = bool(manifest["contents"]["validity"])  # resampled: not known everywhere
+        # Validity: of files that were resampled, which are not known everywhere.
+        self.has_voxels, self.has_bev, self._has_validity = (
+            bool(manifest["contents"][name]) for name in ("voxels", "bev", "validity")
+        )
         largest = int(manifest["max_active_voxels"])
         self.capacity = min(int(np.ceil(largest * capacity_factor / 1024)) * 1024, self.grid.num_voxels)
-
-    def mending(self) -> str:
-        """What to do about a file that is damaged."""
-        return "convert the folder again"
 
     def decode(self, data: bytes, token: str, where: str) -> TeacherTargets:
         """Targets of one sample from the bytes of its file; `where` names the file in errors.
 
         Raises:
-          TeacherFileError: file damaged, written for another token, or not as the manifest says.
+          DataError: the file is damaged; where it lay knows the remedy.
+          TeacherFileError: it was written for another token, or is not as the manifest says.
           GridMismatchError: the file lies on another grid than the manifest says.
         """
-        where = f"teacher file {where}"
-        try:
-            found = read_teacher(data)
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise TeacherFileError(f"{where} of sample {token} cannot be read ({error}); {self.mending()}") from error
+        found = read_teacher(data)
         if found.token != token:
             raise TeacherFileError(
                 f"{where} of sample {token} was written for sample {found.token}: files were renamed or swapped; "
@@ -78,7 +72,7 @@ class TeacherLayout:
             )
         self.grid.require_same(found.grid, where, "convert the folder again with one grid")
         compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
-        has = (compact.free is not None, compact.bev_free is not None)
+        has = (compact.codes.voxels is not None, compact.codes.bev is not None)
         if has != (self.has_voxels, self.has_bev):
             raise TeacherFileError(
                 f"{where} holds (voxels, BEV map) = {has}, the manifest says {(self.has_voxels, self.has_bev)}; "
@@ -96,21 +90,18 @@ class TeacherLayout:
         Raises:
           TeacherFileError: more active voxels than the manifest says.
         """
-        voxels = (None, None, None, None)
-        if self.has_voxels:
-            is_active = np.unpackbits(compact.active, count=self.grid.num_voxels).view(bool)
-            active = np.flatnonzero(is_active).astype(np.int32)
-            if len(active) > self.capacity:
+        voxels, bev = compact.codes
+        if voxels is not None:
+            if len(voxels.index) > self.capacity:
                 raise TeacherFileError(
-                    f"{where} has {len(active)} active voxels, more than the {self.capacity} that the manifest allows "
-                    "for; convert the folder again"
+                    f"{where} has {len(voxels.index)} active voxels, more than the {self.capacity} that the manifest "
+                    "allows for; convert the folder again"
                 )
-            rows = pad_rows(active, compact.free, compact.levels, self.capacity, self.grid.num_voxels)
-            voxels = (*rows, compact.background)
-        valid = compact.valid
-        if self.has_voxels and self._has_validity and valid is None:
-            valid = np.packbits(np.ones(self.grid.num_voxels, bool))
-        return TeacherTargets(*voxels, valid, compact.bev_free, compact.bev_levels, compact.bev_valid)
+            # Every sample has the same shapes, and a mask where one file has one: the step is compiled once.
+            voxels = pad_rows(voxels, self.capacity, self.grid.num_voxels)
+            if self._has_validity and voxels.valid is None:
+                voxels = voxels._replace(valid=np.packbits(np.ones(self.grid.num_voxels, bool)))
+        return TeacherTargets(voxels, bev)
 
 
 class TeacherFolder(TeacherLayout):
@@ -146,6 +137,7 @@ class TeacherFolder(TeacherLayout):
             raise GridMismatchError(f"{where}: {error}{': ' if remedy else ''}{remedy}") from error
 
     def path(self, token: str) -> Path:
+        """The file with the targets of a sample."""
         return self.directory / f"{token}.npz"
 
     def completing_command(self) -> str:
@@ -159,9 +151,6 @@ class TeacherFolder(TeacherLayout):
         present = {path.stem for path in self.directory.glob("*.npz")}
         return [token for token in tokens if token not in present]
 
-    def mending(self) -> str:
-        return f"delete it and run {self.completing_command()}"
-
     def read(self, token: str) -> TeacherTargets:
         """Targets of one sample.
 
@@ -169,18 +158,15 @@ class TeacherFolder(TeacherLayout):
           TeacherFileError: file absent or unreadable, or as `decode` says.
           GridMismatchError: as `decode`.
         """
-        path = self.path(token)
+        where = f"teacher file {self.path(token)}"
         try:
-            data = path.read_bytes()
-        except FileNotFoundError as error:
+            return self.decode(self.path(token).read_bytes(), token, where)
+        except TeacherFileError:
+            raise
+        except (OSError, DataError) as error:
             raise TeacherFileError(
-                f"no teacher file {path}; convert the missing samples: {self.completing_command()}"
+                f"{where} of sample {token} cannot be read ({error}); delete it and run {self.completing_command()}"
             ) from error
-        except OSError as error:
-            raise TeacherFileError(
-                f"teacher file {path} of sample {token} cannot be read ({error}); {self.mending()}"
-            ) from error
-        return self.decode(data, token, str(path))
 
 
 def read_manifest(directory: Path) -> dict:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from occjax.classes import NUM_CLASSES
 from occjax.targets.codec import decode_rows
 from occjax.targets.column_rule import column_log_probs, log_free_from
-from occjax.types import TeacherTargets
+from occjax.types import TeacherTargets, VoxelCodes
 
 
 class VoxelRows(NamedTuple):
@@ -48,21 +48,22 @@ def _mask(bits: UInt8[Array, "bytes"] | None, count: int) -> Bool[Array, "n"]:
     return jnp.ones(count, bool) if bits is None else jnp.unpackbits(bits, count=count).astype(bool)
 
 
-def voxel_rows(teacher: TeacherTargets, num_voxels: int) -> VoxelRows:
+def voxel_rows(voxels: VoxelCodes, num_voxels: int) -> VoxelRows:
     """Rows of one sample (no batch axis)."""
-    valid = _mask(teacher.valid, num_voxels)
-    counts = valid.at[teacher.index].get(mode="fill", fill_value=False)
-    inactive = valid.at[teacher.index].set(False, mode="drop")
-    log_probs = decode_rows(teacher.free, teacher.levels, teacher.background.shape[-1], jnp)
-    return VoxelRows(teacher.index, log_probs, counts, teacher.background, inactive, valid)
+    valid = _mask(voxels.valid, num_voxels)
+    counts = valid.at[voxels.index].get(mode="fill", fill_value=False)
+    inactive = valid.at[voxels.index].set(False, mode="drop")
+    log_probs = decode_rows(voxels.free, voxels.levels, voxels.background.shape[-1], jnp)
+    return VoxelRows(voxels.index, log_probs, counts, voxels.background, inactive, valid)
 
 
 def bev_map(teacher: TeacherTargets, rows: VoxelRows | None, shape: tuple[int, int, int]) -> BevMap:
     """BEV map of one sample: its own if the folder has one, else by the column rule from the voxel rows."""
     x, y, z = shape
-    if teacher.bev_free is not None:
-        log_probs = decode_rows(teacher.bev_free, teacher.bev_levels, NUM_CLASSES, jnp)
-        return BevMap(log_probs, _mask(teacher.bev_valid, x * y).reshape(x, y))
+    if teacher.bev is not None:
+        log_probs = decode_rows(teacher.bev.free, teacher.bev.levels, NUM_CLASSES, jnp)
+        return BevMap(log_probs, _mask(teacher.bev.valid, x * y).reshape(x, y))
+    assert rows is not None
     column = jnp.where(rows.counts, rows.index // z, x * y)
     values = jnp.concatenate([log_free_from(rows.log_probs, jnp)[:, None], jnp.exp(rows.log_probs[:, :-1])], axis=-1)
     background = jnp.concatenate([log_free_from(rows.background, jnp)[None], jnp.exp(rows.background[:-1])])

@@ -39,7 +39,7 @@ def real_teacher(shared_dir):
     manifest = {
         "grid": QUARTER.to_dict(),
         "contents": {"voxels": True, "bev": False, "validity": False},
-        "max_active_voxels": len(compact.free),
+        "max_active_voxels": len(compact.codes.voxels.index),
     }
     return probs, TeacherLayout(manifest, QUARTER, capacity_factor=1.0).targets(compact, "t")
 

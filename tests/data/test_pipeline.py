@@ -9,6 +9,7 @@ import pytest
 from loading import assert_same, augmented, eval_loader, leaves, make_config, take, train_loader
 from nuscenes_root import write_root
 
+from occjax.config import DataConfig
 from occjax.data.index import load_index
 from occjax.data.pipeline import BatchLoader
 from occjax.data.worker import start_worker
@@ -109,8 +110,8 @@ def test_evaluation_is_finite_in_order_and_rewinds(root):
 def test_a_worker_that_dies_is_reported():
     import grain
 
-    batches = grain.MapDataset.range(4).map(lambda _: os._exit(9)).batch(1)
-    loader = BatchLoader(batches, workers=2, prefetch=1, identity={})
+    samples = grain.MapDataset.range(4).map(lambda _: os._exit(9))
+    loader = BatchLoader(samples, DataConfig(workers=2, prefetch=1), batch_size=1, identity={})
     with pytest.raises(DataError, match="worker|process died"):
         list(loader)
 

@@ -167,7 +167,7 @@ def test_a_part_that_nobody_wants_is_neither_read_nor_required(tmp_path):
     write_teacher_folder(tmp_path / "teacher", split)
     config.data.teacher_dir = str(tmp_path / "teacher")
     batch = next(make_train_loader(config, index, Parts(teacher=open_teacher(config))))
-    assert batch.labels is None and batch.teacher.index.shape[0] == 1
+    assert batch.labels is None and batch.teacher.voxels.index.shape[0] == 1
     assert unlabelled_rows(config.data, split) == [0, 1]
     config.data.labels_dir = ""
     assert unlabelled_rows(config.data, split) == []
@@ -219,5 +219,5 @@ def test_a_full_size_sample_takes_at_most_8_mb_to_the_device(tmp_path):
     write_teacher_folder(tmp_path / "teacher", index.split("train"), max_active_voxels=60_000)
     batch = next(train_loader(config, index))
     assert batch.images.shape == (1, 6, 480, 640, 3) and batch.labels.semantics.shape == (1, 200, 200, 16)
-    assert batch.teacher.index.shape[1] > 60_000 and batch.depth_m is not None
+    assert batch.teacher.voxels.index.shape[1] > 60_000 and batch.depth_m is not None
     assert 6e6 < sum(leaf.nbytes for leaf in leaves(batch)) <= 8e6

@@ -26,7 +26,7 @@ from occjax.grid import VoxelGrid
 from occjax.losses.distillation import BevAdapter, distillation_terms
 from occjax.targets.codec import decode_rows, encode_rows, floored_log_probs, level_bytes
 from occjax.targets.moving import dense_log_probs
-from occjax.types import Predictions, TeacherTargets
+from occjax.types import BevCodes, Predictions, TeacherTargets, VoxelCodes
 
 NAMES = ("voxel_kl", "bev_kl", "channel_wise", "bev_feature")
 ALL = DistillConfig(voxel_kl=1.0, bev_kl=1.0, channel_wise=1.0, bev_feature=1.0)
@@ -120,10 +120,8 @@ def test_two_voxels_by_hand():
     free, levels = encode_rows(rows)
     background = np.zeros(NUM_CLASSES, np.float32)
     background[FREE] = 1
-    teacher = TeacherTargets(
-        np.array([0], np.int32), free, levels, floored_log_probs(background), None, None, None, None
-    )
-    teacher = batched(teacher)
+    voxels = VoxelCodes(np.array([0], np.int32), free, levels, floored_log_probs(background), None)
+    teacher = batched(TeacherTargets(voxels, None))
     logits = jnp.zeros((1, 2, 1, 1, NUM_CLASSES))
     config = DistillConfig(voxel_kl=1.0, temperature=1.0, free_share=0.25)
     value = terms_of(logits, teacher, None, config, grid)["voxel_kl"]
@@ -204,11 +202,8 @@ def test_defect_7_one_occupied_voxel_makes_a_student_column_occupied():
     rows = np.full((1, NUM_CLASSES), 1e-9, np.float32)
     rows[0, 4] = 1
     free, levels = encode_rows(rows)
-    teacher = batched(
-        TeacherTargets(
-            np.array([1], np.int32), free, levels, floored_log_probs(np.eye(NUM_CLASSES)[FREE]), None, None, None, None
-        )
-    )
+    background = floored_log_probs(np.eye(NUM_CLASSES)[FREE])
+    teacher = batched(TeacherTargets(VoxelCodes(np.array([1], np.int32), free, levels, background, None), None))
     config = DistillConfig(bev_kl=1.0, temperature=1.0)
     value = terms_of(occupied, teacher, None, config, grid)["bev_kl"]
     assert float(value) < 0.02
@@ -233,7 +228,7 @@ def test_a_map_of_its_own_takes_the_place_of_the_column_rule():
     free, levels = free.reshape(GRID.shape[:2]), levels.reshape(*GRID.shape[:2], -1)
     cells = np.ones(GRID.shape[:2], bool)
     cells[0] = False
-    teacher = TeacherTargets(None, None, None, None, None, free, levels, np.packbits(cells.reshape(-1)))
+    teacher = TeacherTargets(None, BevCodes(free, levels, np.packbits(cells.reshape(-1))))
     logits, adapted = random_student()
     config = DistillConfig(bev_kl=1.0, bev_feature=1.0)
     terms = terms_of(logits, batched(teacher), adapted, config)

@@ -11,7 +11,7 @@ from occjax.metrics.calibration import Calibration
 from occjax.metrics.on_device import compare_with_teacher, occupancy_histogram, summarise
 from occjax.targets.codec import encode_rows
 from occjax.targets.moving import dense_log_probs
-from occjax.types import Batch, TeacherTargets, VoxelLabels
+from occjax.types import Batch, TeacherTargets, VoxelCodes, VoxelLabels
 
 
 def batch_of(semantics, is_valid, teacher=None):
@@ -72,7 +72,7 @@ def test_comparison_with_the_teacher_equals_the_dense_one():
     background = np.array([1e-4] * 17 + [1 - 17e-4], np.float32)
     free, levels = encode_rows(rows)
     known = rng.random(120) < 0.8
-    teacher = TeacherTargets(index, free, levels, np.log(background), np.packbits(known), None, None, None)
+    teacher = TeacherTargets(VoxelCodes(index, free, levels, np.log(background), np.packbits(known)), None)
     dense = dense_log_probs(teacher, shape)
     logits = jnp.asarray(rng.normal(size=(*shape, NUM_CLASSES)), jnp.float32)
     found = compare_with_teacher(jax.nn.log_softmax(logits), jax.tree.map(jnp.asarray, teacher))

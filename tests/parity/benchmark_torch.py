@@ -20,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -31,7 +32,7 @@ from occjax.configs import original
 from occjax.losses.class_weights import class_weights
 from occjax.targets.column_rule import column_log_probs_from_voxels
 from occjax.targets.moving import dense_log_probs
-from occjax.types import Batch, CameraRig, TeacherTargets, VoxelLabels
+from occjax.types import Batch, CameraRig, TeacherTargets, VoxelCodes, VoxelLabels
 
 # Rows of teacher voxels that are not plainly free; the real dumps have about as many.
 ACTIVE_VOXELS = 60_000
@@ -62,7 +63,7 @@ def random_teacher(r: np.random.Generator, num_voxels: int) -> TeacherTargets:
     levels = r.integers(0, 256, (ACTIVE_VOXELS, 9)).astype(np.uint8)
     background = np.full(18, np.log(1e-4 / 17), np.float32)
     background[-1] = np.log1p(-1e-4)
-    return TeacherTargets(index, free, levels, background, None, None, None, None)
+    return TeacherTargets(VoxelCodes(index, free, levels, background, None), None)
 
 
 def random_batch(config) -> Batch:
@@ -74,9 +75,7 @@ def random_batch(config) -> Batch:
         rig=nuscenes_like_rig(),
         depth_m=depth_m.astype(np.float32),
         labels=VoxelLabels(r.integers(0, 18, (1, *config.grid.shape)).astype(np.uint8), None),
-        teacher=TeacherTargets(
-            *(None if x is None else x[None] for x in random_teacher(r, np.prod(config.grid.shape)))
-        ),
+        teacher=jax.tree.map(lambda x: x[None], random_teacher(r, np.prod(config.grid.shape))),
         sample_index=np.zeros(1, np.int32),
         is_valid=np.ones(1, bool),
     )
@@ -98,7 +97,7 @@ def torch_runs(config):
     has_depth = depth_m > 0
     depth_bin = ((depth_m - depth.min_m) / (depth.max_m - depth.min_m) * depth.bins).long().clip(0, depth.bins - 1)
     one_hot = F.one_hot(depth_bin, depth.bins).float()
-    sparse = TeacherTargets(*(None if x is None else x[0] for x in batch.teacher))
+    sparse = jax.tree.map(lambda x: x[0], batch.teacher)
     teacher_voxels = dense_log_probs(sparse, config.grid.shape)
     teacher_bev = torch.as_tensor(column_log_probs_from_voxels(teacher_voxels, None, np))[None]
     teacher_voxels = torch.as_tensor(teacher_voxels)[None]

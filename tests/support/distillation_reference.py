@@ -8,7 +8,7 @@ from occjax.classes import FREE, NUM_CLASSES
 from occjax.grid import VoxelGrid
 from occjax.targets.codec import encode_rows, floored_log_probs
 from occjax.targets.moving import dense_log_probs
-from occjax.types import TeacherTargets
+from occjax.types import TeacherTargets, VoxelCodes
 
 GRID = VoxelGrid("lidar", (-1.5, -1.0, -1.0), 0.5, (6, 5, 4))
 CAPACITY = 64
@@ -26,16 +26,14 @@ def make_teacher(seed=0, active=40, valid=None, sharpness=2.0) -> TeacherTargets
     background = np.full(NUM_CLASSES, 1e-3, np.float32)
     background[FREE] = 1 - background[:FREE].sum()
     pad = CAPACITY - len(index)
-    return TeacherTargets(
+    voxels = VoxelCodes(
         index=np.pad(index, (0, pad), constant_values=GRID.num_voxels),
         free=np.pad(free, (0, pad)),
         levels=np.pad(levels, ((0, pad), (0, 0))),
         background=floored_log_probs(background),
         valid=None if valid is None else np.packbits(valid.reshape(-1)),
-        bev_free=None,
-        bev_levels=None,
-        bev_valid=None,
     )
+    return TeacherTargets(voxels, None)
 
 
 def softened(log_probs, temperature):
@@ -74,7 +72,8 @@ def reference_terms(logits, teacher, adapted, config):
     """All four terms of one sample from a dense teacher tensor."""
     dense = dense_log_probs(teacher, GRID.shape)
     count = GRID.num_voxels
-    valid = np.ones(count, bool) if teacher.valid is None else np.unpackbits(teacher.valid, count=count).astype(bool)
+    bits = teacher.voxels.valid
+    valid = np.ones(count, bool) if bits is None else np.unpackbits(bits, count=count).astype(bool)
     valid = valid.reshape(GRID.shape)
     t = config.temperature
     target, student = softened(dense, t), softened(logits, t)

@@ -61,5 +61,5 @@ def test_files_are_plain_and_those_that_were_compressed_are_still_read(tmp_path)
     assert arrays["levels"].shape[0] == 9 and json.loads(str(arrays["meta"]))["token"] == "a"
     plain = folder.read("a")
     np.savez_compressed(tmp_path / "a.npz", **arrays)
-    for before, now in zip(plain, folder.read("a"), strict=True):
+    for before, now in zip(plain.voxels, folder.read("a").voxels, strict=True):
         np.testing.assert_array_equal(before, now)

@@ -32,11 +32,11 @@ def test_folder_gives_back_what_was_written(tmp_path, form):
     # Classes within one level of the likeliest may tie with it.
     likeliest = np.take_along_axis(dense, probabilities(1).argmax(-1)[..., None], -1)[..., 0]
     assert (dense.max(-1) - likeliest).max() < 0.2
-    assert targets.index.dtype == np.int32 and len(targets.index) == folder.capacity
-    assert targets.valid is None and targets.bev_free is None
+    assert targets.voxels.index.dtype == np.int32 and len(targets.voxels.index) == folder.capacity
+    assert targets.voxels.valid is None and targets.bev is None
     assert folder.missing(["b", "x", "a", "y"]) == ["x", "y"]
-    shapes = [None if v is None else (v.shape, v.dtype) for v in folder.read("a")]
-    assert shapes == [None if v is None else (v.shape, v.dtype) for v in targets]
+    shapes = [None if v is None else (v.shape, v.dtype) for v in folder.read("a").voxels]
+    assert shapes == [None if v is None else (v.shape, v.dtype) for v in targets.voxels]
 
 
 def test_swapped_files_are_refused(tmp_path):
@@ -150,7 +150,7 @@ def test_real_dump_fits_size_and_loss(shared_dir, tmp_path):
         grid=grid,
         form="compact",
         samples=1,
-        max_active_voxels=len(compact.free),
+        max_active_voxels=len(compact.codes.voxels.index),
         contents={"voxels": True, "bev": False, "validity": False},
         source="",
         matched_by="",
@@ -158,5 +158,5 @@ def test_real_dump_fits_size_and_loss(shared_dir, tmp_path):
         details={},
     )
     targets = TeacherFolder(tmp_path, grid).read("t")
-    assert sum(v.nbytes for v in targets if v is not None) < 1_800_000
+    assert sum(v.nbytes for v in targets.voxels if v is not None) < 1_800_000
     assert kl_divergence(floored_log_probs(probs), dense_log_probs(targets, grid.shape)).mean() < 1e-3

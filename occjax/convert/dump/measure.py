@@ -9,6 +9,7 @@ from occjax.classes import NUM_CLASSES
 from occjax.convert.dump.sample import SampleTask, read_bev, read_voxels
 from occjax.convert.dump.values import dense_log_probs, voxel_scores
 from occjax.grid import VoxelGrid
+from occjax.targets import moving
 from occjax.targets.codec import decode_rows, floored_log_probs, kl_divergence
 from occjax.targets.files import CompactTeacher, read_teacher
 from occjax.targets.folder import TeacherFolder, read_manifest
@@ -25,21 +26,13 @@ def compact_kl(task: SampleTask) -> float:
     assert isinstance(written, CompactTeacher)
     if task.file.voxels is None:
         dumped = floored_log_probs(read_bev(task.file.path, task.options)[0])
-        assert written.bev_free is not None and written.bev_levels is not None
-        decoded = decode_rows(written.bev_free, written.bev_levels, NUM_CLASSES)
+        bev = written.codes.bev
+        assert bev is not None
+        decoded = decode_rows(bev.free, bev.levels, NUM_CLASSES)
         return float(kl_divergence(dumped, decoded).mean())
     planes = read_voxels(task.file.voxels, task.options)
     dumped = floored_log_probs(np.exp(dense_log_probs(planes, voxel_scores(planes)[1]).astype(np.float32)))
-    return float(kl_divergence(dumped, _decoded(written)).mean())
-
-
-def _decoded(compact: CompactTeacher) -> np.ndarray:
-    assert compact.background is not None and compact.active is not None
-    assert compact.free is not None and compact.levels is not None
-    decoded = np.tile(compact.background, (compact.grid.num_voxels, 1))
-    active = np.unpackbits(compact.active, count=compact.grid.num_voxels).astype(bool)
-    decoded[active] = decode_rows(compact.free, compact.levels, NUM_CLASSES)
-    return decoded
+    return float(kl_divergence(dumped, moving.dense_log_probs(written.codes, written.grid.shape)).mean())
 
 
 def decode_ms(directory: Path, tokens: list[str]) -> float:

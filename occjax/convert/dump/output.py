@@ -107,7 +107,8 @@ def kept_facts(kept: list[Path], previous: dict) -> tuple[int, Counter[str]]:
                 f"{path}, kept from an earlier run, cannot be read ({error}); delete it and run the same command again"
             ) from error
         compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
-        largest = max(largest, 0 if compact.free is None else len(compact.free))
+        voxels = compact.codes.voxels
+        largest = max(largest, 0 if voxels is None else len(voxels.index))
         kinds[kind] += 1
     return largest, kinds
 

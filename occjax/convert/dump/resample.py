@@ -9,7 +9,7 @@ from occjax.targets.files import SparseTeacher, prune
 def resample_sparse(
     sparse: SparseTeacher, src: VoxelGrid, dst: VoxelGrid, src_from_dst: np.ndarray
 ) -> tuple[SparseTeacher, np.ndarray]:
-    """Trilinear interpolation at the voxel centres of `dst`, as `occjax.grid.resample_probabilities` does it.
+    """Trilinear interpolation at the voxel centres of `dst`, of the voxels that have a row alone.
 
     Only voxels with an active neighbour are mixed; between background voxels there is nothing to mix.
 

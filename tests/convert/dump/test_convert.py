@@ -182,7 +182,7 @@ def test_resampling_to_the_ego_grid_marks_what_is_known(world, tmp_path):
     folder = TeacherFolder(tmp_path / "out", ego)
     _, _, token, _ = world.samples[0]
     targets = folder.read(token)
-    valid = np.unpackbits(targets.valid, count=ego.num_voxels).reshape(ego.shape).astype(bool)
+    valid = np.unpackbits(targets.voxels.valid, count=ego.num_voxels).reshape(ego.shape).astype(bool)
     # The LiDAR's grid spans -3 m to 1 m around a sensor 1.8 m up: ego heights up to 2.8 m.
     heights = ego.centers_m()[..., 2]
     np.testing.assert_array_equal(valid, heights < 2.8)

@@ -9,7 +9,7 @@ from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.bev_maps import bev_semantics, colored, turn, turn_back, write_npy, write_png
 from occjax.convert.dump.resample import resample_sparse
 from occjax.geometry import transform_from_pose
-from occjax.grid import VoxelGrid, resample_probabilities
+from occjax.grid import VoxelGrid
 from occjax.targets.files import sparse_from_probabilities
 
 
@@ -55,6 +55,38 @@ def test_pictures_use_the_usual_colours_at_the_scale(tmp_path):
     write_npy(tmp_path / "a.npy", bev)
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), bev)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def resample_probabilities(
+    values: np.ndarray, src: VoxelGrid, dst: VoxelGrid, src_from_dst: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class probabilities of `src` interpolated trilinearly at the voxel centres of `dst`.
+
+    Args:
+      values: float [X, Y, Z, K] probabilities on `src`.
+      src: grid that `values` lie on.
+      dst: grid to sample at.
+      src_from_dst: [4, 4] transform of points, dst frame to src frame, metres.
+
+    Returns:
+      float32 [X', Y', Z', K] (zero outside) and bool [X', Y', Z'], true where the centre lies inside `src`.
+      Within half a voxel of the border of `src` the nearest voxels are repeated.
+    """
+    points = dst.centers_m().astype(np.float64) @ src_from_dst[:3, :3].T + src_from_dst[:3, 3]
+    position = (points - src.lower_m) / src.voxel_size_m
+    inside = np.all((position >= 0) & (position < src.shape), axis=-1)
+    position = np.clip(position[inside] - 0.5, 0, np.array(src.shape) - 1.0)
+    low = np.minimum(position.astype(np.int64), np.maximum(np.array(src.shape) - 2, 0))
+    weight = (position - low).astype(np.float32)
+    high = np.minimum(low + 1, np.array(src.shape) - 1)
+    mixed = np.zeros((len(low), values.shape[-1]), np.float32)
+    for corner in np.ndindex(2, 2, 2):
+        index = np.where(corner, high, low)
+        corner_weight = np.prod(np.where(corner, weight, 1 - weight), axis=-1)
+        mixed += corner_weight[:, None] * values[index[:, 0], index[:, 1], index[:, 2]].astype(np.float32)
+    out = np.zeros((*dst.shape, values.shape[-1]), np.float32)
+    out[inside] = mixed
+    return out, inside
 
 
 def test_sparse_resampling_equals_the_dense_one():
