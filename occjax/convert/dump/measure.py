@@ -32,7 +32,8 @@ def compact_kl(task: SampleTask) -> float:
         return float(kl_divergence(dumped, decoded).mean())
     planes = read_voxels(task.file.voxels, task.options)
     dumped = floored_log_probs(np.exp(dense_log_probs(planes, voxel_scores(planes)[1]).astype(np.float32)))
-    return float(kl_divergence(dumped, moving.dense_log_probs(written.codes, written.grid.shape)).mean())
+    decoded = moving.dense_log_probs(written.codes, written.grid.shape).reshape(dumped.shape)
+    return float(kl_divergence(dumped, decoded).mean())
 
 
 def decode_ms(directory: Path, tokens: list[str]) -> float:
