@@ -59,7 +59,7 @@ def distort_image(image: Float[Array, "h w 3"], key: PRNGKeyArray) -> Float[Arra
 
 
 def shift_hue_saturation(
-    image: Float[Array, "h w 3"], hue_deg: Float[Array, ""] | float, saturation: Float[Array, ""] | float
+    image: Float[Array, "h w 3"], hue_deg: Float[Array, ""], saturation: Float[Array, ""]
 ) -> Float[Array, "h w 3"]:
     """Turns the hue by degrees and scales the saturation (clipped to 1) in HSV space; RGB in 0..255 in and out."""
     red, green, blue = image[..., 0], image[..., 1], image[..., 2]
