@@ -16,6 +16,7 @@ import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from absl import logging as absl_logging
 
@@ -33,6 +34,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # report it as leaked.
 os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
+# Modules by name, each imported when it is called: `--help` need not wait for jax.
 _COMMANDS = {
     "convert-teacher": "occjax.run.convert_teacher",
     "convert-weights": "occjax.run.convert_weights",
@@ -47,21 +49,24 @@ _MODES = {
     "benchmark": "measure loader, step and memory on this machine",
 }
 _OF_A_RUN = ("eval", "visualize", "dump")
-_MODES_OF_OPTION = {
-    "distributed": ("train", "eval"),
-    "best": _OF_A_RUN,
-    "teacher": ("eval",),
-    "save_predictions": ("eval",),
-    "tokens": ("visualize",),
-    "scene": ("visualize",),
-    "movie": ("visualize",),
-    "output": ("dump",),
+_SWITCH = {"action": argparse.BooleanOptionalAction}
+# Options that only some modes read: the modes, the help, and what argparse must know besides.
+_OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
+    "distributed": (("train", "eval"), "join a run over several hosts (jax.distributed.initialize)", _SWITCH),
+    "best": (_OF_A_RUN, "the checkpoint with the best validation mIoU", _SWITCH),
+    "teacher": (("eval",), "score the teacher files of config.data.teacher_dir; no checkpoint", _SWITCH),
+    "save_predictions": (("eval",), "keep the predicted classes, a file per sample", _SWITCH),
+    "tokens": (("visualize",), "tokens of the samples to draw, with commas between", {"type": words}),
+    "scene": (("visualize",), "name of a scene to draw whole", {}),
+    "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
+    "output": (("dump",), "folder for the teacher files", {"metavar": "DIR"}),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line says; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Before the modes' own parser, which would take the word for a configuration.
     if arguments and arguments[0] in _COMMANDS:
         return importlib.import_module(_COMMANDS[arguments[0]]).main(arguments[1:])
     # Orbax and others tell a great deal at INFO; the run's own story is what belongs on the screen.
@@ -70,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    # Here, and so in the functions below: a loader process imports this file and wants none of it.
     from occjax.config_checks import require_sound
     from occjax.cpu import keep_freed_memory
     from occjax.run.overrides import DEFAULT_CONFIG, apply_overrides, load_config_file
@@ -85,6 +91,7 @@ def _run(arguments: list[str]) -> int:
         keep_freed_memory()
     named = options.config or DEFAULT_CONFIG
     workdir = Path(options.workdir or f"runs/{Path(named.split(':')[0]).stem}")
+    # A run is looked at as it was trained, unless somebody says otherwise.
     is_own = options.mode in _OF_A_RUN and options.config is None
     config = apply_overrides(load_config(workdir) if is_own else load_config_file(named), overrides)
     if options.mode == "doctor":
@@ -94,10 +101,12 @@ def _run(arguments: list[str]) -> int:
         say(text)
         return 0 if is_complete else 1
 
+    # Not for the doctor, who lists such problems with all others.
     require_sound(config)
     if options.distributed:
         import jax
 
+        # Before anything asks jax for its devices.
         jax.distributed.initialize()
     modes = {"train": _train, "eval": _eval, "visualize": _visualize, "dump": _dump, "benchmark": _benchmark}
     say(modes[options.mode](config, workdir, options))
@@ -160,7 +169,7 @@ def _benchmark(config, workdir: Path, options: argparse.Namespace) -> str:
 def _misuse(options: argparse.Namespace) -> str:
     """What is wrong about an option that the chosen mode does not read, or one that it lacks; empty if nothing is."""
     mode = options.mode
-    for name, modes in _MODES_OF_OPTION.items():
+    for name, (modes, _, _) in _OPTIONS.items():
         if getattr(options, name) is not None and mode not in modes:
             return f"--{name} means nothing in --mode={mode}; it belongs to --mode={' or '.join(modes)}"
     if options.teacher and (options.best or options.distributed):
@@ -176,7 +185,7 @@ def _misuse(options: argparse.Namespace) -> str:
 
 def _parser(default_config: str) -> Parser:
     parser = Parser("occjax", __doc__)
-    add, switch = parser.add_argument, argparse.BooleanOptionalAction
+    add = parser.add_argument
     add(
         "--config",
         metavar="FILE",
@@ -186,14 +195,8 @@ def _parser(default_config: str) -> Parser:
     add("--workdir", metavar="DIR", help="folder of the run; by default runs/<name of the configuration file>")
     modes = "; ".join(f"{name}: {what}" for name, what in _MODES.items())
     add("--mode", choices=list(_MODES), default="train", help=modes)
-    add("--distributed", action=switch, help="train, eval: join a run over several hosts (jax.distributed.initialize)")
-    add("--best", action=switch, help="eval, visualize, dump: the checkpoint with the best validation mIoU")
-    add("--teacher", action=switch, help="eval: score the teacher files of config.data.teacher_dir; no checkpoint")
-    add("--save-predictions", action=switch, help="eval: keep the predicted classes, a file per sample")
-    add("--tokens", type=words, help="visualize: tokens of the samples to draw, with commas between")
-    add("--scene", help="visualize: name of a scene to draw whole")
-    add("--movie", choices=("mp4", "gif"), help="visualize: a film of the scene, not a picture per sample")
-    add("--output", metavar="DIR", help="dump: folder for the teacher files")
+    for name, (of_modes, text, extra) in _OPTIONS.items():
+        add(f"--{name.replace('_', '-')}", help=f"{', '.join(of_modes)}: {text}", **extra)
     return parser
 
 

@@ -2,81 +2,38 @@
 
 import numpy as np
 
-CLASS_NAMES = (
-    "others",
-    "barrier",
-    "bicycle",
-    "bus",
-    "car",
-    "construction_vehicle",
-    "motorcycle",
-    "pedestrian",
-    "traffic_cone",
-    "trailer",
-    "truck",
-    "driveable_surface",
-    "other_flat",
-    "sidewalk",
-    "terrain",
-    "manmade",
-    "vegetation",
-    "free",
+# Label files and teacher files hold row numbers, so the order is nuScenes' own and no row can move. The colours are RGB
+# as the field's figures have them, the counts voxels over the Occ3D-nuScenes training split, published with Occ3D.
+_CLASSES = (
+    ("others", (0, 0, 0), 944_004),
+    ("barrier", (255, 120, 50), 1_897_170),
+    ("bicycle", (255, 192, 203), 152_386),
+    ("bus", (255, 255, 0), 2_391_677),
+    ("car", (0, 150, 245), 16_957_802),
+    ("construction_vehicle", (0, 255, 255), 724_139),
+    ("motorcycle", (200, 180, 0), 189_027),
+    ("pedestrian", (255, 0, 0), 2_074_468),
+    ("traffic_cone", (255, 240, 150), 413_451),
+    ("trailer", (135, 60, 0), 2_384_460),
+    ("truck", (160, 32, 240), 5_916_653),
+    ("driveable_surface", (255, 0, 255), 175_883_646),
+    ("other_flat", (175, 0, 75), 4_275_424),
+    ("sidewalk", (75, 0, 75), 51_393_615),
+    ("terrain", (150, 240, 80), 61_411_620),
+    ("manmade", (230, 230, 250), 105_975_596),
+    ("vegetation", (0, 175, 0), 116_424_404),
+    ("free", (255, 255, 255), 1_892_500_630),
 )
+CLASS_NAMES = tuple(name for name, _, _ in _CLASSES)
+CLASS_COLORS = np.array([color for _, color, _ in _CLASSES], np.uint8)  # [K, 3]
+OCC3D_CLASS_COUNTS = np.array([count for _, _, count in _CLASSES], np.int64)  # [K]
+
 NUM_CLASSES = len(CLASS_NAMES)
 OTHERS = 0
 FREE = NUM_CLASSES - 1
 # Written into label arrays where a voxel must count in no loss and no metric.
 IGNORE = 255
 
+# What moves by itself or is towed; barriers and cones stand, and so does the rest but `others`, which is neither.
 DYNAMIC_CLASSES = (2, 3, 4, 5, 6, 7, 9, 10)
 STATIC_CLASSES = tuple(c for c in range(1, FREE) if c not in DYNAMIC_CLASSES)
-
-# RGB, row = class; the colours that the field's figures use.
-CLASS_COLORS = np.array(
-    [
-        (0, 0, 0),
-        (255, 120, 50),
-        (255, 192, 203),
-        (255, 255, 0),
-        (0, 150, 245),
-        (0, 255, 255),
-        (200, 180, 0),
-        (255, 0, 0),
-        (255, 240, 150),
-        (135, 60, 0),
-        (160, 32, 240),
-        (255, 0, 255),
-        (175, 0, 75),
-        (75, 0, 75),
-        (150, 240, 80),
-        (230, 230, 250),
-        (0, 175, 0),
-        (255, 255, 255),
-    ],
-    dtype=np.uint8,
-)
-
-# Voxels per class over the Occ3D-nuScenes training split, in class order (published with Occ3D).
-OCC3D_CLASS_COUNTS = np.array(
-    [
-        944004,
-        1897170,
-        152386,
-        2391677,
-        16957802,
-        724139,
-        189027,
-        2074468,
-        413451,
-        2384460,
-        5916653,
-        175883646,
-        4275424,
-        51393615,
-        61411620,
-        105975596,
-        116424404,
-        1892500630,
-    ],
-    dtype=np.int64,
-)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from occjax.errors import UserError
 
+# As absl spells switches, which the configuration's overrides go through.
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -22,6 +23,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         """Ends the program with status 2."""
+        # One line: argparse would print the usage of all options before it.
         self.exit(2, "error: " + re.sub(r"^argument ([^:]+): ", r"\1 ", message) + "\n")
 
     def parse_known_args(self, args=None, namespace=None):
@@ -32,6 +34,7 @@ class Parser(argparse.ArgumentParser):
     def parse_with_overrides(self, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         """The options, and what is left for `occjax.run.overrides.apply_overrides`."""
         options, rest = self.parse_known_args(arguments)
+        # A value alone, -0.5 say, is for the overrides to judge.
         unknown = [argument for argument in rest if re.match(r"--?(?!(no)?config\.)[a-zA-Z]", argument)]
         if unknown:
             self.error(f"unknown option {', '.join(unknown)}; --help lists them")
@@ -39,10 +42,12 @@ class Parser(argparse.ArgumentParser):
 
     def _spelt(self, argument: str) -> str:
         name, equals, value = argument.partition("=")
+        # Fields of the configuration keep their underscores.
         if not name.startswith("--") or "." in name:
             return argument
         name = name.replace("_", "-")
         known = self._option_string_actions
+        # --nobest, as absl has it, beside --no-best.
         if name not in known and "--no-" + name.removeprefix("--no") in known:
             name = "--no-" + name.removeprefix("--no")
         if equals and value in _TRUTH and isinstance(known.get(name), argparse.BooleanOptionalAction):
@@ -89,11 +94,13 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 def say(line: str) -> None:
     """Puts a line on the screen at once, into a pipe too."""
     sys.stdout.write(line + "\n")
+    # A log that is watched through a pipe would show nothing for minutes.
     sys.stdout.flush()
 
 
 def show_log() -> None:
     """Puts the program's own story on the screen, and of other libraries' only what they warn of."""
+    # Forced, because absl and jax have put handlers of their own there by now.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
     logging.getLogger("occjax").setLevel(logging.INFO)
 

@@ -31,7 +31,7 @@ class GridConfig:
     """
 
     frame: Literal["lidar", "ego"] = "lidar"
-    lower_m: tuple[float, float, float] = (-50.0, -50.0, -5.0)
+    lower_m: tuple[float, float, float] = (-50.0, -50.0, -5.0)  # SurroundOcc's grid, which the teacher's dumps lie on
     voxel_size_m: float = 0.5
     shape: tuple[int, int, int] = (200, 200, 16)
 
@@ -97,19 +97,19 @@ class DataConfig:
     train_split: str = "train"
     val_split: str = "val"
     cameras: tuple[str, ...] = NUSCENES_CAMERAS
-    image_height: int = 480
+    image_height: int = 480  # 16:9 images are squeezed to 4:3, and nothing of the road is cut off
     image_width: int = 640
     labels: str = "surroundocc"
     labels_dir: str = ""
     teacher_dir: str = ""
     records_dir: str = ""
     index_dir: str = ""
-    batch_size: int = 1
+    batch_size: int = 1  # fits everywhere; raise it together with the learning rate
     workers: int = 4
     prefetch: int = 2
     shuffle_seed: int = 0
     on_error: Literal["raise", "skip"] = "raise"
-    max_skipped: int = 10
+    max_skipped: int = 10  # a few damaged files are bad luck, more are a disk that fails
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
@@ -134,7 +134,7 @@ class AugmentConfig:
     bev_scale: tuple[float, ...] = (1.0, 1.0)
     bev_flip_x: bool = False
     bev_flip_y: bool = False
-    photometric: bool = True
+    photometric: bool = True  # it needs no matrix, label or teacher to move along, so it is always safe
 
 
 def term_weight(default: float, *terms: str):
@@ -149,6 +149,7 @@ class LossWeights:
     @classmethod
     def weight_fields(cls) -> dict[str, tuple[str, ...]]:
         """Name of each field that is a weight, and the terms that it weighs, as they are logged."""
+        # A field without `terms` is a setting, one with empty ones a weight of its own name.
         declared = ((f.name, f.metadata.get("terms")) for f in dataclasses.fields(cls))
         return {name: terms or (name,) for name, terms in declared if terms is not None}
 
@@ -174,8 +175,8 @@ class DistillConfig(LossWeights):
     bev_kl: float = term_weight(0.0)
     channel_wise: float = term_weight(0.0)
     bev_feature: float = term_weight(0.0)
-    temperature: float = 2.0
-    free_share: float = 0.3
+    temperature: float = 2.0  # softened, the tail that the teacher gives to other classes is heard
+    free_share: float = 0.3  # nine voxels in ten are free, and would have nine tenths of the loss
 
     @property
     def is_on(self) -> bool:
@@ -209,7 +210,7 @@ class LossConfig(LossWeights):
     class_counts: Literal["labels", "occ3d"] = "labels"
     scene_class_affinity: float = term_weight(1.0, "semantic_affinity", "geometric_affinity")
     lovasz: float = term_weight(1.0)
-    depth: float = term_weight(3.0)
+    depth: float = term_weight(3.0)  # as the PyTorch original weighs it
     use_camera_mask: bool = True
     distill: DistillConfig = field(default_factory=DistillConfig)
 
@@ -242,10 +243,10 @@ class TrainConfig:
     learning_rate: float = 2e-4
     weight_decay: float = 0.01
     warmup_steps: int = 200
-    warmup_factor: float = 0.001
+    warmup_factor: float = 0.001  # hardly any: Adam's second moments know nothing yet
     clip_norm: float = 5.0
     accumulate_steps: int = 1
-    ema_decay: float = 0.999
+    ema_decay: float = 0.999  # about the last thousand updates
     log_every: int = 10
     checkpoint_every: int = 500
     keep_checkpoints: int = 3

@@ -1,9 +1,10 @@
 """What makes a configuration hold together: every rule on its values, and the remedy for each."""
 
+from collections.abc import Callable
 from operator import attrgetter
 from typing import get_args
 
-from occjax.config import Config, closed_sets
+from occjax.config import Config, DistillConfig, LossConfig, closed_sets
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS
@@ -18,6 +19,7 @@ def require_sound(config: Config) -> None:
 
 def problems(config: Config) -> list[str]:
     """Everything that is wrong with the values, each as rule, value and remedy; empty when all is well."""
+    # All at once: whoever waits in a queue for a GPU has one try.
     found = []
 
     def require(holds: bool, message: str) -> None:
@@ -26,6 +28,7 @@ def problems(config: Config) -> list[str]:
 
     try:
         grid = config.grid.build()
+    # Without a grid there is nothing to hold the labels against.
     except ValueError as error:
         found.append(f"grid: {error}")
     else:
@@ -36,6 +39,7 @@ def problems(config: Config) -> list[str]:
             f"data.labels={config.data.labels} lie in the {of_labels.frame} frame but grid.frame={grid.frame}; set "
             f"that label set's grid, or a crop of it, with {_grid_flags(of_labels)}, or use the other label set",
         )
+    # The overrides take any text, so that this is the one place that knows.
     accepted = {path: get_args(kind) for path, kind in closed_sets().items()} | {"data.labels": tuple(LABEL_SETS)}
     for path, values in accepted.items():
         value = attrgetter(path)(config)
@@ -48,45 +52,17 @@ def problems(config: Config) -> list[str]:
         )
     for camera in config.data.cameras:
         require(
+            # A shell drops the quotes of a tuple, which makes one name of all.
             camera.startswith("CAM_") and "," not in camera,
             f"data.cameras holds {camera!r}; name cameras as \"('CAM_FRONT','CAM_BACK')\"",
         )
     require(len(config.data.cameras) > 0, "data.cameras must name at least one camera")
-    for name, value in (
-        ("data.batch_size", config.data.batch_size),
-        ("eval.batch_size", config.eval.batch_size),
-        ("train.accumulate_steps", config.train.accumulate_steps),
-        ("train.checkpoint_every", config.train.checkpoint_every),
-        ("train.log_every", config.train.log_every),
-        ("train.epochs", config.train.epochs),
-        ("data.max_skipped", config.data.max_skipped),
-    ):
-        require(value >= 1, f"{name} must be at least 1, not {value}")
-    loss, distill = config.loss, config.loss.distill
-    for name, value in (
-        ("data.workers", config.data.workers),
-        ("train.steps", config.train.steps),
-        ("train.eval_every", config.train.eval_every),
-        ("eval.max_samples", config.eval.max_samples),
-        *((f"loss.{name}", getattr(loss, name)) for name in loss.weight_fields()),
-        *((f"loss.distill.{name}", getattr(distill, name)) for name in distill.weight_fields()),
-    ):
-        require(value >= 0, f"{name} must be 0 or more, not {value}")
-    for name, value in (
-        ("train.learning_rate", config.train.learning_rate),
-        ("loss.distill.temperature", distill.temperature),
-    ):
-        require(value > 0, f"{name} must be above 0, not {value}")
-    for name, value in (
-        ("train.ema_decay", config.train.ema_decay),
-        ("model.depth.dropout", config.model.depth.dropout),
-    ):
-        require(0 <= value < 1, f"{name} must be 0 or more and below 1, not {value}")
-    require(0 <= distill.free_share <= 1, f"loss.distill.free_share must be 0 to 1, not {distill.free_share}")
-    for name, value in (
-        ("augment.image_scale", config.augment.image_scale),
-        ("augment.bev_scale", config.augment.bev_scale),
-    ):
+    for rule, holds, paths in _bounds():
+        for path in paths:
+            value = attrgetter(path)(config)
+            require(holds(value), f"{path} must be {rule}, not {value}")
+    for name in ("augment.image_scale", "augment.bev_scale"):
+        value = attrgetter(name)(config)
         require(
             len(value) == 2 and 0 < value[0] <= value[1],
             f"{name} must be a range, two positive numbers, the smaller first, not {tuple(value)}; write it as "
@@ -97,13 +73,32 @@ def problems(config: Config) -> list[str]:
         0 < depth.min_m < depth.max_m and depth.bins >= 1,
         f"model.depth needs 0 < min_m < max_m and at least one bin, not {depth.min_m}, {depth.max_m}, {depth.bins}",
     )
+    # The costliest mistake of all: days of training that end in the control.
     require(
-        not distill.is_on or bool(config.data.teacher_dir),
+        not config.loss.distill.is_on or bool(config.data.teacher_dir),
         "loss.distill has weights above 0 but data.teacher_dir is empty, so distillation would be silently off; "
         "convert a teacher dump with converters/teacher_to_npz.py and set --config.data.teacher_dir, or train the "
         "control with configs/supervised.py",
     )
     return found
+
+
+def _bounds() -> list[tuple[str, Callable[[float], bool], list[str]]]:
+    """Rule, its test and the fields that it holds for; no test is true of NaN."""
+    weights = [f"loss.{name}" for name in LossConfig.weight_fields()]
+    weights += [f"loss.distill.{name}" for name in DistillConfig.weight_fields()]
+    counts = ["data.batch_size", "eval.batch_size", "train.accumulate_steps", "train.checkpoint_every"]
+    counts += ["train.log_every", "train.epochs", "data.max_skipped"]
+    # Of these 0 means something of its own: no worker, all samples, as many steps as the epochs have.
+    counts_or_none = ["data.workers", "train.steps", "train.eval_every", "eval.max_samples"]
+    return [
+        ("at least 1", lambda value: value >= 1, counts),
+        ("0 or more", lambda value: value >= 0, counts_or_none + weights),
+        ("above 0", lambda value: value > 0, ["train.learning_rate", "loss.distill.temperature"]),
+        # At 1 the average would never move, and dropout would leave nothing.
+        ("0 or more and below 1", lambda value: 0 <= value < 1, ["train.ema_decay", "model.depth.dropout"]),
+        ("0 to 1", lambda value: 0 <= value <= 1, ["loss.distill.free_share"]),
+    ]
 
 
 def _grid_flags(grid: VoxelGrid) -> str:

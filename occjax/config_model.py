@@ -35,8 +35,8 @@ class DepthConfig:
     """
 
     min_m: float = 0.5
-    max_m: float = 45.0
-    bins: int = 88
+    max_m: float = 45.0  # beyond it a car covers about one feature pixel, and the grid ends at 50
+    bins: int = 88  # half a metre each, as wide as a voxel
     channels: int = 256
     dropout: float = 0.5
 
@@ -51,6 +51,7 @@ class ViewTransformConfig:
     """
 
     channels: int = 128
+    # The sum tells a cell that many points agree on from one that a single stray point fell into.
     splat: Literal["sum", "mean"] = "sum"
 
 
@@ -100,5 +101,6 @@ class ModelConfig:
     view_transform: ViewTransformConfig = field(default_factory=ViewTransformConfig)
     bev_encoder: BevEncoderConfig = field(default_factory=BevEncoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    # bfloat16 halves memory on accelerators; on most CPUs it is emulated and slower.
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     remat_backbone: bool = False

@@ -9,6 +9,7 @@ def rotation_from_quaternion(wxyz) -> np.ndarray:
     Raises:
       ValueError: the quaternion has length zero.
     """
+    # So that one which was rounded still gives a rotation.
     q = np.asarray(wxyz, np.float64)
     norm = np.linalg.norm(q)
     if norm == 0:
@@ -33,6 +34,7 @@ def transform_from_pose(rotation_wxyz, translation_m) -> np.ndarray:
 
 def invert_rigid(dst_from_src: np.ndarray) -> np.ndarray:
     """`src_from_dst` of a rigid [..., 4, 4] transform, through the transpose."""
+    # Exact and cheap, and never singular, where a general inverse is none of these.
     rotation_t = np.swapaxes(dst_from_src[..., :3, :3], -1, -2)
     src_from_dst = np.zeros_like(dst_from_src)
     src_from_dst[..., :3, :3] = rotation_t
@@ -44,20 +46,3 @@ def invert_rigid(dst_from_src: np.ndarray) -> np.ndarray:
 def transform_points(dst_from_src: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points [..., 3] of the src frame in the dst frame; `dst_from_src` is [4, 4]."""
     return points @ dst_from_src[:3, :3].T + dst_from_src[:3, 3]
-
-
-def project_points(pixel_from_cam: np.ndarray, points_cam_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pinhole projection of camera-frame points (x right, y down, z forward).
-
-    Args:
-      pixel_from_cam: [3, 3] intrinsics.
-      points_cam_m: [..., 3] metres.
-
-    Returns:
-      pixels [..., 2] (u, v), pixel centres at half-integers, and depth [...] in metres along the optical axis.
-      Pixels are finite but meaningless where depth <= 0.
-    """
-    depth_m = points_cam_m[..., 2]
-    safe = np.where(depth_m > 0, depth_m, 1.0)
-    homogeneous = points_cam_m @ pixel_from_cam.T
-    return homogeneous[..., :2] / safe[..., None], depth_m

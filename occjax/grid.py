@@ -38,6 +38,7 @@ class VoxelGrid:
             raise ValueError(f"grid shape must be three positive counts (x, y, z), not {self.shape}")
         if len(self.lower_m) != 3:
             raise ValueError(f"grid lower corner must be (x, y, z) in metres, not {self.lower_m}")
+        # Plain numbers, whatever was given: grids are compared, hashed and written as JSON.
         object.__setattr__(self, "lower_m", tuple(float(v) for v in self.lower_m))
         object.__setattr__(self, "voxel_size_m", float(self.voxel_size_m))
         object.__setattr__(self, "shape", tuple(int(v) for v in self.shape))
@@ -100,6 +101,7 @@ class VoxelGrid:
         Raises:
           GridMismatchError: `inner` differs in frame or voxel size, is not aligned, or reaches outside.
         """
+        # Nothing is ever resampled in silence: half a voxel of shift costs more mIoU than most ideas win.
         if not self.contains(inner):
             raise GridMismatchError(
                 f"({inner}) is no aligned crop of ({self}): a crop keeps frame and voxel size and starts on a voxel "
@@ -113,6 +115,7 @@ class VoxelGrid:
         """Whether `inner` is an aligned crop: of the same frame and voxel size, voxel on voxel, and inside."""
         offset = self._offset(inner)
         start = np.round(offset)
+        # Corners are sums of decimal fractions, and off by rounding.
         aligned = np.allclose(offset, start, atol=1e-4)
         inside = np.all(start >= 0) and np.all(start + inner.shape <= np.array(self.shape))
         same_cells = inner.frame == self.frame and np.isclose(inner.voxel_size_m, self.voxel_size_m)
@@ -123,6 +126,7 @@ class VoxelGrid:
         return (np.array(inner.lower_m) - self.lower_m) / self.voxel_size_m
 
 
+# As published; the two differ in frame, extent and voxel size.
 SURROUNDOCC_GRID = VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, (200, 200, 16))
 OCC3D_GRID = VoxelGrid("ego", (-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
 
@@ -142,6 +146,7 @@ def resample_labels(
     Returns:
       [X', Y', Z'] on `dst`, dtype of `labels`.
     """
+    # float32 suffices: a grid is 100 m wide and a voxel 0.4 m.
     points = dst.centers_m() @ src_from_dst[:3, :3].T.astype(np.float32) + src_from_dst[:3, 3].astype(np.float32)
     index, inside = src.indices_from_points(points)
     index = np.clip(index, 0, np.array(src.shape) - 1)

@@ -22,6 +22,7 @@ class GridMap(NamedTuple):
     @property
     def inside(self) -> np.ndarray:
         """bool [X, Y, Z] voxels that lie in the file's grid."""
+        # A column is inside with all of its layers or with none: a look-up of two stacks.
         in_stack = self.layers >= 0
         return np.stack([np.zeros_like(in_stack), in_stack]).take(self.columns >= 0, axis=0)
 
@@ -48,6 +49,7 @@ def make_grid_map(file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: Fl
     Raises:
       GridMismatchError: `grid` is no aligned crop of `file_grid`.
     """
+    # Only for its error: a map across frames or voxel sizes would be silently wrong.
     file_grid.crop_slices(grid)
     grid_from_augmented = np.linalg.inv(augmented_from_grid)
     x, y, z = (
@@ -58,6 +60,7 @@ def make_grid_map(file_grid: VoxelGrid, grid: VoxelGrid, augmented_from_grid: Fl
     file_x, inside_x = _index(a * x[:, None] + b * y, file_grid, axis=0)
     file_y, inside_y = _index(c * x[:, None] + d * y, file_grid, axis=1)
     file_z, inside_z = _index(grid_from_augmented[2, 2] * z, file_grid, axis=2)
+    # int32, not numpy's int64: gathers are bound by memory.
     columns = file_x * np.int32(file_grid.shape[1]) + file_y
     return GridMap(
         columns=np.where(inside_x & inside_y, columns, np.int32(-1)),

@@ -37,6 +37,7 @@ class Progress:
         self._about, self._total, self._say, self._unit, self._every_s = about, total, say, unit, every_s
         self._done = self._untimed = 0
         self._waits_for_compiler = waits_for_compiler
+        # Monotonic: a clock that is set back would end the lines.
         self._start = self._last = time.monotonic()
 
     def advance(self, count: int = 1, remark: str = "") -> None:
@@ -45,8 +46,10 @@ class Progress:
         now = time.monotonic()
         if self._waits_for_compiler:
             self._waits_for_compiler = False
+            # The clock starts anew after the compiler, and what came before does not count.
             self._untimed, self._start, self._last = self._done, now, now
         is_end = self._done == self._total
+        # Nothing is said of a speed before there is one, but for the end.
         if not is_end and (now - self._last < self._every_s or self._done == self._untimed):
             return
         self._last = now

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+# Those that a result can depend on.
 _PACKAGES = ("occjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -75,6 +76,7 @@ def writing(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
     scratch = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
     try:
         yield scratch
+        # Atomic within a file system, which the same folder guarantees.
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)

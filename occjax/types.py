@@ -7,6 +7,7 @@ element without B; batching adds it. Absent optional parts are None.
 
 from typing import Any, NamedTuple
 
+# Any, because one container serves both: a union would ask every reader which one it is.
 # numpy in the loader, jax on the device.
 Array = Any
 

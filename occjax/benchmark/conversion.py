@@ -6,20 +6,18 @@ work on the machine does not count. Files go to a temporary folder; no nuScenes 
 
 import sys
 import tempfile
-import time
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from occjax.benchmark.timing import machine
-from occjax.command_line import Parser, say, status
+from occjax.command_line import Parser, say, status, words
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import list_dump
-from occjax.convert.dump.measure import compact_kl, decode_ms
+from occjax.convert.dump.measure import compact_kl, decode_ms, fastest_s
 from occjax.convert.dump.options import DumpOptions
-from occjax.convert.dump.output import Conversion, write_output_manifest
+from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.sample import SampleTask, convert_sample
 from occjax.label_sets import LABEL_SETS
 
@@ -30,13 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "dumps", nargs="+", type=Path, metavar="DUMP", help="as for converters/teacher_to_npz.py --input"
     )
-    parser.add_argument("--splits", default="train,val")
+    parser.add_argument("--splits", type=words, default="train,val")
     parser.add_argument("--source-grid", choices=list(LABEL_SETS), default="surroundocc")
     parser.add_argument("--samples", type=int, default=8, help="of each dump")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest one counts")
     args = parser.parse_args(arguments)
-    grid = LABEL_SETS[args.source_grid].grid
-    options = DumpOptions(splits=tuple(args.splits.split(",")), grid=grid)
+    options = DumpOptions(splits=tuple(args.splits), grid=LABEL_SETS[args.source_grid].grid)
 
     def run() -> int:
         say(f"machine: {machine()}")
@@ -54,22 +51,22 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
     Raises:
       DumpError: no such files, or one of them is damaged.
     """
-    files = list_dump(
-        dump, options.splits, dump_3d_dir="", dump_3d_type="", dump_bev_prob_dir="", holds_map=lambda path: False
-    )
-    files = [file for file in files if file.voxels is not None and file.voxels.suffix in (".npz", ".npy")][:samples]
+    # .npz and .npy only, which numpy.load reads too.
+    files = [
+        file for file in list_dump(dump, options) if file.voxels is not None and file.voxels.suffix in (".npz", ".npy")
+    ][:samples]
     if not files:
         raise DumpError(f"{dump} holds no voxel scores in .npz or .npy files to convert")
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
         tasks = [SampleTask(f"{i:06d}", file, output, options, None, None) for i, file in enumerate(files)]
-        floor_s = sum(_fastest(partial(_plain_load, file.path), repeats) for file in files) / len(files)
-        convert_s = sum(_fastest(partial(_converted, task), repeats) for task in tasks) / len(files)
-        outcomes = [_converted(task) for task in tasks]
-        result = Conversion(written=len(tasks), bytes_written=sum(outcome.bytes_written for outcome in outcomes))
+        floor_s = sum(fastest_s(partial(_plain_load, file.path), repeats) for file in files) / len(files)
+        convert_s = sum(fastest_s(partial(_converted, task), repeats) for task in tasks) / len(files)
+        result = Conversion(output, dump.name, options.grid)
+        for outcome in (_converted(task) for task in tasks):
+            result.add(outcome.kind, outcome.bytes_written, outcome.active)
         result.kl = float(np.mean([compact_kl(task) for task in tasks]))
-        largest = max(outcome.active for outcome in outcomes)
-        write_output_manifest(output, dump, options, files, "position", Counter(), largest, result, {})
+        result.write_manifest()
         result.decode_ms = decode_ms(output, [task.token for task in tasks])
     read_mb = sum(file.path.stat().st_size for file in files) / len(files) / 1e6
     return [
@@ -80,18 +77,10 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
     ]
 
 
-def _fastest(function, repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        started = time.process_time()
-        function()
-        times.append(time.process_time() - started)
-    return min(times)
-
-
 def _plain_load(path: Path) -> None:
     loaded = np.load(path, allow_pickle=False)
     if path.suffix == ".npz":
+        # Lazy: an array is inflated when it is asked for.
         for name in loaded.files:
             loaded[name]
 
@@ -99,7 +88,7 @@ def _plain_load(path: Path) -> None:
 def _converted(task: SampleTask):
     outcome = convert_sample(task)
     if outcome.problem:
-        raise DumpError(f"{outcome.path}: {outcome.problem}")
+        raise DumpError(f"{task.file.path}: {outcome.problem}")
     return outcome
 
 

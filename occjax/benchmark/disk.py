@@ -3,12 +3,13 @@
 import numpy as np
 
 from occjax.config import DataConfig
-from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files
+from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files, teacher_files
 from occjax.data.index import SplitIndex
 from occjax.data.parts import Parts
 from occjax.data.record_store import RecordStore
 from occjax.label_sets import label_set
 
+# The mean of so many is within a few per cent; all of them would take minutes on a network file system.
 _SAMPLES = 200
 
 
@@ -28,7 +29,7 @@ def bytes_on_disk(data: DataConfig, split: SplitIndex, parts: Parts) -> dict[str
     if parts.labels:
         sizes["labels"] = _mean(label_files(some, label_set(data.labels), data))
     if parts.teacher:
-        sizes["teacher"] = _mean(FileSet("", some.tokens, [str(parts.teacher.path(t)) for t in some.tokens], ""))
+        sizes["teacher"] = _mean(teacher_files(some, parts.teacher))
     return sizes
 
 

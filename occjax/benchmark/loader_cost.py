@@ -1,6 +1,7 @@
 """Cost of one sample on one core: our data path against the plain one, stage by stage, in alternation."""
 
 import dataclasses
+import functools
 import logging
 import tempfile
 import time
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from occjax.benchmark.plain_augmentation import PlainAugmentation, draw_augmentation
+from occjax.benchmark.plain_augmentation import draw_augmentation
 from occjax.benchmark.plain_path import PlainPath, write_dense_teacher
 from occjax.benchmark.timing import StageTimes
 from occjax.config import AugmentConfig, Config
@@ -22,6 +23,7 @@ from occjax.data.sources import SampleSource, open_source
 from occjax.errors import DataError
 
 _SAMPLES = 6  # different ones, spread over the split
+# A busy machine needs many runs for a median that holds; a slow one ends with the time.
 _SECONDS, _MIN_REPEATS, _MAX_REPEATS = 20.0, 5, 60
 TOTAL = "total"
 _log = logging.getLogger(__name__)
@@ -59,44 +61,29 @@ def measure_loader_cost(config: Config, split: SplitIndex, parts: Parts) -> Load
       SampleError: a file cannot be read.
     """
     rows = np.unique(np.linspace(0, len(split) - 1, _SAMPLES).astype(int)).tolist()
+    # Rows from all over the split: scenes by night or in rain have smaller images.
     source = open_source(config.data, split, parts)
-    keep_freed_memory()
+    keep_freed_memory()  # as loader processes do
+    # As in a loader process; both paths are measured on one core.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         with tempfile.TemporaryDirectory(prefix="occjax-dense-teacher-") as folder:
             plain = _open_plain(config, source, rows, Path(folder))
-            unaugmented = _alternate(rows, plain, _TimedReader(config, source, augment=None), None)
+            unaugmented = _alternate(config, source, rows, plain, is_augmented=False)
             # Colours are not the reader's business.
             if dataclasses.replace(config.augment, photometric=True) == AugmentConfig():
                 return LoaderCost(unaugmented, None)
-            reader = _TimedReader(config, source, augment=config.augment)
-            return LoaderCost(unaugmented, _alternate(rows, plain, reader, config))
+            return LoaderCost(unaugmented, _alternate(config, source, rows, plain, is_augmented=True))
     finally:
         cv2.setNumThreads(threads)
 
 
-class _TimedReader(SampleReader):
-    """Books what its steps take; what is left of the total is augmentation of the grid, matrices and the batch."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.stages = StageTimes()
-
-    def __call__(self, row: int, rng: np.random.Generator, *, is_valid: bool = True):
-        return self.stages.run(TOTAL, super().__call__, row, rng)
-
-    def _read_images(self, *args):
-        return self.stages.run("images", super()._read_images, *args)
-
-    def _read_depth(self, *args):
-        return self.stages.run("depth", super()._read_depth, *args)
-
-    def _read_labels(self, *args):
-        return self.stages.run("labels", super()._read_labels, *args)
-
-    def _read_teacher(self, *args):
-        return self.stages.run("teacher", super()._read_teacher, *args)
+def _timed(reader: SampleReader, stages: StageTimes) -> SampleReader:
+    """The reader, its steps booked; what is left of the total is augmentation of the grid, matrices and the batch."""
+    for stage in ("images", "depth", "labels", "teacher"):
+        setattr(reader, f"read_{stage}", functools.partial(stages.run, stage, getattr(reader, f"read_{stage}")))
+    return reader
 
 
 def _open_plain(config: Config, source: SampleSource, rows: list[int], folder: Path) -> PlainPath | None:
@@ -112,46 +99,36 @@ def _open_plain(config: Config, source: SampleSource, rows: list[int], folder: P
         return None
 
 
-def _alternate(rows: list[int], plain: PlainPath | None, ours: "_TimedReader", augmenting: Config | None) -> PathCost:
-    colours = np.random.default_rng(0)
-    stages = StageTimes()
+def _alternate(
+    config: Config, source: SampleSource, rows: list[int], plain: PlainPath | None, *, is_augmented: bool
+) -> PathCost:
+    augment = config.augment if is_augmented else None
+    colours, stages, ours = np.random.default_rng(0), StageTimes(), StageTimes()
+    reader = SampleReader(config, source, augment=augment)
+    timed = _timed(SampleReader(config, source, augment=augment), ours)
     errors: list[float] = []
     start = time.perf_counter()
     for repeat in range(_MAX_REPEATS):
-        row = rows[repeat % len(rows)]
+        row, resized = rows[repeat % len(rows)], []
         # Twice each, and the first does not count: in training a path follows itself, not another one that has left
         # the caches full of its own arrays.
         if plain is not None:
-            augmentation = _draw(augmenting, repeat)
+            augmentation = draw_augmentation(np.random.default_rng(repeat), config) if is_augmented else None
             plain(row, colours, StageTimes(), augmentation)
             resized = stages.run(TOTAL, plain, row, colours, stages, augmentation).resized
-        ours.stages, counted = StageTimes(), ours.stages
-        ours(row, np.random.default_rng(repeat))
-        ours.stages = counted
-        batch = ours(row, np.random.default_rng(repeat))
+        reader(row, np.random.default_rng(repeat))
+        batch = ours.run(TOTAL, timed, row, np.random.default_rng(repeat))
         if plain is not None and repeat < len(rows):
             present = batch.images[batch.rig.is_present]
             errors += [np.mean((a.astype(np.float32) - b) ** 2) for a, b in zip(present, resized, strict=True)]
         if repeat + 1 >= max(_MIN_REPEATS, len(rows)) and time.perf_counter() - start > _SECONDS:
             break
     psnr = [10 * np.log10(255**2 / max(error, 1e-9)) for error in errors] or [np.nan]
-    ratios = np.divide(stages.seconds[TOTAL], ours.stages.seconds[TOTAL]) if plain is not None else np.nan
+    ratios = np.nan if plain is None else np.divide(stages.seconds[TOTAL], ours.seconds[TOTAL])
     return PathCost(
         plain=None if plain is None else stages,
-        ours=ours.stages,
+        ours=ours,
+        # Run by run: whatever else the machine does hits the two paths of one run alike.
         ratio=float(np.median(ratios)),
         psnr_db=(float(np.min(psnr)), float(np.mean(psnr))),
-    )
-
-
-def _draw(config: Config | None, seed: int) -> PlainAugmentation | None:
-    """What the reader draws from the same seed."""
-    if config is None:
-        return None
-    return draw_augmentation(
-        np.random.default_rng(seed),
-        config.augment,
-        cameras=len(config.data.cameras),
-        width=config.data.image_width,
-        height=config.data.image_height,
     )

@@ -6,17 +6,18 @@ It gives the same sample as ours: six images, depth, labels, teacher; with geome
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from occjax.benchmark.plain_augmentation import PlainAugmentation, PlainVoxelIndex, warp_image
 from occjax.benchmark.timing import StageTimes
 from occjax.classes import IGNORE
 from occjax.config import Config
-from occjax.data.files import label_path, labels_folder
+from occjax.data.files import label_path
 from occjax.data.lidar import MIN_DEPTH_M, STRIDE
 from occjax.data.sources import SampleSource
 from occjax.errors import DataError
@@ -25,8 +26,9 @@ from occjax.label_sets import label_set
 from occjax.targets.moving import dense_log_probs
 
 # Mirrors occjax.models.preprocess, which does this on the device and imports jax.
-IMAGE_MEAN = np.float32([123.675, 116.28, 103.53])
-IMAGE_STD = np.float32([58.395, 57.12, 57.375])
+IMAGE_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
+IMAGE_STD = np.array([58.395, 57.12, 57.375], np.float32)
+# The usual ranges of SSD's distortion, so that the work is the usual one.
 BRIGHTNESS, CONTRAST, SATURATION, HUE_DEG = 32.0, (0.5, 1.5), (0.5, 1.5), 18.0
 
 
@@ -52,11 +54,12 @@ class PlainPath:
     """Reads the samples that a source has from their files; `teacher_files` by row come from `write_dense_teacher`."""
 
     def __init__(self, config: Config, source: SampleSource, teacher_files: dict[int, Path]):
-        self._split, self._parts = source.split, source.parts
+        self._data, self._split, self._has_lidar = config.data, source.split, source.parts.lidar
         self._label_set = label_set(config.data.labels)
-        self._labels_folder = labels_folder(self._label_set, config.data)
         self._size = (config.data.image_width, config.data.image_height)
         self._grid, self._label_grid = config.grid.build(), self._label_set.grid
+        # Without a teacher nothing lies on its grid.
+        self._teacher_grid = source.parts.teacher.grid if source.parts.teacher else self._label_grid
         self._max_depth_m = config.model.depth.max_m
         self._columns = self._split.camera_columns(config.data.cameras)
         self._teacher_files = teacher_files
@@ -70,19 +73,17 @@ class PlainPath:
     ) -> PlainSample:
         """Reads a sample and books its stages; `rng` changes the colours."""
         resized = stages.run("resize", self._resize, stages.run("decode", self._decode, row))
+        indices = None
         if augmentation is not None:
             matrices = [augmentation.images[camera] for camera, _ in self._present(row)]
-            resized = stages.run("warp", self._warp, resized, matrices)
-        indices = None if augmentation is None else stages.run("index", self._indices, augmentation)
-        images = stages.run("distort", self._distort, resized, rng)
-        sample = PlainSample(
-            resized,
-            stages.run("normalize", self._normalize, images),
-            stages.run("depth", self._depth, row, augmentation) if self._parts.lidar else None,
-            stages.run("labels", self._labels, row, indices),
-            stages.run("teacher", self._teacher, row, indices) if self._teacher_files else None,
-        )
-        return stages.run("pack", _pack, sample)
+            resized = stages.run("warp", lambda: [warp_image(*pair) for pair in zip(resized, matrices, strict=True)])
+            indices = stages.run("index", self._indices, augmentation)
+        distorted = stages.run("distort", lambda: [_distort(image.astype(np.float32), rng) for image in resized])
+        images = stages.run("normalize", lambda: [_normalize(image) for image in distorted])
+        depth_m = stages.run("depth", self._depth, row, augmentation) if self._has_lidar else None
+        labels = stages.run("labels", self._labels, row, indices)
+        teacher = stages.run("teacher", self._teacher, row, indices) if self._teacher_files else None
+        return PlainSample(resized, *stages.run("pack", _pack, images, depth_m, labels, teacher))
 
     def _present(self, row: int) -> list[tuple[int, int]]:
         """Position and column of the cameras that the sample has."""
@@ -93,6 +94,7 @@ class PlainPath:
         images = []
         for _, column in self._present(row):
             path = self._split.root / self._split.camera_file[row, column].decode()
+            # In full and in OpenCV's order of colours, as is common: reduced decoding is one of the things compared.
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if image is None:
                 raise DataError(f"cannot read {path} of sample {self._split.tokens[row]}; copy the file again")
@@ -103,24 +105,14 @@ class PlainPath:
         """uint8 at network-input size."""
         return [np.asarray(Image.fromarray(i).resize(self._size, Image.Resampling.BILINEAR)) for i in images]
 
-    def _warp(self, images: list[np.ndarray], matrices: list[np.ndarray]) -> list[np.ndarray]:
-        return [warp_image(image, matrix) for image, matrix in zip(images, matrices, strict=True)]
-
     def _indices(self, augmentation: PlainAugmentation) -> dict[VoxelGrid, PlainVoxelIndex]:
         """By grid of the files: labels and teacher mostly lie on the same."""
-        grids = {self._label_grid} | ({self._parts.teacher.grid} if self._teacher_files else set())
-        return {grid: PlainVoxelIndex(grid, self._grid, augmentation.augmented_from_grid) for grid in grids}
-
-    def _distort(self, images: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-        """float32, colours changed."""
-        return [_distort(image.astype(np.float32), rng) for image in images]
-
-    def _normalize(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """float32 around zero, channels first."""
-        return [((image - IMAGE_MEAN) / IMAGE_STD).transpose(2, 0, 1) for image in images]
+        matrix = augmentation.augmented_from_grid
+        return {grid: PlainVoxelIndex(grid, self._grid, matrix) for grid in {self._label_grid, self._teacher_grid}}
 
     def _depth(self, row: int, augmentation: PlainAugmentation | None) -> np.ndarray:
         """float32 [N, H/16, W/16] nearest depth per block."""
+        # A camera at a time, each with all points, as published loaders do.
         points = np.fromfile(self._split.root / self._split.lidar_file[row].decode(), np.float32).reshape(-1, 5)
         width, height = self._size
         maps = np.zeros((len(self._columns), height // STRIDE, width // STRIDE), np.float32)
@@ -143,7 +135,7 @@ class PlainPath:
 
     def _labels(self, row: int, indices: dict[VoxelGrid, PlainVoxelIndex] | None) -> np.ndarray:
         """int64 [X, Y, Z] classes, as cross-entropy in PyTorch takes them."""
-        path = label_path(self._split, row, self._label_set, self._labels_folder)
+        path = label_path(self._split, row, self._label_set, self._data)
         labels = self._label_set.read(path)[0].astype(np.int64)
         return labels if indices is None else indices[self._label_grid].move(labels, IGNORE)
 
@@ -151,22 +143,26 @@ class PlainPath:
         """float32 [K, X, Y, Z] scores."""
         with np.load(self._teacher_files[row]) as file:
             teacher = file["logits"].astype(np.float32)
-        return teacher if indices is None else indices[self._parts.teacher.grid].move(teacher, 0.0)
+        return teacher if indices is None else indices[self._teacher_grid].move(teacher, 0.0)
 
 
-def _pack(sample: PlainSample) -> PlainSample:
+def _normalize(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 h w"]:
+    """Around zero, channels first."""
+    return ((image - IMAGE_MEAN) / IMAGE_STD).transpose(2, 0, 1)
+
+
+def _pack(images: list[np.ndarray], *others: np.ndarray | None) -> list[Any]:
     """Contiguous arrays with a batch axis."""
-    images = np.ascontiguousarray(np.stack(sample.images))
-    rest = (None if x is None else np.ascontiguousarray(x)[None] for x in sample[2:])
-    return PlainSample(sample.resized, images[None], *rest)
+    return [None if x is None else np.ascontiguousarray(x)[None] for x in (np.stack(images), *others)]
 
 
 def write_dense_teacher(source: SampleSource, rows: list[int], folder: Path) -> dict[int, Path]:
     """Teacher files as the teacher's dump script writes them: float16 [K, X, Y, Z], deflated; by row."""
-    files = {}
+    teacher, files = source.parts.teacher, {}
+    assert teacher is not None
     for row in rows:
         token = source.split.tokens[row]
-        log_probs = dense_log_probs(source.open(row).teacher(), source.parts.teacher.grid.shape)
+        log_probs = dense_log_probs(source.open(row).teacher(), teacher.grid.shape)
         files[row] = folder / f"{token}.npz"
         # Probabilities, as GaussianFormer-2 gives them.
         np.savez_compressed(files[row], logits=np.moveaxis(np.exp(log_probs).astype(np.float16), -1, 0))

@@ -1,13 +1,14 @@
 """Time that RayIoU takes on this machine: python -m occjax.benchmark.ray_casting"""
 
-import argparse
-import sys
 import time
+from functools import partial
 
 import numpy as np
 
 from occjax.benchmark.timing import machine
 from occjax.classes import FREE
+from occjax.command_line import Parser, say
+from occjax.convert.dump.measure import fastest_s
 from occjax.grid import OCC3D_GRID
 from occjax.metrics.rayiou import MAX_ORIGINS, RayIou
 
@@ -21,29 +22,26 @@ def street(seed: int) -> np.ndarray:
     voxels[:, :, 2] = 11
     voxels[:, :40, 2:12] = 15
     voxels[:, 160:, 2:12] = 15
+    # Boxes of the size of cars, so that rays end at all distances.
     for x, y in rng.integers([5, 45], [190, 150], (25, 2)):
         voxels[x : x + 10, y : y + 5, 3:7] = 4
     return voxels
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Times a street and the worst case, two empty volumes that every ray crosses whole."""
-    argparse.ArgumentParser(prog="python -m occjax.benchmark.ray_casting", description=main.__doc__).parse_args()
+    Parser("python -m occjax.benchmark.ray_casting", main.__doc__).parse_args(arguments)
+    # As many origins as the protocol takes at most, along the road at the height of nuScenes' LiDAR.
     origins_m = np.stack([np.linspace(-35, 35, MAX_ORIGINS), np.zeros(MAX_ORIGINS), np.full(MAX_ORIGINS, 1.84)], axis=1)
     free = np.full(OCC3D_GRID.shape, FREE, np.uint8)
     scenes = {"street": (street(0), np.roll(street(0), 2, axis=0)), "empty (worst case)": (free, free)}
-    out = sys.stdout.write
-    out(f"machine: {machine()}\n")
-    out(f"RayIoU of one sample: {MAX_ORIGINS} origins, prediction and truth, one core; seconds, best of {_REPEATS}\n")
-    out(f"{'':20}{'wall clock':>12}{'processor':>12}\n")
+    say(f"machine: {machine()}")
+    say(f"RayIoU of one sample: {MAX_ORIGINS} origins, prediction and truth, one core; seconds, best of {_REPEATS}")
+    say(f"{'':20}{'wall clock':>12}{'processor':>12}")
     for scene, (truth, prediction) in scenes.items():
-        wall, processor = [], []
-        for _ in range(_REPEATS):
-            start = time.perf_counter(), time.process_time()
-            RayIou.empty().update(prediction, truth, origins_m)
-            wall.append(time.perf_counter() - start[0])
-            processor.append(time.process_time() - start[1])
-        out(f"{scene:20}{min(wall):12.3f}{min(processor):12.3f}\n")
+        cast = partial(RayIou.empty().update, prediction, truth, origins_m)
+        wall, processor = (fastest_s(cast, _REPEATS, clock) for clock in (time.perf_counter, time.process_time))
+        say(f"{scene:20}{wall:12.3f}{processor:12.3f}")
 
 
 if __name__ == "__main__":

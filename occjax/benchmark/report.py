@@ -21,6 +21,7 @@ from occjax.data.sources import open_source
 from occjax.storage import versions
 from occjax.train.parts import training_parts
 
+# What the rest is worked out for: nobody waits for an epoch to learn that it takes a week.
 FULL_TRAIN, FULL_VAL = 28_130, 6_019  # keyframes of nuScenes' trainval
 # Rows of the table of stages: what they are called, and the stages of either path that belong to them.
 _STAGES = (
@@ -44,6 +45,7 @@ def benchmark(config: Config) -> str:
     split = index.split(config.data.train_split)
     parts = training_parts(config)
     _log.info("a sample on one core: the plain path and ours in turn, a minute")
+    # Before anything is compiled: the processor time of jax's threads would count as the loader's.
     loader = measure_loader_cost(config, split, parts)
     throughput = measure_throughput(config, index, parts)
     lines = [
@@ -58,6 +60,7 @@ def benchmark(config: Config) -> str:
     if parts.teacher:
         _log.info("distillation loss on the compact and on a dense teacher")
         lines += ["", *_distillation_lines(config, split, parts)]
+    # Last, because what it compiles and allocates stays with the process.
     step = measure_step(config, index, parts, throughput.batch)
     lines += ["", *_step_lines(config, step)]
     _log.info("disk")
@@ -85,6 +88,7 @@ def _path_lines(title: str, cost: PathCost) -> list[str]:
 
     figures = [(sum_ms(cost.plain, plain), sum_ms(cost.ours, ours)) for _, plain, ours in _STAGES]
     totals = (sum_ms(cost.plain, (TOTAL,)), total)
+    # The total is timed by itself, so that no stage can be forgotten.
     rest = [max(whole - sum(part), 0.0) for whole, part in zip(totals, zip(*figures, strict=True), strict=True)]
     lines = [f"  {title:33s} {'plain path':>12s} {'ours':>8s}  share"]
     lines += [row(name, *figure) for (name, _, _), figure in zip(_STAGES, figures, strict=True)]
@@ -97,6 +101,7 @@ def _path_lines(title: str, cost: PathCost) -> list[str]:
 
 
 def _throughput_lines(throughput: Throughput) -> list[str]:
+    # Of the fewest processes, which have the machine to themselves.
     single = throughput.samples_per_s[min(throughput.samples_per_s)] / max(min(throughput.samples_per_s), 1)
     lines = ["loader processes    samples/s    each    of linear    processor time per sample, all processes"]
     for workers, rate in throughput.samples_per_s.items():
@@ -120,6 +125,7 @@ def _distillation_lines(config: Config, split: SplitIndex, parts: Parts) -> list
             f"{1e3 * cost.wall_s:10.0f} ms {1e3 * cost.processor_s:10.0f} ms"
         )
 
+    # Both compute one loss: the difference is what rounding leaves.
     apart = max(abs(compact.terms[name] / dense.terms[name] - 1) for name in dense.terms)
     return [
         "distillation loss and its gradient, one sample",
@@ -148,6 +154,7 @@ def _step_lines(config: Config, step: StepCost) -> list[str]:
 
 def _full_lines(config: Config, split: SplitIndex, parts: Parts, throughput: Throughput, step: StepCost) -> list[str]:
     size, rate = config.data.batch_size, throughput.samples_per_s[config.data.workers]
+    # Whichever is slower, the step with its waiting or the loader alone.
     epoch_h = FULL_TRAIN * max((step.step_s + step.wait_s) / size, 1 / rate) / 3600
     validation_h = FULL_VAL * max(step.forward_s / size, 1 / rate) / 3600
     lines = [

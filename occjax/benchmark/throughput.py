@@ -17,7 +17,7 @@ from occjax.data.parts import Parts
 from occjax.data.pipeline import make_train_loader
 from occjax.types import Batch
 
-_SECONDS, _MIN_BATCHES = 8.0, 8
+_SECONDS, _MIN_BATCHES = 8.0, 8  # long enough for every worker to deliver more than once
 _log = logging.getLogger(__name__)
 
 
@@ -42,8 +42,9 @@ def measure_throughput(config: Config, index: Index, parts: Parts) -> Throughput
       DataError: files are absent or damaged, or a worker died.
     """
     cores = len(os.sched_getaffinity(0))
+    # Powers of two show where adding processes stops paying; the configured number is what a run gets.
     counts = {1 << n for n in range(cores.bit_length())} | {cores, config.data.workers}
-    samples_per_s, processor_s = {}, {}
+    samples_per_s, processor_s, batch = {}, {}, None
     for workers in sorted(count for count in counts if count <= max(cores, config.data.workers)):
         _log.info("the loader on its own, worker processes: %d", workers)
         data = dataclasses.replace(config.data, workers=workers)
@@ -61,6 +62,7 @@ def measure_throughput(config: Config, index: Index, parts: Parts) -> Throughput
             processor_s[workers] = (_processor_s() - processor_start) / samples
         finally:
             loader.close()
+    assert batch is not None
     return Throughput(samples_per_s, processor_s, batch)
 
 

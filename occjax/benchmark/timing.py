@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+# The fewest that have a median of their own.
 MIN_RUNS = 3
 
 
@@ -38,6 +39,7 @@ class StageTimes:
 
 def median_wall_s(run: Callable[[], object], *, seconds: float) -> float:
     """Median wall time of at least three runs over about `seconds`, after one that warms up; waits for the device."""
+    # The first one compiles.
     jax.block_until_ready(run())
     times: list[float] = []
     while True:
@@ -50,6 +52,7 @@ def median_wall_s(run: Callable[[], object], *, seconds: float) -> float:
 
 def peak_process_gib() -> float:
     """Largest memory of this process so far."""
+    # Kilobytes on Linux.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

@@ -20,7 +20,9 @@ def get_config() -> Config:
     config = base.get_config()
     config.name = "kd"
     config.data.teacher_dir = "data/teacher"
+    # What a step was measured with.
     config.data.batch_size = 1
+    # BEVDet's ranges.
     config.augment.image_scale = (0.94, 1.11)
     config.augment.image_rotate_deg = 5.4
     config.augment.image_flip = True

@@ -17,12 +17,15 @@ from occjax.configs import base
 def get_config() -> Config:
     config = base.get_config()
     config.name = "original"
+    # The original trains so.
     config.model.backbone.frozen_stages = 2
     config.model.backbone.frozen_batch_norm = True
     config.model.depth.bins = 16
+    # Divides depth confidence out again; ours keeps it.
     config.model.view_transform.splat = "mean"
     config.loss.scene_class_affinity = 0.0
     config.loss.lovasz = 0.0
+    # Whatever labels it trains on.
     config.loss.class_counts = "occ3d"
     config.loss.distill.voxel_kl = 1.0
     config.loss.distill.bev_kl = 0.5

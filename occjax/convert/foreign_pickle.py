@@ -18,6 +18,7 @@ class _Unpickler(pickle.Unpickler):
         self._allowed, self._stored = allowed, stored
 
     def find_class(self, module: str, name: str):
+        # A list of what is allowed, for no list of what is dangerous is ever complete.
         if (module, name) not in self._allowed:
             raise RefusedNameError(f"{module}.{name}")
         return self._allowed[module, name]

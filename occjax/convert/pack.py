@@ -1,19 +1,15 @@
 """Shards of records, packed from a split's files: in parallel, each whole or not at all, finished ones left alone."""
 
 import dataclasses
-import multiprocessing
 import re
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from occjax.config import Config
-from occjax.cpu import keep_freed_memory
+from occjax.convert.processes import map_in_processes
 from occjax.data.augment import plain_resize
 from occjax.data.index import Index, SplitIndex
 from occjax.data.parts import Parts
@@ -46,8 +42,12 @@ class Packing:
 class _ShardTask(NamedTuple):
     folder: Path
     name: str
-    rows: range
     facts: dict
+    source: SampleSource  # of its own samples
+
+    @property
+    def tokens(self) -> list[str]:
+        return self.source.split.tokens
 
 
 def parts_to_pack(config: Config, split: SplitIndex) -> Parts:
@@ -62,6 +62,7 @@ def parts_to_pack(config: Config, split: SplitIndex) -> Parts:
     """
     if config.data.records_dir:
         raise UserError("records are packed from files: leave data.records_dir empty")
+    # Validation does without a teacher, and only says how far the student agrees where there is one.
     is_needed = config.loss.distill.is_on and split.name == config.data.train_split
     return Parts(
         lidar=config.loss.depth > 0,
@@ -101,33 +102,36 @@ def pack_split(
     source = open_source(config.data, keyframes, parts_to_pack(config, keyframes))
     source.store.require_complete()
     count = -(-len(keyframes) // samples_per_shard)
+    # Before the folder is filled: two ways to cut a split would overlap without a sign.
+    _require_own_shards(output, split, count)
     facts = make_facts(config.data, source.parts)
     tasks = []
     for number in range(part[0], count, part[1]):
-        rows = range(number * samples_per_shard, min((number + 1) * samples_per_shard, len(keyframes)))
-        tasks.append(_ShardTask(output, shard_name(split, number, count), rows, facts))
-    _require_own_shards(output, split, count)
-    result = Packing()
-    pending = []
-    for task in tasks:
-        if _is_finished(task, keyframes):
-            result.kept += len(task.rows)
-        else:
-            pending.append(task)
+        # A task carries its own rows alone: those of a large split take a while to travel to a process.
+        rows = np.arange(len(keyframes))[number * samples_per_shard :][:samples_per_shard]
+        of_shard = open_source(config.data, keyframes.take(split, rows), source.parts)
+        tasks.append(_ShardTask(output, shard_name(split, number, count), facts, of_shard))
+    pending = [task for task in tasks if not _is_finished(task)]
+    total = sum(len(task.tokens) for task in pending)
+    result = Packing(kept=sum(len(task.tokens) for task in tasks) - total)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"cannot make the folder {output}: {error.strerror}; choose another --output") from error
-    total = sum(len(task.rows) for task in pending)
     lines = Progress(split, total, progress, every_s=0.0)
-    for task, size, failure in _run(pending, source, workers):
+    if_one_dies = DataError(
+        "a packing process died, most likely for want of memory; run the same command again with fewer --workers: "
+        "finished shards are kept"
+    )
+    outcomes = map_in_processes(_pack_shard, pending, workers, if_one_dies=if_one_dies)
+    for task, (size, failure) in zip(pending, outcomes, strict=True):
         if failure:
             result.failures.append((task.name, failure))
             continue
-        result.written += len(task.rows)
+        result.written += len(task.tokens)
         result.bytes_written += size
         megabytes = result.bytes_written / 1e6
-        lines.advance(len(task.rows), f"{megabytes:.1f} MB written ({megabytes / result.written:.2f} MB each)")
+        lines.advance(len(task.tokens), f"{megabytes:.1f} MB written ({megabytes / result.written:.2f} MB each)")
     return result
 
 
@@ -142,13 +146,14 @@ def _require_own_shards(output: Path, split: str, count: int) -> None:
         )
 
 
-def _is_finished(task: _ShardTask, keyframes: SplitIndex) -> bool:
+def _is_finished(task: _ShardTask) -> bool:
     """Whether the shard is there; raises DataError when it is there but holds something else."""
     manifest = task.folder / f"{task.name}.json"
     if not manifest.exists():
         return False
     shard = read_shard(manifest)
-    wanted = {**task.facts, "tokens": [keyframes.tokens[row] for row in task.rows]}
+    # Tokens too: another version of the tables may have as many samples.
+    wanted = {**task.facts, "tokens": task.tokens}
     found = {**shard.facts, "tokens": shard.tokens}
     different = [name for name in wanted if found.get(name) != wanted[name]]
     if different:
@@ -160,54 +165,15 @@ def _is_finished(task: _ShardTask, keyframes: SplitIndex) -> bool:
             f"{manifest} was packed with another configuration ({listed}); choose another --output, or delete the "
             "folder to pack it again"
         )
+    # A manifest comes last, so that it vouches for the file; but copying may have cut that since.
     return shard.path.exists() and shard.path.stat().st_size == shard.size_bytes
 
 
-def _run(tasks: list[_ShardTask], source: SampleSource, workers: int) -> Iterator[tuple[_ShardTask, int, str]]:
-    if workers <= 1 or len(tasks) < 2:
-        for task in tasks:
-            yield task, *_pack_shard(task, source)
-        return
-    # Spawned: a fork of a process that has threads (grain, OpenCV) can hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), mp_context=context, initializer=_start_worker, initargs=(source,)
-    )
-    try:
-        running = {pool.submit(_pack_shard_in_worker, task): task for task in tasks}
-        for done in as_completed(running):
-            yield running[done], *done.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a packing process died, most likely for want of memory; run the same command again with fewer --workers: "
-            "finished shards are kept"
-        ) from error
-    finally:
-        # Whoever stops early, by Ctrl-C or an error, need not wait for shards that nobody has begun.
-        pool.shutdown(cancel_futures=True)
-
-
-_shared: SampleSource | None = None  # of a worker process: the index of a large split, once
-
-
-def _start_worker(source: SampleSource) -> None:
-    global _shared
-    _shared = source
-    cv2.setNumThreads(1)
-    keep_freed_memory()
-
-
-def _pack_shard_in_worker(task: _ShardTask) -> tuple[int, str]:
-    assert _shared is not None
-    return _pack_shard(task, _shared)
-
-
-def _pack_shard(task: _ShardTask, source: SampleSource) -> tuple[int, str]:
+def _pack_shard(task: _ShardTask) -> tuple[int, str]:
     """Bytes written, and what went wrong."""
-    tokens = [source.split.tokens[row] for row in task.rows]
-    records = (encode_record(source.split.tokens[row], _read_files(source, row)) for row in task.rows)
+    records = (encode_record(token, _read_files(task.source, row)) for row, token in enumerate(task.tokens))
     try:
-        return write_shard(task.folder, task.name, task.facts, tokens, records), ""
+        return write_shard(task.folder, task.name, task.facts, task.tokens, records), ""
     except DataError as error:
         return 0, str(error)
     except OSError as error:
@@ -228,6 +194,7 @@ def _read_files(source: SampleSource, row: int) -> dict[str, bytes]:
     image = np.empty((*_CHECKED_SIZE[::-1], 3), np.uint8)
     for channel, column in zip(cameras, split.camera_columns(cameras), strict=True):
         if column >= 0 and split.camera_file[row, column]:
+            # Missing cameras have no file, and none is looked for.
             size = split.camera_size[row, column]
             sample.draw_image(channel, plain_resize(size, _CHECKED_SIZE), image)
     if parts.lidar:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from occjax.config import BackboneConfig, ModelConfig
 from occjax.models.depth_net import ASPP_DILATIONS
@@ -29,21 +30,18 @@ class Entry:
     def their_shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of their array, from that of ours."""
         shape = tuple(ours[axis] for axis in np.argsort(LAYOUTS[self.layout]))
+        # Torch has a 1x1 convolution where we have a dense layer.
         return (*shape, 1, 1) if self.layout == "pointwise" else shape
 
-    def from_torch(self, array: np.ndarray) -> np.ndarray:
+    def from_torch(self, array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Our layout of their array, float32."""
         if self.layout == "pointwise":
             array = array.reshape(array.shape[:2])
         return np.ascontiguousarray(array.transpose(LAYOUTS[self.layout]), np.float32)
 
-    def to_torch(self, array: np.ndarray) -> np.ndarray:
-        """Their layout of our array."""
-        array = np.asarray(array).transpose(np.argsort(LAYOUTS[self.layout]))
-        return np.ascontiguousarray(array[..., None, None] if self.layout == "pointwise" else array)
-
 
 def _norm(ours, theirs) -> list[Entry]:
+    # BatchNorm: parameters and running statistics lie side by side there, in two trees here.
     pairs = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
     return [Entry((*ours, name), f"{theirs}.{their_name}", "vector") for name, their_name in pairs.items()]
 
@@ -68,6 +66,7 @@ def _block(ours, theirs, layout, *, convs: int, shortcut: bool) -> list[Entry]:
 
 def _resnet(config: BackboneConfig, ours, prefix: str, stem: tuple[str, str]) -> list[Entry]:
     entries = _conv_norm((*ours, "stem"), prefix + stem[0], prefix + stem[1], "image_conv")
+    # ResNet-50 has three convolutions to a block, and a shortcut in its first stage, which changes the channels.
     bottleneck = config.depth == 50
     for stage, blocks in enumerate(BLOCKS[config.depth]):
         for block in range(blocks):

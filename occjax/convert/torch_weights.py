@@ -31,6 +31,7 @@ def read_state_dict(path: Path, which: str | None) -> dict[str, TensorRef | np.n
       WeightsMismatchError: the file holds no such entry, or something other than named tensors.
     """
     content: Any = load_safetensors(path) if path.suffix == ".safetensors" else load_checkpoint(path)
+    # As training scripts nest them, the plain weights before the averaged ones.
     choices = [
         key
         for key in ("model_state", "ema_state", "state_dict", "model")
@@ -46,41 +47,44 @@ def read_state_dict(path: Path, which: str | None) -> dict[str, TensorRef | np.n
     if not isinstance(content, dict) or not all(isinstance(v, TensorRef | np.ndarray) for v in content.values()):
         kind = type(content).__name__
         raise WeightsMismatchError(f"{path}: expected a dict of named tensors, found {kind}; save model.state_dict()")
+    # All or none: a model may have a part that is called module.
     if content and all(key.startswith(WRAPPER_PREFIX) for key in content):
         content = {key.removeprefix(WRAPPER_PREFIX): value for key, value in content.items()}
     return content
 
 
 def convert(
+    model: nnx.Module,
     state_dict: dict[str, TensorRef | np.ndarray],
     entries: list[Entry],
-    shapes: dict[tuple, tuple[int, ...]],
     tolerated: tuple[str, ...] = (),
-) -> tuple[dict[tuple, np.ndarray], list[str]]:
-    """Our arrays by path, and the names of the tolerated entries that were left out.
+) -> tuple[list[dict[tuple, np.ndarray]], list[str]]:
+    """Our parameters and batch statistics by path, and the names of the tolerated entries that were left out.
 
     Args:
+      model: its shapes are what the arrays must have.
       state_dict: their tensors by name.
       entries: the name map.
-      shapes: shape of each of our arrays by path.
       tolerated: names that may be there though the map has no place for them.
 
     Raises:
       WeightsMismatchError: anything is missing, unexpected, of another shape or not finite; lists all of it.
     """
+    trees: list[dict] = [flatten_dict(tree) for tree in split_student(model)[1:]]
+    shapes = {path: leaf.shape for tree in trees for path, leaf in tree.items()}
     by_name = {entry.theirs: entry for entry in entries}
     extras = [key for key in state_dict if key not in by_name]
+    # Collected, because a wrong --depth would otherwise be found one entry at a time.
     problems = [f"missing: {key}" for key in by_name if key not in state_dict]
     problems += [f"unexpected: {key}" for key in extras if key not in tolerated and not needs_no_counterpart(key)]
     arrays = {}
-    for key, entry in by_name.items():
-        if key not in state_dict:
-            continue
+    for key in [key for key in by_name if key in state_dict]:
+        entry, value = by_name[key], state_dict[key]
         expected = entry.their_shape(shapes[entry.ours])
-        if tuple(state_dict[key].shape) != expected:
-            problems.append(f"shape: {key} is {tuple(state_dict[key].shape)}, the model needs {expected}")
+        # Before it is read: a checkpoint of another size may be a large one.
+        if tuple(value.shape) != expected:
+            problems.append(f"shape: {key} is {tuple(value.shape)}, the model needs {expected}")
             continue
-        value = state_dict[key]
         array = value.array() if isinstance(value, TensorRef) else value
         if not np.isfinite(array).all():
             problems.append(f"values: {key} holds NaN or infinity")
@@ -91,30 +95,20 @@ def convert(
             f"{len(problems)} entries do not fit the model, nothing was written:\n  {lines}\n"
             "choose the --kind, --depth and --state that the file was saved from"
         )
-    return arrays, extras
+    return [{path: arrays[path] for path in tree} for tree in trees], extras
 
 
-def student_trees(config: Config, state_dict, tolerated: tuple[str, ...] = ()):
+def student_trees(config: Config, state_dict) -> tuple[dict, dict, list[str]]:
     """The student's parameters and batch statistics (nested dicts) from `state_dict`, and the extras left out."""
     model = nnx.eval_shape(lambda: Student(config.model, config.grid.build(), rngs=nnx.Rngs(0)))
-    trees = _flat_trees(model)
-    arrays, extras = convert(state_dict, student_entries(config.model), _shapes(trees), tolerated)
-    params, stats = (unflatten_dict({path: arrays[path] for path in tree}) for tree in trees)
+    trees, extras = convert(model, state_dict, student_entries(config.model))
+    params, stats = map(unflatten_dict, trees)
     return params, stats, extras
 
 
 def write_resnet(config: BackboneConfig, state_dict, output: Path) -> list[str]:
     """Backbone weights for `config.model.backbone.weights`; returns the entries that were left out."""
     model = nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0)))
-    arrays, extras = convert(state_dict, resnet_entries(config), _shapes(_flat_trees(model)), CLASSIFIER)
-    save_backbone_weights(output, arrays)
+    (params, stats), extras = convert(model, state_dict, resnet_entries(config), CLASSIFIER)
+    save_backbone_weights(output, params | stats)
     return extras
-
-
-def _flat_trees(model: nnx.Module) -> list[dict]:
-    """Parameters and batch statistics by path."""
-    return [flatten_dict(tree) for tree in split_student(model)[1:]]
-
-
-def _shapes(trees: list[dict]) -> dict[tuple, tuple[int, ...]]:
-    return {path: leaf.shape for tree in trees for path, leaf in tree.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from occjax.convert.foreign_pickle import RefusedNameError, load_pickle
 from occjax.errors import UserError
@@ -24,6 +25,7 @@ _STORAGE_DTYPES = {
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }
+# Formats that torch wrote before: a tar of three members, then a row of pickles.
 _ZIP_MAGIC, _TAR_NAMES = b"PK\x03\x04", (b"pickle", b"storages", b"tensors")
 # torch.serialization.MAGIC_NUMBER as the legacy format pickles it, behind the protocol-2 header.
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -37,6 +39,7 @@ class TensorRef:
     """A tensor inside a checkpoint, read when `array()` is called: optimizer moments cost nothing unless asked for."""
 
     def __init__(self, archive: "_Archive", storage: "_StorageRecord", offset: int, shape: tuple, strides: tuple):
+        # A hostile pickle calls this with anything at all.
         numbers = (offset, *shape, *strides)
         if not isinstance(storage, _StorageRecord) or not all(isinstance(n, int) for n in numbers):
             raise WeightsFileError(
@@ -48,16 +51,17 @@ class TensorRef:
     def __setstate__(self, state):
         raise WeightsFileError(f"{self._archive.path}: it changes a tensor after it was built; get the file again")
 
-    def array(self) -> np.ndarray:
+    def array(self) -> Shaped[np.ndarray, "..."]:
         """The values as a numpy array of their own; bfloat16 becomes float32.
 
         Raises:
           WeightsFileError: the tensor reaches outside its storage.
         """
         key, dtype = self._storage
-        raw = self._archive.storage(key)
+        raw = self._archive.read(f"data/{key}")
         size = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
         values = np.frombuffer(raw, "<u2" if dtype == "bfloat16" else dtype, count=len(raw) // size)
+        # Checked before as_strided, which would read whatever lies in memory there.
         last = self._offset + sum((n - 1) * s for n, s in zip(self.shape, self._strides, strict=True))
         is_negative = min((self._offset, *self.shape, *self._strides)) < 0
         if is_negative or (math.prod(self.shape) and last >= len(values)):
@@ -77,6 +81,7 @@ class _Archive:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
+            # The folder inside is called like the file was when it was saved.
             pickles = [name for name in self._zip.namelist() if name.endswith("/data.pkl")]
         except (zipfile.BadZipFile, OSError) as error:
             raise WeightsFileError(f"{path}: not a complete zip archive ({error}); get the file again") from error
@@ -86,23 +91,17 @@ class _Archive:
                 "(a TorchScript archive: torch.save(torch.jit.load(path).state_dict(), new_path))"
             )
         self._prefix = pickles[0].removesuffix("data.pkl")
-        order = self._prefix + "byteorder"
-        if order in self._zip.namelist() and self.read(order).strip() != b"little":
+        is_new = self._prefix + "byteorder" in self._zip.namelist()  # written from torch 2.1 on
+        if is_new and self.read("byteorder").strip() != b"little":
             raise WeightsFileError(f"{path}: written on a big-endian machine; save it again on a little-endian one")
 
     def read(self, name: str) -> bytes:
         try:
-            return self._zip.read(name)
+            return self._zip.read(self._prefix + name)
         except (KeyError, zipfile.BadZipFile, EOFError, OSError) as error:
             raise WeightsFileError(
-                f"{self.path}: cannot read {name} ({error}); the file is damaged, get it again"
+                f"{self.path}: cannot read {self._prefix}{name} ({error}); the file is damaged, get it again"
             ) from error
-
-    def pickle(self) -> bytes:
-        return self.read(self._prefix + "data.pkl")
-
-    def storage(self, key: str) -> bytes:
-        return self.read(f"{self._prefix}data/{key}")
 
 
 class _Namespace(dict):
@@ -110,13 +109,6 @@ class _Namespace(dict):
 
     def __setstate__(self, state):
         self.update(state)
-
-
-class _Storage:
-    """Stands in for torch's storage types; only their names are ever used."""
-
-    def __init__(self, dtype: str):
-        self.dtype = dtype
 
 
 class _StorageRecord(NamedTuple):
@@ -132,34 +124,29 @@ def _stand_ins(archive: _Archive) -> dict[tuple[str, str], object]:
         ("collections", "OrderedDict"): OrderedDict,
         ("argparse", "Namespace"): _Namespace,
         ("torch._utils", "_rebuild_tensor_v2"): partial(_rebuild_tensor, archive),
-        ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+        ("torch._utils", "_rebuild_parameter"): lambda tensor, requires_grad, hooks: tensor,
         ("torch", "Size"): tuple,
-        **{
-            (module, name): _Storage(dtype)
-            for module in ("torch", "torch.storage")
-            for name, dtype in _STORAGE_DTYPES.items()
-        },
+        # Storage types are only ever named, beside the key of what is stored: plain text, which cannot be called.
+        **{(module, name): dtype for module in ("torch", "torch.storage") for name, dtype in _STORAGE_DTYPES.items()},
     }
 
 
 def _storage_record(path: Path, pid) -> _StorageRecord:
     try:
+        # The last two are a device, which is not ours, and a count, which the bytes say better.
         kind, storage, key, _, _ = pid
-        assert kind == "storage" and isinstance(storage, _Storage) and isinstance(key, str)
+        assert kind == "storage" and storage in _STORAGE_DTYPES.values() and isinstance(key, str)
     except (AssertionError, TypeError, ValueError) as error:
         raise WeightsFileError(f"{path}: unknown storage record {pid!r}; get the file again") from error
-    return _StorageRecord(key, storage.dtype)
+    return _StorageRecord(key, storage)
 
 
 def _rebuild_tensor(archive, storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None):
     return TensorRef(archive, storage, offset, shape, strides)
 
 
-def _rebuild_parameter(tensor, requires_grad, hooks):
-    return tensor
-
-
-def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
+def _from_bfloat16(bits: Shaped[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
+    # The upper half of a float32.
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
@@ -171,11 +158,11 @@ def load_checkpoint(path: str | Path):
     Raises:
       WeightsFileError: no such file, damaged, of the format before torch 1.6, or holding other objects.
     """
-    path = Path(path)
+    path = _existing(path)
     _require_zip(path)
     archive = _Archive(path)
     try:
-        return load_pickle(archive.pickle(), _stand_ins(archive), partial(_storage_record, path))
+        return load_pickle(archive.read("data.pkl"), _stand_ins(archive), partial(_storage_record, path))
     except RefusedNameError as error:
         raise WeightsFileError(
             f"{path}: refused {error}: only tensors and plain containers are read from a foreign pickle; save the "
@@ -187,9 +174,13 @@ def load_checkpoint(path: str | Path):
         raise WeightsFileError(f"{path}: the pickle inside cannot be read ({error}); get the file again") from error
 
 
-def _require_zip(path: Path) -> None:
-    if not path.is_file():
+def _existing(path: str | Path) -> Path:
+    if not Path(path).is_file():
         raise WeightsFileError(f"no weight file {path}; check the path")
+    return Path(path)
+
+
+def _require_zip(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(1024)
     if head.startswith(_ZIP_MAGIC):
@@ -202,7 +193,7 @@ def _require_zip(path: Path) -> None:
     raise WeightsFileError(f"{path}: neither a zip checkpoint (.pth, .pt) nor .safetensors; check that it is complete")
 
 
-def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+def load_safetensors(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Every tensor of a .safetensors file; bfloat16 becomes float32, and what has 64 bits 32.
 
     Raises:
@@ -212,11 +203,8 @@ def load_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.flax import load_file  # safetensors.numpy knows no bfloat16
 
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsFileError(f"no weight file {path}; check the path")
     try:
-        tensors = load_file(path)
+        tensors = load_file(_existing(path))
     except (SafetensorError, OSError) as error:
         raise WeightsFileError(f"{path}: not a complete .safetensors file ({error}); get it again") from error
     return {name: np.asarray(t.astype("float32") if t.dtype == "bfloat16" else t) for name, t in tensors.items()}

@@ -34,6 +34,7 @@ def sample_image_augmentation(
     cut = np.diag([scale, scale, 1.0])
     cut[:2, 2] = -window
     mirror = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) if flip else np.eye(3)
+    # About the centre: about the corner, a rotation would mostly push the image out.
     center = np.array([width, height]) / 2
     rotate[:2, 2] = center - rotate[:2, :2] @ center
     return rotate @ mirror @ cut
@@ -50,6 +51,7 @@ def sample_bev_augmentation(rng: np.random.Generator, config: AugmentConfig) -> 
 
 
 def _uniform(rng: np.random.Generator, limits: tuple[float, ...]) -> float:
+    # In a configuration a range is a tuple of any length as far as types go.
     low, high = limits
     return rng.uniform(low, high)
 

@@ -3,21 +3,21 @@
 from pathlib import Path
 
 from occjax.config import DataConfig
-from occjax.data.files import camera_files, label_files, label_path, labels_folder, lidar_files, require_files
+from occjax.data.files import label_path, require_files
 from occjax.data.index import SplitIndex
 from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts, StoredSample
 from occjax.label_sets import label_set
 
 
 class FileStore:
-    """`occjax.data.sources.SampleStore` over files."""
+    """Where the bytes of a split lie, in files; it can be pickled, and opens none before a sample is asked for."""
 
     def __init__(self, data: DataConfig, split: SplitIndex, parts: Parts):
         self._data, self._split, self._parts = data, split, parts
-        self._label_set = label_set(data.labels)
-        self._labels_folder = labels_folder(self._label_set, data)
 
     def open(self, row: int) -> StoredSample:
+        """The sample in row `row` of the split."""
+        # Paths are formed per row: 170,000 of them would weigh more than the index, in every loader process.
         return StoredSample(
             read=lambda kind: self._path(row, kind).read_bytes(),
             where=lambda kind: str(self._path(row, kind)),
@@ -27,20 +27,20 @@ class FileStore:
     def _path(self, row: int, kind: str) -> Path:
         split = self._split
         if kind == LABELS:
-            return label_path(split, row, self._label_set, self._labels_folder)
+            return label_path(split, row, label_set(self._data.labels), self._data)
         if kind == TEACHER:
+            assert self._parts.teacher is not None
             return self._parts.teacher.path(split.tokens[row])
         name = split.lidar_file[row] if kind == LIDAR else split.camera_file[row, split.cameras.index(kind)]
         return split.root / name.decode()
 
     def _remedy(self, kind: str) -> str:
         if kind == TEACHER:
+            assert self._parts.teacher is not None
             return f"delete it and run {self._parts.teacher.completing_command()}"
+        # nuScenes and label archives are copied by hand: there is no command to print.
         return "copy or convert the file again"
 
     def require_complete(self) -> None:
-        data, split, parts = self._data, self._split, self._parts
-        files = [camera_files(split, channel) for channel in data.cameras if channel in split.cameras]
-        files += [lidar_files(split)] if parts.lidar else []
-        files += [label_files(split, self._label_set, data)] if parts.labels else []
-        require_files(split, files, parts.teacher)
+        """Raises DataError counting the samples of the split that lack a file, with the first five tokens."""
+        require_files(self._data, self._split, self._parts)

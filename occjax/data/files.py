@@ -1,17 +1,19 @@
 """The files that a split needs, and which of them are absent, found by listing folders instead of asking per file."""
 
+import itertools
 import os
 import zipfile
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from occjax.config import DataConfig
 from occjax.data.index import SplitIndex
-from occjax.data.parts import TeacherReader
+from occjax.data.parts import Parts, TeacherReader
 from occjax.errors import DataError
-from occjax.label_sets import LabelSet
+from occjax.label_sets import LabelSet, label_set
 
 # Listing is waiting, above all on network file systems.
 _THREADS = 32
@@ -30,6 +32,7 @@ class FileSet(NamedTuple):
 def camera_files(split: SplitIndex, channel: str) -> FileSet:
     """Images of one channel, without samples that lack the channel in the tables."""
     column = split.cameras.index(channel)
+    # Absence in the tables is a fact of the data set, masked in the batch; only a named file can be missing.
     rows = [(token, name) for token, name in zip(split.tokens, split.camera_file[:, column], strict=True) if name]
     return FileSet(
         f"{channel} images",
@@ -53,20 +56,25 @@ def labels_folder(labels: LabelSet, data: DataConfig) -> Path:
     return Path(data.root) / labels.folder
 
 
-def label_path(split: SplitIndex, row: int, labels: LabelSet, folder: Path) -> Path:
-    """The label file of one sample in the folder of a label set."""
+def label_path(split: SplitIndex, row: int, labels: LabelSet, data: DataConfig) -> Path:
+    """The file of one sample of a label set."""
     lidar_file, scene_name, token = split.lidar_file[row].decode(), split.scene_names[row], split.tokens[row]
-    return labels.path(folder, lidar_file=lidar_file, scene_name=scene_name, token=token)
+    return labels.path(labels_folder(labels, data), lidar_file=lidar_file, scene_name=scene_name, token=token)
 
 
 def label_files(split: SplitIndex, labels: LabelSet, data: DataConfig) -> FileSet:
     """Label files of a label set."""
-    folder = labels_folder(labels, data)
-    paths = [str(label_path(split, row, labels, folder)) for row in range(len(split))]
+    paths = [str(label_path(split, row, labels, data)) for row in range(len(split))]
     remedy = (
         f"extract the {labels.name} archive so that such files appear, or set data.labels_dir to the folder it went to"
     )
     return FileSet(f"{labels.name} labels", split.tokens, paths, remedy)
+
+
+def teacher_files(split: SplitIndex, teacher: TeacherReader) -> FileSet:
+    """Files of a folder of teacher targets."""
+    paths = [str(teacher.path(token)) for token in split.tokens]
+    return FileSet("teacher files", split.tokens, paths, teacher.completing_command())
 
 
 def _unpack_blobs(root: Path) -> str:
@@ -85,7 +93,7 @@ def file_sizes(files: FileSet) -> list[int]:
     return [listings[os.path.dirname(path)].get(os.path.basename(path), -1) for path in files.paths]
 
 
-def unreadable_archives(paths: list[str]) -> list[int]:
+def damaged_npz(paths: list[str]) -> list[int]:
     """Positions of the .npz files that are damaged as far as their directory, at the end of each file, can tell."""
     with ThreadPoolExecutor(_THREADS) as pool:
         return [i for i, is_readable in enumerate(pool.map(_has_directory, paths)) if not is_readable]
@@ -93,55 +101,51 @@ def unreadable_archives(paths: list[str]) -> list[int]:
 
 def _has_directory(path: str) -> bool:
     try:
+        # The directory lies at the end of the file: a copy that was cut off has none, and finding out reads a page.
         with zipfile.ZipFile(path):
             return True
     except (OSError, ValueError, zipfile.BadZipFile):
         return False
 
 
-def require_files(split: SplitIndex, file_sets: list[FileSet], teacher: TeacherReader | None) -> None:
+def require_files(data: DataConfig, split: SplitIndex, parts: Parts) -> None:
     """Raises DataError counting the absent files of a split, with the first five tokens and the remedy of each kind."""
+    file_sets = [camera_files(split, channel) for channel in data.cameras if channel in split.cameras]
+    file_sets += [lidar_files(split)] if parts.lidar else []
+    file_sets += [label_files(split, label_set(data.labels), data)] if parts.labels else []
+    file_sets += [teacher_files(split, parts.teacher)] if parts.teacher else []
+    # Every kind is looked for before any is reported: mending one should not be the way to learn of the next.
     problems = []
     for files in file_sets:
         absent = absent_files(files)
         if absent:
-            tokens = [files.tokens[i] for i in absent]
-            problems.append(_problem(files.kind, tokens, len(files.tokens), files.paths[absent[0]], files.remedy))
-    if teacher is not None:
-        tokens = teacher.missing(split.tokens)
-        if tokens:
-            remedy = teacher.completing_command()
-            problems.append(_problem("teacher files", tokens, len(split), str(teacher.path(tokens[0])), remedy))
+            tokens = ", ".join(files.tokens[i] for i in absent[:5]) + (", ..." if len(absent) > 5 else "")
+            count, first = f"{len(absent)} of {len(files.tokens)}", files.paths[absent[0]]
+            problems.append(f"  {count} {files.kind}, tokens {tokens} (first: {first}); {files.remedy}")
     if problems:
         raise DataError(
             f"split {split.name} ({len(split)} samples) lacks files; --mode=doctor shows all:\n" + "\n".join(problems)
         )
 
 
-def _problem(kind: str, tokens: list[str], total: int, first_path: str, remedy: str) -> str:
-    more = ", ..." if len(tokens) > 5 else ""
-    return f"  {len(tokens)} of {total} {kind}, tokens {', '.join(tokens[:5])}{more} (first: {first_path}); {remedy}"
-
-
-def _by_folder(listing, paths: list[str]) -> dict:
+def _by_folder(listing: Callable[[str, set[str]], Any], paths: list[str]) -> dict[str, Any]:
     """`listing` of every folder that the paths lie in, by name."""
     wanted: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         wanted[os.path.dirname(path)].add(os.path.basename(path))
+
+    def list_share(folders: list[str]) -> list[tuple[str, Any]]:
+        return [(folder, listing(folder, wanted[folder])) for folder in folders]
+
     folders = list(wanted)
     # Occ3D has a folder per sample: too many for a task each.
     shares = [folders[i : i + _FOLDERS_PER_TASK] for i in range(0, len(folders), _FOLDERS_PER_TASK)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda share: [listing(folder, wanted[folder]) for folder in share], shares)
-        return {
-            folder: names
-            for share, part in zip(shares, found, strict=True)
-            for folder, names in zip(share, part, strict=True)
-        }
+        return dict(itertools.chain.from_iterable(pool.map(list_share, shares)))
 
 
 def _names(folder: str, wanted: set[str]) -> set[str]:
-    if len(wanted) <= 2:
+    if len(wanted) <= 2:  # a question each costs less than a list
         return {name for name in wanted if os.path.exists(f"{folder}/{name}")}
     try:
         return wanted.intersection(os.listdir(folder))
@@ -152,6 +156,7 @@ def _names(folder: str, wanted: set[str]) -> set[str]:
 def _sizes(folder: str, wanted: set[str]) -> dict[str, int]:
     try:
         with os.scandir(folder) as entries:
+            # One pass over a folder of all images instead of a search per name.
             return {entry.name: entry.stat().st_size for entry in entries if entry.name in wanted}
     except OSError:
         return {}

@@ -11,9 +11,11 @@ import numpy as np
 
 from occjax.config import DataConfig
 from occjax.errors import DataError
-from occjax.storage import writing
+from occjax.storage import read_npz, writing
 
+# Raise it when an array changes its meaning: a cache of another version is built again.
 SCHEMA_VERSION = 1
+# Of the 13 tables, those that the index is built from.
 _TABLES = ("sample", "sample_data", "scene", "ego_pose", "calibrated_sensor", "sensor")
 _log = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class SplitIndex:
 
     def scene_rows(self, row: int) -> slice:
         """Rows of all keyframes of the scene that `row` belongs to, in time order (RayIoU's ray origins)."""
+        # A scene's rows lie together, ordered by the scene's number.
         first, last = np.searchsorted(self.scene, [self.scene[row], self.scene[row] + 1])
         return slice(int(first), int(last))
 
@@ -139,10 +142,10 @@ def load_index(data: DataConfig, *, fallback_dir: Path | None = None) -> Index:
     fingerprint = _fingerprint(root, data.version)
     folders = [Path(data.index_dir)] if data.index_dir else [root / "occjax_index"]
     folders += [Path(fallback_dir)] if fallback_dir else []
-    loaded = None
-    for folder in folders:
-        loaded = loaded or _read_cache(folder / f"{data.version}.npz", fingerprint)
+    cached = (_read_cache(folder / f"{data.version}.npz", fingerprint) for folder in folders)
+    loaded = next(filter(None, cached), None)
     if loaded is None:
+        # Here, because the devkit takes seconds to import and is not needed where a cache is.
         from occjax.data.tables import read_tables
 
         _log.info("building the index of %s from its tables (once)", root / data.version)
@@ -171,6 +174,7 @@ def _fingerprint(root: Path, version: str) -> str:
     absent = [f"{t}.json" for t in _TABLES if not (folder / f"{t}.json").is_file()]
     if absent:
         raise DataError(f"{folder} lacks {', '.join(absent)}; extract the metadata archive of {version} again")
+    # Sizes and times, not a checksum: the tables are hundreds of megabytes, and this runs at every start.
     stats = {t: (folder / f"{t}.json").stat() for t in _TABLES}
     return json.dumps({"schema": SCHEMA_VERSION, **{t: [s.st_size, s.st_mtime_ns] for t, s in stats.items()}})
 
@@ -179,18 +183,17 @@ def _read_cache(path: Path, fingerprint: str) -> tuple[dict[str, np.ndarray], di
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            if facts["fingerprint"] != fingerprint:
-                _log.warning("index %s belongs to other tables or an older occjax: building it again", path)
-                return None
-            return {key: file[key] for key in (*_ROW_ARRAYS, *_SCENE_ARRAYS)}, facts
+        facts = json.loads(str(read_npz(path, ["facts"])["facts"]))
+        if facts["fingerprint"] == fingerprint:
+            return read_npz(path, (*_ROW_ARRAYS, *_SCENE_ARRAYS)), facts
+        _log.warning("index %s belongs to other tables or an older occjax: building it again", path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("index %s cannot be read (%s): building it again", path, error)
-        return None
+    return None
 
 
 def _write_cache(folders: list[Path], name: str, arrays: dict, facts: dict, fingerprint: str) -> None:
+    # The first that can be written: data sets are often mounted read-only.
     for folder in folders:
         try:
             with writing(folder / name) as scratch, scratch.open("wb") as file:
@@ -202,6 +205,7 @@ def _write_cache(folders: list[Path], name: str, arrays: dict, facts: dict, fing
 
 
 def _splits(data: DataConfig, everything: SplitIndex, official: dict) -> tuple[dict[str, list[str]], str]:
+    # A root of one's own, as the synthetic one, brings its splits along.
     path = Path(data.splits_file) if data.splits_file else everything.root / "splits.json"
     if not path.is_file():
         if data.splits_file:

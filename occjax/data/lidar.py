@@ -5,7 +5,9 @@ from jaxtyping import Bool, Float
 
 from occjax.errors import DataError
 
+# The backbone's: a feature pixel stands for a block of 16×16 input pixels.
 STRIDE = 16
+# Nearer ones hit the car itself.
 MIN_DEPTH_M = 1.0
 _VALUES_PER_POINT = 5  # x, y, z, intensity, ring
 
@@ -59,11 +61,13 @@ def depth_map(
         x, y, depth = cells[camera]
         visible = (depth >= MIN_DEPTH_M) & (depth < max_m)
         visible &= (x >= 0) & (y >= 0) & (x < columns * depth) & (y < rows * depth)
+        # As indices: few points remain, and what follows costs by the point.
         visible = np.flatnonzero(visible)
         depth = depth[visible]
         # The division may round up to the border that the product stayed below.
         column = np.minimum((x[visible] / depth).astype(np.int32), columns - 1)
         row = np.minimum((y[visible] / depth).astype(np.int32), rows - 1)
         np.minimum.at(depth_m[camera], row * columns + column, depth)
+    # 0, not infinity: the loss multiplies by a mask, and infinity times 0 is no number.
     depth_m[np.isinf(depth_m)] = 0
     return depth_m.reshape(-1, rows, columns)

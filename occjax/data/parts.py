@@ -9,9 +9,11 @@ from occjax.grid_map import GridMap
 from occjax.types import TeacherTargets
 
 # Kinds of bytes that a sample consists of; a camera's image is called by its channel.
+# They are the keys inside records too: renaming one makes records unreadable.
 LIDAR, LABELS, TEACHER = "lidar", "labels", "teacher"
 
 
+# A protocol, since the teacher stands above: `targets` may import `data`, not the other way about.
 @runtime_checkable
 class TeacherReader(Protocol):
     """A teacher as the loaders see it: `occjax.targets.reader.open_teacher` gives one.
@@ -54,6 +56,7 @@ class Parts(NamedTuple):
     teacher: TeacherReader | None = None
 
 
+# Bytes and not paths: files and records then share every reader, and a read has one place that can fail.
 class StoredSample(NamedTuple):
     """The bytes of one sample, by kind.
 

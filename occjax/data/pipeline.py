@@ -42,6 +42,7 @@ class BatchLoader:
         """
         # Before the chain becomes an iterator: a batch is then an index, from which a restored loader goes on at once.
         self._batches = samples.batch(batch_size, drop_remainder=True, batch_fn=_stack_read)
+        # A worker without a batch would start for nothing.
         self._workers = min(data.workers, len(self._batches))
         self._prefetch = max(data.prefetch, 1)
         self._identity = identity
@@ -66,6 +67,7 @@ class BatchLoader:
             self.close()
             raise
         except RuntimeError as error:
+            # The other workers would go on for nobody.
             self.close()
             raise DataError(
                 f"a loader process died: {error} Exit code -9 means out of memory, -7 a full /dev/shm (in a container: "
@@ -92,6 +94,7 @@ class BatchLoader:
                 f"the saved data position belongs to {found}, this run has {self._identity}; continue with the "
                 "configuration of the checkpoint, or start a new workdir"
             )
+        # What the workers have read ahead belongs to the old position.
         self.close()
         self._next_batch = int(state["next_batch"])
 
@@ -111,10 +114,12 @@ class BatchLoader:
         if len(rest) == 0:  # grain refuses an empty chain
             return (batch for batch in ())
         if self._workers:
+            # Last in the chain, so that it happens in the worker.
             rest = rest.map(flatten)
             # Grain reads its own flags, which raises in a program that never parsed any.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
+        # Worker processes read with their own thread: more would fight over the one core that each has.
         threads = 0 if self._workers else 1
         read_options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=self._prefetch * threads)
         batches = rest.to_iter_dataset(read_options)
@@ -158,11 +163,13 @@ def make_train_loader(
     samples = (
         grain.MapDataset.range(len(split))
         .seed(config.data.shuffle_seed)
+        # Over the whole split, before it is dealt out to processes: any number of them sees the same batches.
         .shuffle()
         .repeat()
         # Augment before sharding: the random numbers belong to the sample's global position.
         .random_map(SubstitutingReader(reader, len(split), max_skipped))[process_index::process_count]
     )
+    # What a batch number means: with another batch size or seed the same number names other samples.
     identity = {"samples": len(split), "batch_size": config.data.batch_size, "seed": config.data.shuffle_seed}
     return BatchLoader(samples, config.data, batch_size=size, identity=identity, max_skipped=max_skipped)
 
@@ -204,6 +211,7 @@ def make_eval_loader(
     source.store.require_complete()
     share = _share(batch_size, process_count)
     count = min(len(keyframes), max_samples) if max_samples else len(keyframes)
+    # Up to a whole batch: one compiled program serves all of them, and every process has as many.
     padded = -(-count // batch_size) * batch_size
     read = partial(_read_or_pad, reader=reader, count=count)
     samples = grain.MapDataset.range(padded).map(read)[process_index::process_count]

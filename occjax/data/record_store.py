@@ -10,7 +10,7 @@ from occjax.errors import DataError, SampleError
 
 
 class RecordStore:
-    """`occjax.data.sources.SampleStore` over the folder `data.records_dir`, which may hold several splits.
+    """Where the bytes of a split lie, in the folder `data.records_dir`, which may hold several splits.
 
     Attributes:
       shards: that hold samples of the split.
@@ -27,31 +27,33 @@ class RecordStore:
 
         self.folder = Path(data.records_dir)
         self._split, self._parts = split, parts
+        # Only shards that hold samples of this split have to fit: the folder may hold others with other parts.
         wanted = set(split.tokens)
         self.shards = [shard for shard in read_shards(self.folder) if not wanted.isdisjoint(shard.tokens)]
         for shard in self.shards:
             require_fit(shard, data, parts)
         self.labelled = {t for shard in self.shards if shard.facts[LABELS] == data.labels for t in shard.tokens}
-        packed = [token for shard in self.shards for token in shard.tokens]
-        self._position = {token: position for position, token in enumerate(packed)}
-        # With [first:last], files are opened when they are first read, in the process that reads them.
+        packed = [(token, shard.path) for shard in self.shards for token in shard.tokens]
+        self._place = {token: (position, path) for position, (token, path) in enumerate(packed)}
+        # With [first:last], files are opened when they are first read, in the process that reads them: loaders are
+        # spawned, and an open file cannot be pickled.
         paths = [f"{shard.path}[0:{len(shard.tokens)}]" for shard in self.shards]
-        self._records = ArrayRecordDataSource(paths) if paths else None
-        self._paths = [shard.path for shard in self.shards for _ in shard.tokens]
+        self._records = ArrayRecordDataSource(paths) if paths else ()
 
     def open(self, row: int) -> StoredSample:
+        """The sample in row `row` of the split, read in one go; raises SampleError where it is absent or damaged."""
         token = self._split.tokens[row]
-        position = self._position.get(token)
-        if position is None:
+        if token not in self._place:
             raise SampleError(
                 f"sample {token} is not in the records in {self.folder}; pack it with {packing_command(self.folder)}"
             )
-        path = self._paths[position]
+        position, path = self._place[token]
         remedy = repacking(path.with_suffix(".json"))
         try:
             found, files = decode_record(self._records[position])
         except (DataError, RuntimeError) as error:  # ArrayRecord knows no other error than RuntimeError
             raise SampleError(f"cannot read the record of sample {token} in {path}: {error}; {remedy}") from error
+        # The manifest alone says which record is whose; after a mix-up every sample would have foreign labels.
         if found != token:
             raise SampleError(
                 f"the record of sample {token} in {path} holds sample {found}: shard and manifest do not belong "
@@ -66,9 +68,10 @@ class RecordStore:
         return StoredSample(read, where=lambda kind: f"{path} ({kind})", remedy=lambda kind: remedy)
 
     def require_complete(self) -> None:
+        """Raises DataError counting the samples of the split that lack a part, with the first five tokens."""
         tokens, teacher = self._split.tokens, self._parts.teacher
         for what, absent in (
-            ("samples", [token for token in tokens if token not in self._position]),
+            ("samples", [token for token in tokens if token not in self._place]),
             ("teacher targets", teacher.missing(tokens) if teacher else []),
         ):
             if absent:

@@ -17,14 +17,18 @@ from occjax.storage import write_json, writing
 
 SCHEMA = "occjax-records"
 VERSION = 2  # raise it whenever the bytes of a record change
+# The suffix that the format's own tools expect.
 SHARD_SUFFIX = ".array_record"
+# One record per group, since samples are read in any order; uncompressed, since JPEG and .npz already are.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
+# What decoding depends on, and what tells one teacher from another.
 _TEACHER_FIELDS = ("source", "grid", "contents", "max_active_voxels")
 
 
 def encode_record(token: str, files: dict[str, bytes]) -> bytes:
     """A sample's files by kind (camera channels and the kinds of `occjax.data.parts`) as one record."""
     header = json.dumps({"token": token, "sizes": {kind: len(data) for kind, data in files.items()}}).encode()
+    # Length first: the header can then be found without a search, and the files are sliced, not parsed.
     return b"".join([struct.pack("<Q", len(header)), header, *files.values()])
 
 
@@ -45,6 +49,7 @@ def decode_record(record: bytes) -> tuple[str, dict[str, bytes]]:
         token = header["token"]
     except (ValueError, KeyError, TypeError, struct.error) as error:
         raise DataError(f"it cannot be decoded ({error})") from error
+    # ArrayRecord has its checksum; this finds a record that was written short.
     if start != len(record):
         raise DataError(f"it has {len(record)} bytes, its header says {start}")
     return token, files
@@ -118,6 +123,7 @@ def read_shards(folder: Path) -> list[Shard]:
             "data.records_dir empty to read files"
         )
     shards = []
+    # By name: the order of shards is the order of samples, for every process alike.
     for path in sorted(folder.glob("*-of-*.json")):
         shard = read_shard(path)
         try:
@@ -126,6 +132,7 @@ def read_shards(folder: Path) -> list[Shard]:
             raise DataError(
                 f"{shard.path} cannot be read ({error.strerror}), but {path} lists it; {repacking(path)}"
             ) from error
+        # A cut shard would only fail when its last sample is read, hours into a training.
         if size != shard.size_bytes:
             raise DataError(f"{shard.path} has {size} bytes, {path} says {shard.size_bytes}; {repacking(path)}")
         shards.append(shard)
@@ -195,5 +202,6 @@ def write_shard(folder: Path, name: str, facts: dict, tokens: list[str], records
         except RuntimeError as error:  # ArrayRecord knows no other
             raise DataError(f"cannot write {path}: {error}") from error
         size = scratch.stat().st_size
+    # Last: a shard counts as finished when its manifest is there.
     write_json(manifest, {"samples": len(tokens), "size_bytes": size, "facts": facts, "tokens": tokens})
     return size

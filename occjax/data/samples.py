@@ -1,13 +1,16 @@
 """One sample from its parts: images, rig, depth, labels and teacher under the same augmentation."""
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from occjax.classes import IGNORE
 from occjax.config import AugmentConfig, Config
 from occjax.data.augment import augments_bev, plain_resize, sample_bev_augmentation, sample_image_augmentation
 from occjax.data.lidar import STRIDE, depth_map
+from occjax.data.parts import TeacherReader
 from occjax.data.sources import SampleParts, SampleSource
 from occjax.errors import DataError
+from occjax.grid import VoxelGrid
 from occjax.grid_map import GridMap, make_grid_map
 from occjax.label_sets import label_set
 from occjax.types import Batch, CameraRig, TeacherTargets, VoxelLabels
@@ -34,23 +37,23 @@ class SampleReader:
                 f"height and width of the network input must be divisible by {STRIDE}, "
                 f"not {data.image_height}×{data.image_width}; set data.image_height and data.image_width"
             )
-        split, self._parts = source.split, source.parts
-        self._split, self._source = split, source
-        self._columns = split.camera_columns(data.cameras)
+        self._source, self._split, self._parts = source, source.split, source.parts
+        self._columns = self._split.camera_columns(data.cameras)
         if max(self._columns, default=-1) < 0:
-            raise DataError(f"none of data.cameras {data.cameras} is in the tables, which have {split.cameras}")
+            raise DataError(f"none of data.cameras {data.cameras} is in the tables, which have {self._split.cameras}")
         self._height, self._width = data.image_height, data.image_width
-        self._grid = config.grid.build()
-        self._label_grid = label_set(data.labels).grid
-        self._label_crop = self._label_grid.crop_slices(self._grid) if self._parts.labels else None
-        self._cam_from_grid = split.cam_from_lidar if self._grid.frame == "lidar" else split.cam_from_ego
         self._max_depth_m = config.model.depth.max_m
+        self._grid = config.grid.build()
+        self._cam_from_grid = self._split.cam_from_lidar if self._grid.frame == "lidar" else self._split.cam_from_ego
         self._augment = augment
-        self._augments_bev = augment is not None and augments_bev(augment)
-        self._teacher_grid = None if self._parts.teacher is None else self._parts.teacher.grid
-        self._teacher_crop: GridMap | None = None
-        if self._teacher_grid not in (None, self._grid) and not self._augments_bev:
-            self._teacher_crop = make_grid_map(self._teacher_grid, self._grid, np.eye(3))
+        self._bev_augment = augment if augment is not None and augments_bev(augment) else None
+        self._label_grid = label_set(data.labels).grid
+        # Labels and teacher mostly lie on the same grid, and often on the model's: then nothing moves.
+        self._file_grids = {self._label_grid} if self._parts.labels else set()
+        self._file_grids |= {self._parts.teacher.grid} if self._parts.teacher else set()
+        # Also where augmentation replaces them: a grid that does not fit is refused before the first file is opened.
+        maps = {grid: make_grid_map(grid, self._grid, np.eye(3)) for grid in self._file_grids}
+        self._crops = {grid: grid_map for grid, grid_map in maps.items() if grid != self._grid}
 
     def __call__(self, row: int, rng: np.random.Generator, *, is_valid: bool = True) -> Batch:
         """Sample `row`; every random choice comes from `rng`.
@@ -59,29 +62,28 @@ class SampleReader:
           SampleError: a file cannot be read; names it and the sample token.
         """
         parts = self._source.open(row)
-        images, rig = self._read_images(parts, row, rng)
-        augmented_from_grid = np.eye(3)
-        label_map, teacher_map = None, self._teacher_crop
-        if self._augments_bev:
-            augmented_from_grid = sample_bev_augmentation(rng, self._augment)
-            # Labels and teacher mostly lie on the same grid.
-            grid_maps = {
-                grid: make_grid_map(grid, self._grid, augmented_from_grid)
-                for grid in {self._label_grid if self._parts.labels else None, self._teacher_grid} - {None}
-            }
-            label_map, teacher_map = grid_maps.get(self._label_grid), grid_maps.get(self._teacher_grid)
+        # Images draw first, then the grid: a resumed run has to draw in the same order.
+        images, rig = self.read_images(parts, row, rng)
+        augmented_from_grid, grid_maps = np.eye(3), self._crops
+        if self._bev_augment is not None:
+            augmented_from_grid = sample_bev_augmentation(rng, self._bev_augment)
+            grid_maps = {grid: make_grid_map(grid, self._grid, augmented_from_grid) for grid in self._file_grids}
         return Batch(
             images=images,
             rig=rig._replace(augmented_from_grid=augmented_from_grid.astype(np.float32)),
-            depth_m=self._read_depth(parts, row, rig) if self._parts.lidar else None,
-            labels=self._read_labels(parts, label_map) if self._parts.labels else None,
-            teacher=self._read_teacher(parts, teacher_map) if self._parts.teacher else None,
+            depth_m=self.read_depth(parts, row, rig) if self._parts.lidar else None,
+            labels=self.read_labels(parts, grid_maps) if self._parts.labels else None,
+            teacher=self.read_teacher(parts, grid_maps, self._parts.teacher) if self._parts.teacher else None,
             sample_index=np.int32(row),
             is_valid=np.bool_(is_valid),
         )
 
-    def _read_images(self, parts: SampleParts, row: int, rng: np.random.Generator) -> tuple[np.ndarray, CameraRig]:
+    def read_images(
+        self, parts: SampleParts, row: int, rng: np.random.Generator
+    ) -> tuple[UInt8[np.ndarray, "n h w 3"], CameraRig]:
+        """Images at network-input size and their rig, which lacks the BEV augmentation; absent cameras are black."""
         count = len(self._columns)
+        # Identities stand in for absent cameras: finite numbers that a mask can multiply away.
         images = np.empty((count, self._height, self._width, 3), np.uint8)
         pixel_from_cam = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))
         input_from_pixel = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))
@@ -104,7 +106,8 @@ class SampleReader:
             cam_from_grid[camera] = self._cam_from_grid[row, column]
         return images, CameraRig(pixel_from_cam, cam_from_grid, input_from_pixel, None, is_present)
 
-    def _read_depth(self, parts: SampleParts, row: int, rig: CameraRig) -> np.ndarray:
+    def read_depth(self, parts: SampleParts, row: int, rig: CameraRig) -> Float[np.ndarray, "n hf wf"]:
+        """Depth maps in metres, seen as the images of `rig` are; 0 = no point."""
         return depth_map(
             parts.points(),
             # LiDAR points stay in their own frame whatever the model's grid; an absent column is masked.
@@ -117,17 +120,18 @@ class SampleReader:
             max_m=self._max_depth_m,
         )
 
-    def _read_labels(self, parts: SampleParts, grid_map: GridMap | None) -> VoxelLabels:
+    def read_labels(self, parts: SampleParts, grid_maps: dict[VoxelGrid, GridMap]) -> VoxelLabels:
+        """Labels on the model's grid; `grid_maps` from it, by the files' grid where they differ."""
         semantics, camera_mask = parts.labels()
+        grid_map = grid_maps.get(self._label_grid)
         if grid_map is None:
-            crop = self._label_crop
-            return VoxelLabels(semantics[crop], None if camera_mask is None else camera_mask[crop])
-        return VoxelLabels(
-            grid_map.gather(semantics, IGNORE), None if camera_mask is None else grid_map.gather(camera_mask, False)
-        )
+            return VoxelLabels(semantics, camera_mask)
+        mask = None if camera_mask is None else grid_map.gather(camera_mask, False)
+        return VoxelLabels(grid_map.gather(semantics, IGNORE), mask)
 
-    def _read_teacher(self, parts: SampleParts, grid_map: GridMap | None) -> TeacherTargets:
-        targets = parts.teacher()
-        if grid_map is None:
-            return targets
-        return self._parts.teacher.gather(targets, grid_map)
+    def read_teacher(
+        self, parts: SampleParts, grid_maps: dict[VoxelGrid, GridMap], teacher: TeacherReader
+    ) -> TeacherTargets:
+        """Targets on the model's grid; see `read_labels`."""
+        targets, grid_map = parts.teacher(), grid_maps.get(teacher.grid)
+        return targets if grid_map is None else teacher.gather(targets, grid_map)

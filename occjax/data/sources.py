@@ -1,7 +1,7 @@
 """Samples of a split as recorded: one set of readers over the bytes of nuScenes' own files or of packed records."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -19,17 +19,6 @@ from occjax.label_sets import label_set
 from occjax.types import TeacherTargets
 
 
-@runtime_checkable
-class SampleStore(Protocol):
-    """Where the bytes of a split lie; it can be pickled, and opens no file before a sample is asked for."""
-
-    def open(self, row: int) -> StoredSample:
-        """The sample in row `row` of the split; raises SampleError where it is not there."""
-
-    def require_complete(self) -> None:
-        """Raises DataError counting the samples of the split that lack a part, with the first five tokens."""
-
-
 class SampleSource:
     """All samples of a split.
 
@@ -40,7 +29,7 @@ class SampleSource:
       store: where the bytes are.
     """
 
-    def __init__(self, data: DataConfig, split: SplitIndex, parts: Parts, store: SampleStore):
+    def __init__(self, data: DataConfig, split: SplitIndex, parts: Parts, store: FileStore | RecordStore):
         self.data, self.split, self.parts, self.store = data, split, parts, store
         self.label_set = label_set(data.labels)
 
@@ -76,8 +65,9 @@ class SampleParts:
 
     def teacher(self) -> TeacherTargets:
         """Unbatched targets; only where the source has a teacher."""
-        where = self._stored.where(TEACHER)
-        return self._decode(TEACHER, self._source.parts.teacher.decode, self._token, f"teacher file {where}")
+        teacher = self._source.parts.teacher
+        assert teacher is not None
+        return self._decode(TEACHER, teacher.decode, self._token, f"teacher file {self._stored.where(TEACHER)}")
 
     @property
     def _token(self) -> str:
@@ -86,6 +76,7 @@ class SampleParts:
     def _decode(self, kind: str, decode: Callable, *arguments: Any) -> Any:
         try:
             return decode(self._stored.read(kind), *arguments)
+        # It names file, token and remedy already.
         except SampleError:
             raise
         except (DataError, OSError) as error:
@@ -101,9 +92,8 @@ def open_source(data: DataConfig, split: SplitIndex, parts: Parts) -> SampleSour
     Raises:
       DataError: the records do not hold what is wanted.
     """
-    if data.records_dir:
-        return SampleSource(data, split, parts, RecordStore(data, split, parts))
-    return SampleSource(data, split, parts, FileStore(data, split, parts))
+    store = RecordStore if data.records_dir else FileStore
+    return SampleSource(data, split, parts, store(data, split, parts))
 
 
 def unlabelled_rows(data: DataConfig, split: SplitIndex) -> list[int]:

@@ -45,6 +45,7 @@ class SubstitutingReader:
         unreadable: dict[int, str] = {}
         state = rng.bit_generator.state
         while True:
+            # The neighbour, mostly of the same scene: the mix of scenes stays as it was.
             candidate = (row + len(unreadable)) % self._rows
             # The augmentation belongs to the position, however far reading got before.
             rng.bit_generator.state = state
@@ -71,6 +72,7 @@ class SkipLog:
     def add(self, unreadable: dict[int, str]) -> None:
         """Takes note of samples; raises DataError when there are more than `max_skipped` of them."""
         for row, reason in unreadable.items():
+            # In every epoch the same samples fail: once in the log is enough.
             if row not in self.reasons:
                 self.reasons[row] = reason
                 _log.warning("skipped sample %d (at most %d): %s", len(self.reasons), self._max_skipped, reason)

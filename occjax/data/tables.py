@@ -10,6 +10,7 @@ from occjax.config import NUSCENES_CAMERAS
 from occjax.errors import DataError
 from occjax.geometry import invert_rigid, transform_from_pose
 
+# Keyframes are timed by this sensor, and both label sets lie at its timestamp.
 LIDAR_CHANNEL = "LIDAR_TOP"
 
 
@@ -28,6 +29,7 @@ def read_tables(root: Path, version: str) -> tuple[dict[str, np.ndarray], dict]:
     nusc, official = _open(root, version)
     scenes = sorted(nusc.scene, key=lambda scene: scene["token"])
     scene_row = {scene["token"]: row for row, scene in enumerate(scenes)}
+    # Teacher dumps number samples in this order: it is a contract with the files that exist.
     samples = sorted(nusc.sample, key=lambda s: (s["scene_token"], s["timestamp"]))
     if not samples:
         raise DataError(f"{root / version}/sample.json lists no keyframe; copy the tables again")
@@ -37,6 +39,7 @@ def read_tables(root: Path, version: str) -> tuple[dict[str, np.ndarray], dict]:
     shape = (len(samples), len(cameras))
     camera_file = np.full(shape, "", object)
     camera_size = np.zeros((*shape, 2), np.int32)
+    # Identities where a keyframe lacks a channel: inverting them must not fail.
     pixel_from_cam = np.tile(np.eye(3), (*shape, 1, 1))
     global_from_cam = np.tile(np.eye(4), (*shape, 1, 1))
     global_from_lidar = np.empty((len(samples), 4, 4))

@@ -10,6 +10,7 @@ import statistics
 import sys
 from pathlib import Path
 
+from occjax.command_line import Parser, say, status
 from occjax.config import Config
 from occjax.data.files import label_files
 from occjax.data.index import SplitIndex, load_index
@@ -28,9 +29,11 @@ def newest_scores(workdir: Path) -> dict[str, float]:
     Raises:
       UserError: the run was never evaluated.
     """
+    # By time, because best and newest checkpoint may both have been evaluated.
     found = sorted((workdir / "eval").glob("*/metrics.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UserError(f"{workdir} holds no evaluation; run python main.py --mode=eval --workdir={workdir}")
+    # The first protocol is the label set's own.
     protocol = json.loads(found[-1].read_text(encoding="utf-8"))["protocols"][0]
     return {name: protocol[name] for name in _SHOWN if protocol.get(name) is not None}
 
@@ -40,6 +43,7 @@ def prior_scores(config: Config) -> dict[str, dict[str, float]]:
 
     Counted over the whole training split, on the configuration's grid.
     """
+    # What position alone would score is the floor that a model has to beat.
     index = load_index(config.data)
     grid = config.grid.build()
     prior = PositionPrior.of((s for s, _ in _labels(config, index.split(config.data.train_split))), grid.shape)
@@ -79,9 +83,11 @@ def compare(groups: dict[str, list[Path]]) -> str:
         cells = []
         for key in _SHOWN:
             values = [s[key] for s in scores if key in s]
+            # One run has no deviation.
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.2f}{spread}" if values else "-")
         rows.append([f"{name} ({len(workdirs)} runs)", *cells])
+    # Of any run: all groups of a table share data and grid, or it compares nothing.
     config = load_config(next(iter(groups.values()))[0])
     for name, scores in prior_scores(config).items():
         rows.append([name, *(f"{scores[key]:.2f}" if key in scores else "-" for key in _SHOWN)])
@@ -89,23 +95,26 @@ def compare(groups: dict[str, list[Path]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m occjax.run.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the table; returns the exit status."""
+    parser = Parser("python -m occjax.run.compare", __doc__)
+    parser.add_argument(
+        "groups", nargs="+", type=_group, metavar="NAME=GLOB", help="a name and the workdirs of its runs"
     )
-    parser.add_argument("groups", nargs="+", metavar="NAME=GLOB", help="a name and the workdirs of its runs")
-    groups = {}
-    for text in parser.parse_args().groups:
-        name, equals, pattern = text.partition("=")
-        if not equals:
-            parser.error(f"{text!r} is no NAME=GLOB")
-        groups[name] = [Path(path) for path in sorted(glob.glob(pattern))]
-    try:
-        sys.stdout.write(compare(groups) + "\n")
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    groups = dict(parser.parse_args(arguments).groups)
+
+    def run() -> int:
+        say(compare(groups))
+        return 0
+
+    return status(run)
+
+
+def _group(text: str) -> tuple[str, list[Path]]:
+    name, equals, pattern = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"must have an = between a name and its workdirs, not {text!r}")
+    return name, [Path(path) for path in sorted(glob.glob(pattern))]
 
 
 if __name__ == "__main__":

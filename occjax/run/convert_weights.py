@@ -42,11 +42,13 @@ def _convert(options: argparse.Namespace) -> int:
         else:
             config = original.get_config()
             params, stats, extras = student_trees(config, state_dict)
+            # Before anything is written: weights that compute something else are no import.
             if options.verify and not verify(config, params, stats, options.verify):
                 return 1
             written = write_student(config, params, stats, options.workdir)
     except OSError as error:
         raise WeightsMismatchError(f"cannot write {error.filename}: {error.strerror}; choose another place") from error
+    # Dozens of them in every file, so they are counted and not named.
     counters = [key for key in extras if key.endswith("num_batches_tracked")]
     named = [key for key in extras if key not in counters]
     say(f"left out: {len(counters)} step counters{''.join(', ' + key for key in named)}")
@@ -60,10 +62,12 @@ def write_student(config: Config, params: dict, stats: dict, workdir: Path) -> P
     Raises:
       WeightsMismatchError: the workdir holds a run already.
     """
+    # A run in there would be resumed with weights that it never had.
     if workdir.exists() and any(workdir.iterdir()):
         raise WeightsMismatchError(f"{workdir} is not empty; name a new --workdir")
     learner = make_learner(config, total_steps=1)
     state = jax.jit(lambda: random_state(learner))()
+    # The averages too: evaluation reads them by default, and there is only one set of weights.
     state = state.with_student(*jax.tree.map(jnp.asarray, (params, stats)))
     run_folder.open_workdir(workdir, config)
     checkpoints = Checkpoints(workdir)
@@ -86,6 +90,7 @@ def verify(config: Config, params: dict, stats: dict, stored: Path) -> bool:
     if missing or ("logits" not in data and "argmax" not in data):
         raise WeightsMismatchError(f"{stored} lacks {', '.join(missing) or 'logits and argmax'}; see --help")
     images = data["images"] if data["images"].shape[-1] == 3 else data["images"].transpose(0, 2, 3, 1)
+    # Theirs act on homogeneous points with a depth; ours on pixels alone.
     affine = np.tile(np.eye(3, dtype=np.float32), (len(images), 1, 1))
     affine[:, :2, :2], affine[:, :2, 2] = data["img_aug"][:, :2, :2], data["img_aug"][:, :2, 3]
     arrays = (data["K"], data["lidar2cam"], affine, data["bda"], np.ones(len(images), bool))
@@ -98,6 +103,7 @@ def verify(config: Config, params: dict, stats: dict, stored: Path) -> bool:
         x, y, z = data["voxel_index"].T
         difference = np.abs(logits[x, y, z] - data["logits"])
         say(f"logits of {len(x)} voxels: largest difference {difference.max():.2e}, mean {difference.mean():.2e}")
+        # float32 sums in another order differ by 1e-4 at most; a layer that is wrong, by whole numbers.
         ok &= bool(difference.max() <= 2e-2)
     if "argmax" in data:
         agreement = float(np.mean(logits.argmax(-1) == data["argmax"]))

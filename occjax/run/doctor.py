@@ -4,7 +4,7 @@ from pathlib import Path
 
 from occjax import config_checks
 from occjax.config import Config
-from occjax.data.files import FileSet, camera_files, file_sizes, label_files, lidar_files, unreadable_archives
+from occjax.data.files import FileSet, camera_files, damaged_npz, file_sizes, label_files, lidar_files, teacher_files
 from occjax.data.index import Index, SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.record_store import RecordStore
@@ -13,6 +13,7 @@ from occjax.label_sets import LABEL_SETS
 from occjax.targets.folder import TeacherFolder
 from occjax.targets.reader import open_teacher
 
+# Says what was not looked at, so that nobody takes it for more.
 _VERDICT = (
     "all that this configuration needs is there: files were counted, and of teacher files the directory was read; "
     "none was decoded"
@@ -25,14 +26,17 @@ def report(config: Config) -> tuple[str, bool]:
     Returns:
       the report, for a terminal; and whether everything that the configuration needs is there.
     """
+    # Collected and not raised: a report that ends at the first problem would be an error message.
     problems = config_checks.problems(config)
     lines = [f"nuScenes root  {Path(config.data.root).resolve()}", f"version        {config.data.version}"]
     try:
         index = load_index(config.data)
     except UserError as error:
+        # A run would make the city; the doctor only looks.
         remedy = "; `python main.py --config=...` generates it" if config.data.synthetic.enabled else ""
         return _finish(lines, [*problems, f"{error}{remedy}"])
     lines += _index_lines(index)
+    # Records hold their own; each split asks for it where it is needed.
     teacher = None if config.data.records_dir else _open_teacher(config, problems)
     for name in dict.fromkeys((config.data.train_split, config.data.val_split)):
         try:
@@ -74,16 +78,12 @@ def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | Non
         else:
             lines.append(f"  {f'{channel} images':22s} not in the tables: this camera is masked in every sample")
     lines.append(_kind_line(lidar_files(split), split.name, problems, is_needed=config.loss.depth > 0))
+    # All of them, because whoever lacks one set may have another.
     for labels in LABEL_SETS.values():
         files = label_files(split, labels, config.data)
         lines.append(_kind_line(files, split.name, problems, is_needed=labels.name == config.data.labels))
     if teacher is not None:
-        files = FileSet(
-            "teacher files",
-            split.tokens,
-            [str(teacher.path(token)) for token in split.tokens],
-            teacher.completing_command(),
-        )
+        files = teacher_files(split, teacher)
         # Evaluation does without a teacher.
         is_needed = split.name == config.data.train_split
         lines.append(_kind_line(files, split.name, problems, is_needed=is_needed, are_archives=True))
@@ -109,6 +109,7 @@ def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bo
     total, found = len(sizes), sum(size > 0 for size in sizes)
     line = f"  {files.kind:22s} {found:6d} of {total:<6d} {_bytes(sum(max(size, 0) for size in sizes)):>9s}"
     if 0 < found < total:
+        # What a download that goes on will need, at the mean of what is there.
         line += f" of about {_bytes(sum(max(size, 0) for size in sizes) / found * total)}"
     states = {
         "missing": [i for i, size in enumerate(sizes) if size < 0],
@@ -116,14 +117,16 @@ def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bo
         "damaged": [],
     }
     if are_archives:
+        # The end of an archive holds its directory: reading that finds what was cut off, at the cost of a seek.
         there = [i for i, size in enumerate(sizes) if size > 0]
-        states["damaged"] = [there[i] for i in unreadable_archives([files.paths[i] for i in there])]
+        states["damaged"] = [there[i] for i in damaged_npz([files.paths[i] for i in there])]
     for state, rows in states.items():
         if rows and not is_needed:
             line += f"  {len(rows)} {state} (not needed by this configuration)"
         elif rows:
             tokens = ", ".join(files.tokens[i] for i in rows[:5]) + (", ..." if len(rows) > 5 else "")
             line += f"  {len(rows)} {state}"
+            # The converter keeps what it finds, whole or not.
             first = "delete them, then " if are_archives and state != "missing" else ""
             problems.append(
                 f"{split}: {len(rows)} of {total} {files.kind} {state}\n     first: {files.paths[rows[0]]}\n"

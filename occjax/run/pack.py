@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _pack(config: Config, options: argparse.Namespace) -> int:
+    # First: a record of the wrong cameras costs hours.
     require_sound(config)
     output = Path(options.output)
     index = load_index(config.data, fallback_dir=output)
@@ -54,6 +55,7 @@ def _pack(config: Config, options: argparse.Namespace) -> int:
             f"{split}: {packed.written} samples packed into {output}{each}, {packed.kept} kept, "
             f"{len(packed.failures)} shards failed"
         )
+        # Not raised, so that one damaged image does not keep the other shards from being packed.
         for name, reason in packed.failures:
             sys.stderr.write(f"  {name} is not written: {reason}\n")
         failed |= bool(packed.failures)
@@ -72,5 +74,6 @@ def _parser() -> Parser:
     add("--splits", type=words, help="splits to pack; by default data.train_split and data.val_split")
     add("--samples-per-shard", type=positive, default=128, help="samples in one file")
     add("--shard", type=shard, default="0/1", help="i/n: pack only every n-th file, from the i-th (0 to n-1)")
+    # All images are decoded to check them, which keeps a core busy.
     add("--workers", type=positive, default=os.cpu_count() or 1, help="processes, each of which packs one file")
     return parser

@@ -31,6 +31,7 @@ def prepare(config: Config) -> None:
     if not data.synthetic.enabled:
         return
     root = Path(data.root)
+    # Before the teacher, which is dumped with the city.
     generate(root, data.synthetic, progress=_log.info)
     if not data.teacher_dir:
         return
@@ -39,11 +40,14 @@ def prepare(config: Config) -> None:
     if (folder / MANIFEST_NAME).exists():
         manifest = read_manifest(folder)
         found = (manifest.get("source"), manifest.get("form"), VoxelGrid.from_dict(manifest["grid"]))
+        # Somebody's own teacher, a student's predictions perhaps, and not ours to overwrite.
         if found != (dump.name, "compact", grid):
             _log.info("teacher: %s as it is, made from %s", folder, found[0])
             return
+    # The records hold the teacher already.
     elif data.records_dir:
         return
+    # A folder elsewhere was named by somebody who expects something in it: a word mistyped would fill the disk.
     elif root.resolve() not in folder.resolve().parents:
         raise DataError(
             f"data.teacher_dir {folder} has no {MANIFEST_NAME}; name a folder of teacher files, or one below {root} to "
@@ -54,6 +58,7 @@ def prepare(config: Config) -> None:
         dump,
         folder,
         data_config=data,
+        # What an earlier run left is kept, for a first run may have been stopped here.
         options=DumpOptions(skip_existing=True, output_grid=None if grid == DumpOptions().grid else grid),
         workers=len(os.sched_getaffinity(0)),
         progress=_log.info,

@@ -5,12 +5,14 @@ import json
 import typing
 from pathlib import Path
 
+from flax.traverse_util import flatten_dict
+
 from occjax.config import Config
 from occjax.errors import UserError
 from occjax.storage import versions, write_json
 
 # Sections whose change would make a resumed run another run.
-_FIXED_SECTIONS = ("grid", "data", "augment", "model", "loss")
+_FIXED_SECTIONS = ("grid.", "data.", "augment.", "model.", "loss.")
 # Fields of those sections that say where things lie and how fast they come, not what is computed.
 _FREE_FIELDS = (
     "data.root",
@@ -49,17 +51,22 @@ def open_workdir(workdir: Path, config: Config) -> list[str]:
         raise WorkdirError(f"cannot make the folder {workdir}: {error.strerror}; choose another --workdir") from error
     path = workdir / "config.json"
     remarks = []
+    # Without a checkpoint there is nothing that the new configuration could contradict.
     if path.exists() and any((workdir / "checkpoints").glob("[0-9]*")):
-        before, now = _flatten(load_config(workdir).to_dict()), _flatten(config.to_dict())
-        changed = [key for key in now if before.get(key) != now[key]]
-        fixed = [key for key in changed if key.split(".")[0] in _FIXED_SECTIONS and not key.startswith(_FREE_FIELDS)]
+        before, now = _flat(load_config(workdir)), _flat(config)
+        changed = {key: f"{key}: was {before[key]!r}, now {now[key]!r}" for key in now if before[key] != now[key]}
+        fixed = [
+            f"  {line}\n"
+            for key, line in changed.items()
+            if key.startswith(_FIXED_SECTIONS) and not key.startswith(_FREE_FIELDS)
+        ]
         if fixed:
-            lines = "\n".join(f"  {key}: was {before.get(key)!r}, now {now[key]!r}" for key in fixed)
             raise WorkdirError(
-                f"{workdir} holds a run with another configuration:\n{lines}\n"
+                f"{workdir} holds a run with another configuration:\n{''.join(fixed)}"
                 "resume it with the values it was started with, or choose a new --workdir"
             )
-        remarks = [f"{key}: was {before.get(key)!r}, now {now[key]!r}" for key in changed]
+        remarks = list(changed.values())
+    # After the comparison, which reads what it replaces.
     write_json(path, {"config": config.to_dict(), "versions": versions()})
     return remarks
 
@@ -87,6 +94,7 @@ def load_config(workdir: Path) -> Config:
 def _from_dict(kind: type, values: dict):
     """Builds the dataclass `kind` from plain JSON values."""
     types = typing.get_type_hints(kind)
+    # Fields that are absent get their defaults, so that older runs load; unknown ones were meant to do something.
     unknown = sorted(set(values) - {f.name for f in dataclasses.fields(kind)})
     if unknown:
         raise TypeError(f"unknown fields {', '.join(unknown)}")
@@ -94,17 +102,14 @@ def _from_dict(kind: type, values: dict):
     for name, value in values.items():
         if dataclasses.is_dataclass(types[name]):
             value = _from_dict(types[name], value)
+        # JSON has no tuples, and a configuration no lists.
         elif isinstance(value, list):
             value = tuple(value)
         built[name] = value
     return kind(**built)
 
 
-def _flatten(values: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = tuple(value) if isinstance(value, list) else value
-    return flat
+def _flat(config: Config) -> dict[str, object]:
+    """Plain values by dotted path; sequences as tuples, however somebody's file wrote them."""
+    flat = flatten_dict(config.to_dict(), sep=".")
+    return {path: tuple(value) if isinstance(value, list) else value for path, value in flat.items()}

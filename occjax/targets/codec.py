@@ -15,9 +15,11 @@ from occjax.targets.column_rule import PROBABILITY_FLOOR
 
 Array = Any
 
+# Beyond it p is within 1e-6 of 0 or 1, where probabilities are floored anyway.
 FREE_LOGIT_LIMIT = 14.0
 FREE_LOGIT_STEP = 2 * FREE_LOGIT_LIMIT / 255
 # -log of the share that stands n levels below the top is n * (FIRST_STEP + (n - 1) * STEP_GROWTH / 2).
+# A nibble: 17 occupied classes and the tail's scale are 9 bytes.
 TOP_LEVEL = 15
 FIRST_STEP, STEP_GROWTH = 0.3, 0.043
 LOWEST_SHARE = 1e-5  # of level 0: hardly any
@@ -31,6 +33,7 @@ _TAIL_SHARES = np.where(np.arange(TOP_LEVEL + 1) == TOP_LEVEL, np.float32(0), LE
 
 _TABLE_SIZE = 1 << 16
 _BORDERS = np.sqrt(LEVEL_SHARES[1:] * LEVEL_SHARES[:-1])
+# Level 0 stands for all that is less, not for a share of its own: the mean with it would lie far too low.
 _BORDERS[0] = LEVEL_SHARES[1] / 3
 # Nearest level, by logarithm, of a relative share given as a 16-bit integer.
 _LEVEL_OF_SHARE = np.searchsorted(_BORDERS, np.arange(_TABLE_SIZE) / (_TABLE_SIZE - 1)).astype(np.uint8)
@@ -63,6 +66,7 @@ def encode_rows(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     num_occupied, count = occupied.shape
     free_logit = np.log(np.maximum(planes[-1], 1e-9)) - np.log(np.maximum(occupied.sum(0), 1e-9))
     clipped = np.clip(free_logit, -FREE_LOGIT_LIMIT, FREE_LOGIT_LIMIT)
+    # Of the logit, not of p: what matters is how far p is from 0 and 1, where most voxels are.
     free = np.rint((clipped + FREE_LOGIT_LIMIT) / FREE_LOGIT_STEP).astype(np.uint8)
 
     scale = (_TABLE_SIZE - 1) / np.maximum(occupied.max(0), np.float32(1e-12))

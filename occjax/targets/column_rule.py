@@ -22,6 +22,7 @@ def column_log_probs(log_free_sum: Array, occupied_mass: Array, xp: Any) -> Arra
     Returns:
       [..., K] log-probabilities with free last, each occupied share floored.
     """
+    # Keeps what is left, 1 - p_free, above zero: its logarithm follows.
     log_free = xp.minimum(log_free_sum, -PROBABILITY_FLOOR)
     mass = xp.maximum(occupied_mass, PROBABILITY_FLOOR**2)
     log_share = xp.log(xp.maximum(mass / mass.sum(-1, keepdims=True), PROBABILITY_FLOOR))

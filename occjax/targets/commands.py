@@ -23,6 +23,7 @@ def completing_command(
       is_resampled: whether `grid` is another than the dump's.
     """
     name = label_set_of_grid(grid).name if grid else _USUAL
+    # A resampled folder names its own grid, any other the grid of its dump.
     options = [f"--grid={name}"] if is_resampled else _source(name)
     return _command(data, shlex.quote(str(output)), *options, "--skip-existing")
 
@@ -51,6 +52,7 @@ def _source(name: str) -> list[str]:
 def _command(data: DataConfig, output: str, *options: str) -> str:
     words = ["python converters/teacher_to_npz.py", "--input=<dump>", f"--output={output}"]
     words.append(f"--data-root={shlex.quote(data.root)}")
+    # Only what is not the default: a command should fit on a line.
     if data.version != DataConfig().version:
         words.append(f"--version={shlex.quote(data.version)}")
     if data.splits_file:

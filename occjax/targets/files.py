@@ -17,6 +17,7 @@ from occjax.types import BevCodes, TeacherTargets, VoxelCodes
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA = "occjax-teacher"
+# Raise it when older readers would misread a file; they refuse what they do not know.
 SCHEMA_VERSION = 1
 
 # A voxel gets a row of its own if p_occupied exceeds the largest of these that keeps the mean KL of all others to
@@ -70,7 +71,9 @@ def sparse_from_probabilities(probabilities: np.ndarray) -> SparseTeacher:
     index = np.flatnonzero(1 - flat[:, -1] > ACTIVE_THRESHOLDS[-1]).astype(np.int32)
     rows = flat[index].astype(np.float32)
     rest = len(flat) - len(index)
+    # Σ all − Σ rows in float64: the many free voxels would lose their last digits in float32.
     background = (flat.sum(0, dtype=np.float64) - rows.sum(0, dtype=np.float64)) / max(rest, 1)
+    # No voxel is left to share it; it must still be a distribution.
     if rest == 0:
         background[-1] = 1
     return prune(SparseTeacher(index, rows, np.maximum(background, 0).astype(np.float32)), len(flat))
@@ -90,6 +93,7 @@ def prune(sparse: SparseTeacher, num_voxels: int) -> SparseTeacher:
         log_background = floored_log_probs(background)
         kl = kl_divergence(floored_log_probs(rows), log_background).sum()
         kl += rest * kl_divergence(floored_log_probs(sparse.background), log_background)
+        # The largest threshold that the budget allows; the last is taken even beyond it.
         if kl / num_voxels <= BACKGROUND_KL_BUDGET or threshold == ACTIVE_THRESHOLDS[-1]:
             break
     if dropped.any():
@@ -157,6 +161,7 @@ def write_teacher(path: Path, teacher: DenseTeacher | CompactTeacher, *, value_k
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     meta = {"token": teacher.token, "grid": teacher.grid.to_dict(), "value_kind": value_kind}
     arrays["meta"] = np.array(json.dumps(meta))
+    # A run that is killed leaves whole files only, so that --skip-existing can trust them.
     with writing(path) as scratch:
         with scratch.open("wb") as file:
             np.savez(file, **arrays)
@@ -217,6 +222,7 @@ def _codes_from_arrays(arrays: dict[str, np.ndarray], grid: VoxelGrid) -> Teache
 
 def read_value_kind(path: Path) -> str:
     """What the numbers were that a teacher file was made from; raises as `read_teacher` does."""
+    # Not `read_teacher`: np.load reads this one member and leaves the codes alone.
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
         return json.loads(str(archive["meta"])).get("value_kind", "")
 
@@ -258,6 +264,7 @@ def write_manifest(
         "samples": samples,
         "matched_by": matched_by,
         "value_kind": value_kind,
+        # Softening belongs to the loss: files that are soft already would be softened twice.
         "temperature": 1.0,
         "max_active_voxels": max_active_voxels,
         "contents": contents,

@@ -53,6 +53,7 @@ class TeacherLayout:
         self.has_voxels, self.has_bev, self._has_validity = (
             bool(manifest["contents"][name]) for name in ("voxels", "bev", "validity")
         )
+        # Multiples of 1024: folders of almost the same count then share a compiled step.
         largest = int(manifest["max_active_voxels"])
         self.capacity = min(int(np.ceil(largest * capacity_factor / 1024)) * 1024, self.grid.num_voxels)
 
@@ -65,6 +66,7 @@ class TeacherLayout:
           GridMismatchError: the file lies on another grid than the manifest says.
         """
         found = read_teacher(data)
+        # A swapped file has the right shape and teaches the wrong scene: only its token tells.
         if found.token != token:
             raise TeacherFileError(
                 f"{where} of sample {token} was written for sample {found.token}: files were renamed or swapped; "
@@ -142,12 +144,14 @@ class TeacherFolder(TeacherLayout):
 
     def completing_command(self) -> str:
         """The command line that adds what the folder lacks."""
+        # A run that dumped its predictions has no dump to convert.
         if workdir := self.manifest.get("workdir"):
             return dump_command(workdir, self.directory)
         return completing_command(self._data, self.directory, self.grid, is_resampled=self._has_validity)
 
     def missing(self, tokens) -> list[str]:
         """The tokens that have no file, in the order given."""
+        # One listing: asking for 28,000 files one by one takes minutes on a network file system.
         present = {path.stem for path in self.directory.glob("*.npz")}
         return [token for token in tokens if token not in present]
 

@@ -30,6 +30,7 @@ class PackedTeacher(TeacherLayout):
           GridMismatchError: the model's grid is no aligned crop of the teacher's.
         """
         self._folder = folder
+        # Some shards may have been packed without: what they lack, `missing` names.
         shards = [shard for shard in read_shards(folder) if shard.facts[TEACHER]]
         self._paths = {token: shard.path for shard in shards for token in shard.tokens}
         if not shards:
@@ -37,6 +38,7 @@ class PackedTeacher(TeacherLayout):
                 f"the records in {folder} hold no teacher; pack them again, into another folder, where "
                 f"data.teacher_dir has one: {packing_command('<another folder>')}"
             )
+        # All targets of a run have one shape, which the manifest fixes before a file is read.
         manifest = shards[0].facts[TEACHER]
         if any(shard.facts[TEACHER] != manifest for shard in shards):
             raise DataError(

@@ -51,6 +51,7 @@ def _mask(bits: UInt8[Array, "bytes"] | None, count: int) -> Bool[Array, "n"]:
 def voxel_rows(voxels: VoxelCodes, num_voxels: int) -> VoxelRows:
     """Rows of one sample (no batch axis)."""
     valid = _mask(voxels.valid, num_voxels)
+    # Padding lies one past the grid: `fill` and `drop` keep it out without a mask of its own.
     counts = valid.at[voxels.index].get(mode="fill", fill_value=False)
     inactive = valid.at[voxels.index].set(False, mode="drop")
     log_probs = decode_rows(voxels.free, voxels.levels, voxels.background.shape[-1], jnp)
@@ -64,10 +65,12 @@ def bev_map(teacher: TeacherTargets, rows: VoxelRows | None, shape: tuple[int, i
         log_probs = decode_rows(teacher.bev.free, teacher.bev.levels, NUM_CLASSES, jnp)
         return BevMap(log_probs, _mask(teacher.bev.valid, x * y).reshape(x, y))
     assert rows is not None
+    # Rows that do not count go past the last column, where the scatter drops them.
     column = jnp.where(rows.counts, rows.index // z, x * y)
     values = jnp.concatenate([log_free_from(rows.log_probs, jnp)[:, None], jnp.exp(rows.log_probs[:, :-1])], axis=-1)
     background = jnp.concatenate([log_free_from(rows.background, jnp)[None], jnp.exp(rows.background[:-1])])
     inactive = rows.inactive.reshape(x * y, z).sum(-1)
+    # Logarithms add over z, and so do masses: one scatter makes both sums of the column rule.
     sums = (inactive[:, None] * background).at[column].add(values, mode="drop")
     log_probs = column_log_probs(sums[:, 0], sums[:, 1:], jnp)
     return BevMap(log_probs.reshape(x, y, -1), rows.valid.reshape(x, y, z).any(-1))

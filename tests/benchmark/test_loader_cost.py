@@ -47,8 +47,9 @@ def test_the_plain_path_gives_the_same_sample(world, tmp_path, is_augmented):
     plain = PlainPath(config, source, write_dense_teacher(source, [1], tmp_path))
     augmentation, augment = None, None
     if is_augmented:
-        augment = augmented(make_config(config.data.root)).augment
-        augmentation = draw_augmentation(np.random.default_rng(7), augment, cameras=2, width=48, height=32)
+        with_augmentation = augmented(make_config(config.data.root))
+        augment = with_augmentation.augment
+        augmentation = draw_augmentation(np.random.default_rng(7), with_augmentation)
     stages = StageTimes()
     found = plain(1, np.random.default_rng(0), stages, augmentation)
     source.parts.teacher.capacity *= 2  # room for what augmentation repeats

@@ -86,7 +86,9 @@ def test_what_was_packed_otherwise_is_not_mixed_in(config, tmp_path):
         pack(config, tmp_path / "other")
 
 
-def test_a_process_that_dies_is_reported_and_finished_shards_stay(config, tmp_path):
+def test_a_process_that_dies_is_reported_and_finished_shards_stay(tmp_path):
+    # So many that no process is through with them before the first one is heard of.
+    config = make_config(write_root(tmp_path / "nuscenes", scenes={"scene-0061": 40}))
     killed = []
 
     def kill(_):

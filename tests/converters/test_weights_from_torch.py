@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 from small import small_config
 from tiny_world import tiny_config
 from torch_files import tensor, write
+from torch_layout import to_torch
 
 from occjax.config import BackboneConfig, Config
 from occjax.convert import torch_weights
@@ -161,7 +162,9 @@ def imported(world, tmp_path, monkeypatch):
 def largest_move(config, state, arrays):
     leaves = flatten_dict(state.params["student"])
     entries = [entry for entry in student_entries(config.model) if entry.ours in leaves]
-    return max(np.abs(entry.to_torch(np.asarray(leaves[entry.ours])) - arrays[entry.theirs]).max() for entry in entries)
+    return max(
+        np.abs(to_torch(entry, np.asarray(leaves[entry.ours])) - arrays[entry.theirs]).max() for entry in entries
+    )
 
 
 def test_training_starts_from_the_imported_weights(imported):
@@ -208,7 +211,7 @@ def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
         for params, stats in ((state.params["student"], state.batch_stats), state.ema.values()):
             leaves = {**flatten_dict(params), **flatten_dict(stats)}
             np.testing.assert_array_equal(
-                entry.to_torch(np.asarray(leaves[entry.ours])), arrays[entry.theirs], err_msg=entry.theirs
+                to_torch(entry, np.asarray(leaves[entry.ours])), arrays[entry.theirs], err_msg=entry.theirs
             )
     # A folder with a run in it is left alone.
     assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 1

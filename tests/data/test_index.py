@@ -8,13 +8,14 @@ import sys
 import numpy as np
 import pytest
 from nuscenes_root import DEFAULT_SCENES, token, write_root
+from pinhole import project_points
 
 from occjax.config import NUSCENES_CAMERAS, DataConfig
 from occjax.data import index as index_module
 from occjax.data import tables
 from occjax.data.index import load_index
 from occjax.errors import DataError
-from occjax.geometry import project_points, transform_points
+from occjax.geometry import transform_points
 
 
 @pytest.fixture(scope="module")

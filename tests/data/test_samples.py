@@ -1,5 +1,6 @@
 """What a batch holds: that all its parts agree, and that nothing is misaligned, damaged or absent in silence."""
 
+import jax
 import numpy as np
 import pytest
 from loading import assert_same, augmented, eval_loader, leaves, make_config, take, train_loader, write_teacher_folder
@@ -74,7 +75,7 @@ def test_teacher_and_labels_stay_aligned_under_crop_and_augmentation(root, tmp_p
 
     def check(batch, *, may_leave_grid):
         for i in range(len(batch.sample_index)):
-            teacher = type(batch.teacher)(*(None if a is None else a[i] for a in batch.teacher))
+            teacher = jax.tree.map(lambda a, i=i: a[i], batch.teacher)
             guess = dense_log_probs(teacher, config.grid.build().shape).argmax(-1)
             semantics = batch.labels.semantics[i]
             known = semantics != IGNORE

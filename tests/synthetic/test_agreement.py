@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 from nuscenes.utils.geometry_utils import points_in_box
+from pinhole import project_points
 
 from occjax.config import NUSCENES_CAMERAS
-from occjax.geometry import invert_rigid, project_points, transform_from_pose, transform_points
+from occjax.geometry import invert_rigid, transform_from_pose, transform_points
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, resample_labels
 from occjax.synthetic.render import see
 from occjax.synthetic.shapes import corners_m

@@ -1,10 +1,11 @@
 """A dump scored against ground truth before anyone trains on it: the true pairing has to win, and clearly."""
 
-import functools
 from collections.abc import Callable, Iterable
+from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from occjax.classes import FREE
 from occjax.label_sets import LabelSet
@@ -22,6 +23,8 @@ CLEARLY = 1.3
 NAMED = 1.5
 # A score below which a dump is no better than noise, whatever it is compared with.
 FLOOR = 0.02
+
+Move = Callable[[np.ndarray], np.ndarray]  # of labels [X, Y, Z]
 
 _ORDER = "order of the samples"
 _AXES = "axes flipped or swapped"
@@ -93,7 +96,7 @@ class Audit(NamedTuple):
         return "\n".join(lines)
 
 
-def symmetries() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def symmetries() -> dict[str, Move]:
     """The seven changes of the x and y axes besides none, each undoing what its name says was done to the dump."""
     return {
         "x flipped": lambda v: v[::-1],
@@ -106,39 +109,41 @@ def symmetries() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     }
 
 
-def shifts() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """One voxel along each axis, each undoing what its name says was done to the dump."""
-
-    def moved(axis: int, step: int):
-        return lambda v: shift(v, axis, -step)
-
+def shifts(axes: str = "xyz") -> dict[str, Move]:
+    """One voxel along each of the axes, each undoing what its name says was done to the dump."""
     return {
-        f"shifted by {step:+d} voxel along {name}": moved(axis, step)
-        for axis, name in enumerate("xyz")
+        f"shifted by {step:+d} voxel along {name}": partial(shift, axis=axis, step=-step)
+        for axis, name in enumerate(axes)
         for step in (-1, 1)
     }
 
 
-def shift(labels: np.ndarray, axis: int, step: int) -> np.ndarray:
-    """Labels moved by `step` voxels along an axis; what enters is free."""
-    out = np.full_like(labels, FREE)
-    if abs(step) < labels.shape[axis]:
-        target, source = [slice(None)] * labels.ndim, [slice(None)] * labels.ndim
-        target[axis] = slice(max(step, 0), labels.shape[axis] + min(step, 0))
-        source[axis] = slice(max(-step, 0), labels.shape[axis] + min(-step, 0))
-        out[tuple(target)] = labels[tuple(source)]
+def shift(labels: UInt8[np.ndarray, "x y z"], axis: int, step: int) -> UInt8[np.ndarray, "x y z"]:
+    """Labels moved by `step` voxels along an axis, not 0; what enters is free."""
+    out = np.roll(labels, step, axis)
+    np.moveaxis(out, axis, 0)[slice(step) if step > 0 else slice(step, None)] = FREE
     return out
 
 
-def confusion(truth: np.ndarray, prediction: np.ndarray, labels: LabelSet) -> ConfusionMatrix:
+def _moves(shape: tuple[int, ...]) -> dict[str, Move]:
+    """All moves that leave labels of this shape comparable: flat ones have no z, and only square ones can be turned."""
+    along_z = {} if shape[2] == 1 else {"z flipped": lambda v: v[..., ::-1]}
+    moves = {**symmetries(), **shifts("xy" if shape[2] == 1 else "xyz"), **along_z}
+    # One byte that looks like such labels: a move is a view, so trying it costs nothing.
+    probe = np.broadcast_to(np.uint8(0), shape)
+    return {name: move for name, move in moves.items() if shape[0] == shape[1] or move(probe).shape == shape}
+
+
+def confusion(truth: UInt8[np.ndarray, "*s"], prediction: UInt8[np.ndarray, "*s"], labels: LabelSet) -> ConfusionMatrix:
     """One sample's voxels that count."""
     return ConfusionMatrix.empty().update(truth, prediction, labels.counted(truth))
 
 
 def score(samples: Iterable[ConfusionMatrix], labels: LabelSet) -> Score:
     """Of all these samples together, at least one; 0 where nothing is occupied or present."""
-    counts = functools.reduce(merge, samples)
+    counts = reduce(merge, samples)
     iou = iou_per_class(counts)
+    # Before the mean, because the protocol counts an absent class as 1.
     present = mean_over(np.where(counts.has_truth, iou, np.nan), labels.classes)
     return Score(mean_over(iou, labels.classes), *np.nan_to_num([counts.occupied_iou(), present]).tolist())
 
@@ -166,48 +171,43 @@ def audit(
         return score([confusion(truth, prediction, labels) for truth, prediction in pairs], labels)
 
     count = len(truths)
+    # All of them, once: own pairing, shuffled ones and best fits are sums of these.
     pairs = [[confusion(truth, prediction, labels) for truth in truths] for prediction in predictions]
     own = score([pairs[i][i] for i in range(count)], labels)
     single = np.array([[score([counts], labels).mean for counts in row] for row in pairs])
-    displaced = int((single.max(1) > CLEARLY * np.diag(single)).sum())
+    at_home = np.diag(single)
+    displaced = int((single.max(1) > CLEARLY * at_home).sum())
     displaced = displaced if displaced > 1 else 0  # a swap takes two; one alone may be a poor sample
     shuffled, order = None, {}
     if count > 1:
+        # Cyclic shifts use every sample as often as the true pairing does, so that the scores compare.
         rounds = [score([pairs[i][(i + k) % count] for i in range(count)], labels) for k in range(1, count)]
         shuffled = Score(*(float(np.mean(part)) for part in zip(*rounds, strict=True)))
         fitting = single.argmax(1)
         if (fitting != np.arange(count)).any():
             best = [pairs[i][j] for i, j in enumerate(fitting)]
             order["each sample with the truth that it fits best"] = score(best, labels)
+    # The likeliest wrong order: an index that starts at 1, or one keyframe more at the front.
     for offset, others in (neighbours or {}).items():
         both = [(t, p) for t, p in zip(others, predictions, strict=True) if t is not None]
         if both:
             order[f"order off by {offset:+d}"] = counted(both)
         displaced += sum(
-            t is not None and counted([(t, p)]).mean > CLEARLY * float(at_home)
-            for t, p, at_home in zip(others, predictions, np.diag(single), strict=True)
+            t is not None and counted([(t, p)]).mean > CLEARLY * float(own_score)
+            for t, p, own_score in zip(others, predictions, at_home, strict=True)
         )
-    moves = {**symmetries(), **(_flat_shifts() if truths[0].shape[2] == 1 else {**shifts(), **_upside_down()})}
-    if truths[0].shape[0] != truths[0].shape[1]:
-        moves = {name: move for name, move in moves.items() if move(truths[0]).shape == truths[0].shape}
     axes = {
-        name: counted((t, move(p)) for t, p in zip(truths, predictions, strict=True)) for name, move in moves.items()
+        name: counted((t, move(p)) for t, p in zip(truths, predictions, strict=True))
+        for name, move in _moves(truths[0].shape).items()
     }
     grids = {
         f"the grid of {name}": counted(zip(others, predictions, strict=True))
         for name, others in (other_grids or {}).items()
     }
-    problem = _problem(own, shuffled, displaced, count, order, axes, grids)
-    remedy = _remedy(problem, is_flat=truths[0].shape[2] == 1)
+    cause, finding = _problem(own, shuffled, displaced, count, order, axes, grids)
+    remedies = _REMEDIES | (_REMEDY_OF_MAPS if truths[0].shape[2] == 1 else {})
+    problem, remedy = (f"{cause}{finding}", remedies[cause]) if cause else ("", "")
     return Audit(count, own, shuffled, {**order, **axes, **grids}, problem, remedy)
-
-
-def _flat_shifts() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    return {name: move for name, move in shifts().items() if not name.endswith("z")}
-
-
-def _upside_down() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    return {"z flipped": lambda v: v[..., ::-1]}
 
 
 def _problem(
@@ -218,9 +218,11 @@ def _problem(
     order: dict[str, Score],
     axes: dict[str, Score],
     grids: dict[str, Score],
-) -> str:
+) -> tuple[str, str]:
+    """Cause, and what was found about it; empty ones where nothing is wrong. The likeliest cause comes first."""
     # What a dump scores that has nothing to do with its truth.
     chance = sorted(axes[name].mean for name in symmetries() if name in axes)
+    # The median, because a street may look alike under one symmetry or two.
     chance = chance[len(chance) // 2] if chance else 0.0
     better = {name: found for name, found in {**axes, **grids}.items() if found.mean > own.mean}
     # Keyframes half a second apart may look alike: another order has to win clearly.
@@ -231,33 +233,30 @@ def _problem(
         cause = _ORDER if name in order else _AXES if name in axes else _GRID
         if name.startswith("shifted"):
             cause = _SHIFT
-        return f"{cause}: {name} fits better ({better[name]}) than the dump as it is ({own})"
+        return cause, f": {name} fits better ({better[name]}) than the dump as it is ({own})"
+    # Only after the moves: a dump that is merely turned may overlap as little.
     if own.mean < FLOOR:
-        return f"{_NO_OVERLAP} ({own}), and no symmetry, shift or other order explains it"
+        return _NO_OVERLAP, f" ({own}), and no symmetry, shift or other order explains it"
+    # Occupied in the right places, or the rule before would have ended it.
     if own.present_miou < FLOOR:
-        return (
-            f"{_CLASSES}: the right voxels are occupied, by the wrong classes ({own}); the dump must number "
-            "the classes as nuScenes' occupancy labels do, 0 others to 16 vegetation, besides free"
+        return _CLASSES, (
+            f": the right voxels are occupied, by the wrong classes ({own}); the dump must number the classes as "
+            "nuScenes' occupancy labels do, 0 others to 16 vegetation, besides free"
         )
     if displaced:
-        return (
-            f"{_ORDER}: most of the {count} audited samples are right, but some fit the truth of another "
-            f"one clearly better than their own ({own} over all of them)"
+        return _ORDER, (
+            f": most of the {count} audited samples are right, but some fit the truth of another one clearly better "
+            f"than their own ({own} over all of them)"
         )
     others = ""
+    # Last, because it names no cause of its own.
     if own.mean < CLEARLY * chance:
         others = "turned and flipped ones"
     elif shuffled is not None and own.mean < MARGIN * shuffled.mean:
         others = f"shuffled pairings ({shuffled})"
     if others:
-        return (
-            f"{_ORDER}: the true pairing ({own}) does not clearly win over {others}; the ids belong to "
-            "other samples or another data set order, or the teacher has learnt nothing"
+        return _ORDER, (
+            f": the true pairing ({own}) does not clearly win over {others}; the ids belong to other samples or "
+            "another data set order, or the teacher has learnt nothing"
         )
-    return ""
-
-
-def _remedy(problem: str, *, is_flat: bool) -> str:
-    """What mends the cause that `problem` begins with; of BEV maps where `is_flat`."""
-    remedies = _REMEDIES | (_REMEDY_OF_MAPS if is_flat else {})
-    return next((remedy for cause, remedy in remedies.items() if problem.startswith(cause)), "")
+    return "", ""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from occjax.classes import FREE
 from occjax.config import DataConfig
@@ -11,7 +12,8 @@ from occjax.convert.dump.audit import Audit, audit
 from occjax.convert.dump.bev_maps import bev_semantics
 from occjax.convert.dump.listing import MatchedFile
 from occjax.convert.dump.options import DumpOptions
-from occjax.convert.dump.sample import hard_labels, read_bev, read_voxels
+from occjax.convert.dump.sample import hard_labels
+from occjax.convert.dump.scores import read_bev, read_voxels
 from occjax.convert.dump.values import voxel_scores
 from occjax.data.files import absent_files, label_files
 from occjax.data.index import Index
@@ -30,12 +32,8 @@ def label_paths(index: Index, splits: tuple[str, ...], labels: LabelSet, data: D
     found = {}
     for split in splits:
         files = label_files(index.split(split), labels, data)
-        absent = set(absent_files(files))
-        found |= {
-            token: Path(path)
-            for i, (token, path) in enumerate(zip(files.tokens, files.paths, strict=True))
-            if i not in absent
-        }
+        there = set(range(len(files.tokens))) - set(absent_files(files))
+        found |= {files.tokens[i]: Path(files.paths[i]) for i in there}
     return found
 
 
@@ -56,6 +54,7 @@ def audit_dump(
     candidates = [item for item in matched if item.token in paths]
     if not candidates:
         return None
+    # Spread over the dump: what goes wrong, such as an order, goes wrong further on.
     picked = [candidates[i] for i in np.unique(np.linspace(0, len(candidates) - 1, samples).round().astype(int))]
 
     predictions, truths = [], []
@@ -63,6 +62,7 @@ def audit_dump(
     neighbours: dict[int, list[np.ndarray | None]] = {-1: [], 1: []}
     for item in picked:
         try:
+            # A file that is damaged is for the conversion to name, with all others of its kind.
             prediction, is_flat = _prediction(item, options)
             truth = _truth(labels, paths[item.token], options, is_flat)
         except (UserError, OSError):
@@ -75,6 +75,7 @@ def audit_dump(
             token = order[row + offset] if 0 <= row + offset < len(order) else ""
             found.append(_truth(labels, paths[token], options, is_flat) if token in paths else None)
         for other, files in other_paths.items():
+            # Their own files are exact; resampled labels are the next best, and good enough to recognise a grid by.
             if item.token in files:
                 semantics = other.read(files[item.token])[0]
             else:
@@ -91,18 +92,19 @@ def frame_from_frame(index: Index, row: int, dst: VoxelGrid, src: VoxelGrid) -> 
     return invert_rigid(poses[dst.frame]) @ poses[src.frame]
 
 
-def _resampled(labels: LabelSet, path: Path, grid: VoxelGrid, index: Index, token: str) -> np.ndarray:
+def _resampled(labels: LabelSet, path: Path, grid: VoxelGrid, index: Index, token: str) -> UInt8[np.ndarray, "x y z"]:
     own_from_other = frame_from_frame(index, index.everything.tokens.index(token), labels.grid, grid)
     return resample_labels(labels.read(path)[0], labels.grid, grid, own_from_other, outside=FREE)
 
 
-def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[np.ndarray, bool]:
+def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[UInt8[np.ndarray, "x y z"], bool]:
+    """Classes, and whether they are those of a BEV map, [X, Y, 1]."""
     if item.file.voxels is not None:
         sparse, _ = voxel_scores(read_voxels(item.file.voxels, options))
         return hard_labels(sparse, options.grid), False
     return read_bev(item.file.path, options)[0].argmax(-1).astype(np.uint8)[..., None], True
 
 
-def _truth(labels: LabelSet, path: Path, options: DumpOptions, is_flat: bool) -> np.ndarray:
+def _truth(labels: LabelSet, path: Path, options: DumpOptions, is_flat: bool) -> UInt8[np.ndarray, "x y z"]:
     semantics = labels.read(path)[0][labels.grid.crop_slices(options.grid)]
     return bev_semantics(semantics)[..., None] if is_flat else semantics

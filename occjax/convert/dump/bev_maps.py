@@ -1,25 +1,25 @@
 """BEV maps as the dump script draws them: semantic maps, their turns and flips, and pictures."""
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
+from jaxtyping import Shaped, UInt8
 
 from occjax.classes import CLASS_COLORS
-from occjax.convert.dump.arrays import DumpError
 from occjax.metrics.bev import highest_occupied
 from occjax.storage import writing
 
-LOW_TO_HIGH, HIGH_TO_LOW = "low2high", "high2low"
-OVERWRITE, PRIORITY = "overwrite", "priority"
+# Of the dump script: what moves or is small goes before what it stands on.
 DEFAULT_PRIORITY_IDS = (4, 10, 3, 9, 5, 6, 2, 7, 8, 1)
 
 
 def bev_semantics(
     labels: np.ndarray,
     *,
-    mode: str = OVERWRITE,
-    scan_direction: str = LOW_TO_HIGH,
+    mode: Literal["overwrite", "priority"] = "overwrite",
+    scan_direction: Literal["low2high", "high2low"] = "low2high",
     priority_ids: tuple[int, ...] = DEFAULT_PRIORITY_IDS,
 ) -> np.ndarray:
     """Class of each column.
@@ -33,16 +33,10 @@ def bev_semantics(
 
     Returns:
       uint8 [X, Y]; free where every voxel is free (or 255).
-
-    Raises:
-      DumpError: unknown mode or direction.
     """
-    if mode not in (OVERWRITE, PRIORITY):
-        raise DumpError(f"--bev-sem-mode must be {OVERWRITE} or {PRIORITY}, not {mode!r}")
-    if scan_direction not in (LOW_TO_HIGH, HIGH_TO_LOW):
-        raise DumpError(f"--bev-scan-direction must be {LOW_TO_HIGH} or {HIGH_TO_LOW}, not {scan_direction!r}")
-    bev, _ = highest_occupied(labels if scan_direction == LOW_TO_HIGH else labels[..., ::-1])
-    if mode == PRIORITY:
+    bev, _ = highest_occupied(labels if scan_direction == "low2high" else labels[..., ::-1])
+    if mode == "priority":
+        # The least important first, so that the most important one has the last word.
         for class_id in reversed(priority_ids):
             bev = np.where((labels == class_id).any(2), np.uint8(class_id), bev)
     return bev
@@ -56,7 +50,7 @@ def turn(bev: np.ndarray, *, rotate_k: int = 0, flip_x: bool = False, flip_y: bo
 
 
 def turn_back(bev: np.ndarray, *, rotate_k: int = 0, flip_x: bool = False, flip_y: bool = False) -> np.ndarray:
-    """Undoes `turn`."""
+    """Undoes `turn` of a map [X, Y, ...]."""
     bev = bev[:, ::-1] if flip_y else bev
     bev = bev[::-1] if flip_x else bev
     return np.rot90(bev, -rotate_k, axes=(0, 1))
@@ -69,8 +63,9 @@ def colored(bev: np.ndarray, scale: int) -> np.ndarray:
     return table[bev].repeat(scale, 0).repeat(scale, 1)
 
 
-def write_png(path: Path, rgb: np.ndarray) -> None:
+def write_png(path: Path, rgb: UInt8[np.ndarray, "x y 3"]) -> None:
     """Writes a picture, whole or not at all; raises OSError."""
+    # OpenCV writes BGR.
     done, data = cv2.imencode(".png", rgb[..., ::-1])
     if not done:
         raise OSError(f"cannot encode {path}")
@@ -78,7 +73,7 @@ def write_png(path: Path, rgb: np.ndarray) -> None:
         scratch.write_bytes(data.tobytes())
 
 
-def write_npy(path: Path, array: np.ndarray) -> None:
+def write_npy(path: Path, array: Shaped[np.ndarray, "..."]) -> None:
     """Writes an array, whole or not at all; raises OSError."""
     with writing(path) as scratch, scratch.open("wb") as file:
         np.save(file, np.ascontiguousarray(array))

@@ -1,15 +1,12 @@
 """A whole dump into a folder of teacher files: matched, audited, converted in parallel, listed in a manifest."""
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+import occjax
 from occjax.config import DataConfig
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.audit_dump import AuditError, audit_dump, frame_from_frame, label_paths
@@ -17,15 +14,17 @@ from occjax.convert.dump.info_pickle import tokens_in_order
 from occjax.convert.dump.listing import MatchedFile, list_dump, match_files
 from occjax.convert.dump.measure import compact_kl, decode_ms
 from occjax.convert.dump.options import DumpOptions
-from occjax.convert.dump.output import Conversion, kept_facts, previous_manifest, write_output_manifest
-from occjax.convert.dump.sample import SampleResult, SampleTask, convert_sample, holds_bev_map
+from occjax.convert.dump.output import Conversion
+from occjax.convert.dump.sample import SampleResult, SampleTask, convert_sample
+from occjax.convert.processes import map_in_processes
 from occjax.data.index import Index, load_index
 from occjax.label_sets import label_set_of_grid
 from occjax.progress import Progress
 
+# Every one is scored against every other: 16 are 256 pairs, a few seconds, and tell an order from chance.
 _AUDIT_SAMPLES = 16
+# The figures differ by a few per cent between samples, and each one reads its dump again.
 _MEASURED_SAMPLES = 4
-# A process takes as long to start as so many samples to convert.
 _SAMPLES_PER_WORKER = 16
 
 
@@ -61,18 +60,21 @@ def convert_dump(
       DataError: the tables or splits are not there.
     """
     options = options or DumpOptions()
-    files = list_dump(
-        source,
-        options.splits,
-        dump_3d_dir=options.dump_3d_dir,
-        dump_3d_type=options.dump_3d_type,
-        dump_bev_prob_dir=options.dump_bev_prob_dir,
-        holds_map=partial(holds_bev_map, options=options),
-    )
+    files = list_dump(source, options)
     index = load_index(data_config)
+    # Before the files are read: a wrong info pickle makes every position a wrong sample.
     orders = _orders(index, options)
     matched, matched_by, unmatched = match_files(files, orders, options.match)
-    result = Conversion(failures=unmatched)
+    result = Conversion(
+        output,
+        source.name,
+        options.output_grid or options.grid,
+        options.form,
+        has_voxels=files[0].voxels is not None,
+        has_validity=options.output_grid is not None,
+        matched_by=f"{matched_by} in an info pickle" if options.infos else matched_by,
+        failures=unmatched,
+    )
     per_split = Counter(item.file.split for item in matched)
     counts = ", ".join(f"{split} {per_split[split]} of {len(orders[split])} samples" for split in options.splits)
     progress(f"{len(matched)} of {len(files)} dump files matched by {matched_by.replace('_', ' ')}: {counts}")
@@ -82,12 +84,14 @@ def convert_dump(
             for split in options.splits
             for item in [m for m in matched if m.file.split == split][: options.max_samples]
         ]
-    previous = previous_manifest(output, options, files)
-    tasks, kept = _tasks(matched, output, index, data_config, options)
+    # Before any work: files of two kinds in one folder would serve nobody.
+    previous = result.previous("grid", "form", "contents")
+    tasks = _tasks(matched, output, index, data_config, options)
     if previous and not tasks and not unmatched:
-        progress(f"all {len(kept)} samples were converted before")
-        result.skipped = len(kept)
+        result.kept = len(matched)
+        progress(f"all {result.kept} samples were converted before")
         return result
+    # After the tables and before anything is written: a dump that is refused leaves nothing behind.
     if audit:
         result.audit = audit_dump(matched, index, data_config, options, samples=_AUDIT_SAMPLES)
         progress(
@@ -104,28 +108,46 @@ def convert_dump(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DumpError(f"cannot write to {output}: {error.strerror}; choose another --output") from error
-    result.skipped = len(kept)
-    writes = {task.target for task in tasks}
-    largest, kinds = kept_facts([path for path in sorted(output.glob("*.npz")) if path not in writes], previous)
+    # What is about to be written anew counts once, when it is written.
+    targets = {task.target for task in tasks}
+    result.keep([path for path in sorted(output.glob("*.npz")) if path not in targets], previous)
     measured: list[SampleTask] = []
-    outcomes = _reported(_run(tasks, workers), len(tasks), options, progress, print_every_s)
-    for task, outcome in zip(tasks, outcomes, strict=True):
+    for task, outcome in zip(tasks, _run(tasks, workers, options, progress, print_every_s), strict=True):
         if outcome.problem:
-            result.failures.append((outcome.path, outcome.problem))
+            result.failures.append((task.file.path, outcome.problem))
             continue
-        result.written += 1
-        result.bytes_written += outcome.bytes_written
-        kinds[outcome.kind] += 1
-        largest = max(largest, outcome.active)
+        result.add(outcome.kind, outcome.bytes_written, outcome.active)
+        # The first ones that worked, whichever they are.
         measured += [task] if len(measured) < _MEASURED_SAMPLES else []
-    is_measurable = options.form == "compact" and options.output_grid is None and measured
-    if is_measurable:
+    # A dense file loses nothing, and what was resampled has no counterpart in the dump.
+    if options.form == "dense" or options.output_grid is not None:
+        measured = []
+    if measured:
         result.kl = float(np.mean([compact_kl(task) for task in measured]))
-    if result.written + result.skipped:
-        write_output_manifest(output, source, options, files, matched_by, kinds, largest, result, previous)
-    if is_measurable:
+    # A folder without a single file stays without a manifest, so that no training run starts from it.
+    if result.written + result.kept:
+        _write_manifest(result, options, previous)
+    if measured:  # last: the folder is read as training reads it, manifest first
         result.decode_ms = decode_ms(output, [task.token for task in measured])
     return result
+
+
+def _write_manifest(result: Conversion, options: DumpOptions, previous: dict) -> None:
+    audit = result.audit
+    result.write_manifest(
+        mean_kl_nats=result.kl if result.written else previous.get("mean_kl_nats"),
+        bytes_per_sample=result.bytes_written // result.written if result.written else previous.get("bytes_per_sample"),
+        failed=len(result.failures),
+        infos=dict(options.infos),
+        versions={"occjax": occjax.__version__, "numpy": np.__version__},
+        audit=audit
+        and {
+            "protocol": "SurroundOcc",
+            "samples": audit.samples,
+            "true_pairing": audit.true_pairing._asdict(),
+            "shuffled": audit.shuffled and audit.shuffled._asdict(),
+        },
+    )
 
 
 def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
@@ -140,6 +162,7 @@ def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
         if split in infos:
             listed = tokens_in_order(Path(infos[split]))
             strangers = sorted(set(listed) - set(tokens))
+            # Fewer samples than the tables have are a part of the split; others are another split.
             if strangers:
                 raise DumpError(
                     f"info file {infos[split]} lists {len(strangers)} samples that split {split} lacks, first "
@@ -152,56 +175,43 @@ def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
 
 def _tasks(
     matched: list[MatchedFile], output: Path, index: Index, data: DataConfig, options: DumpOptions
-) -> tuple[list[SampleTask], list[Path]]:
+) -> list[SampleTask]:
+    """What is to be converted: all matched files, but for those that `options` say to keep."""
     labels = label_set_of_grid(options.grid)
-    truths: dict[str, Path] = {}
-    if options.maps.wants_truth:
-        truths = label_paths(index, options.splits, labels, data)
+    truths = label_paths(index, options.splits, labels, data) if options.maps.wants_truth else {}
     rows = {token: i for i, token in enumerate(index.everything.tokens)}
-    present = {path.name for path in output.glob("*.npz")} if options.skip_existing else set()
-    tasks, kept = [], []
+    present = {path.stem for path in output.glob("*.npz")} if options.skip_existing else set()
+    tasks = []
     for token, file in matched:
-        if f"{token}.npz" in present:
-            kept.append(output / f"{token}.npz")
+        if token in present:
             continue
         dump_from_output = None
         if options.output_grid is not None:
             dump_from_output = frame_from_frame(index, rows[token], options.grid, options.output_grid)
-        path = truths.get(token)
-        label = (labels, path) if path else None
+        label = (labels, truths[token]) if token in truths else None
         tasks.append(SampleTask(token, file, output, options, dump_from_output, label))
-    return tasks, kept
+    return tasks
 
 
-def _run(tasks: list[SampleTask], workers: int) -> Iterator[SampleResult]:
-    workers = min(workers, len(tasks) // _SAMPLES_PER_WORKER)
-    if workers <= 1:
-        yield from map(convert_sample, tasks)
-        return
-    # Spawned: a fork of a process that has threads (jax, OpenCV) can hang.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            yield from pool.map(convert_sample, tasks, chunksize=max(1, min(16, len(tasks) // (4 * workers))))
-    except BrokenProcessPool as error:
-        raise DumpError(
-            "a converter process died, most likely for want of memory; run again with --skip-existing and fewer "
-            "--workers"
-        ) from error
-
-
-def _reported(
-    outcomes: Iterator[SampleResult],
-    total: int,
+def _run(
+    tasks: list[SampleTask],
+    workers: int,
     options: DumpOptions,
     progress: Callable[[str], None],
     print_every_s: float,
 ) -> Iterator[SampleResult]:
-    """Passes outcomes on, with a line now and then: rate, bytes saved against dense fp16, time left."""
-    lines = Progress("converting", total, progress, every_s=print_every_s)
+    """What became of each task, with a line now and then: rate, bytes saved against dense fp16, time left."""
+    lines = Progress("converting", len(tasks), progress, every_s=print_every_s)
     dense = 2 * options.grid.num_voxels * options.num_classes
-    size, done = 0, 0
-    for outcome in outcomes:
+    size = done = 0
+    # A process takes as long to start as so many samples to convert.
+    workers = min(workers, len(tasks) // _SAMPLES_PER_WORKER)
+    if_one_dies = DumpError(
+        "a converter process died, most likely for want of memory; run again with --skip-existing and fewer --workers"
+    )
+    # Few and large, but so many that the last process does not work alone at the end.
+    chunk_size = max(1, min(16, len(tasks) // (4 * max(workers, 1))))
+    for outcome in map_in_processes(convert_sample, tasks, workers, if_one_dies=if_one_dies, chunk_size=chunk_size):
         size, done = size + outcome.bytes_written, done + (not outcome.problem)
         saved = max(done * dense - size, 0)
         lines.advance(remark=f"{size / 1e6:.1f} MB written, {saved / 1e6:.0f} MB saved against dense fp16")

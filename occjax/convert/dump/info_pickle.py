@@ -11,6 +11,7 @@ from occjax.convert.foreign_pickle import RefusedNameError, load_pickle
 
 # numpy's own functions trust their arguments: numpy.ndarray lays objects over any bytes, numpy.dtype takes any flags.
 # These stand in for them, and build arrays of numbers and text, or of objects that the same pickle built.
+# One letter and a size: no fields, no titles, no shapes inside of a type.
 _TYPES = re.compile(r"[biufcSUO]\d+|\?")
 
 
@@ -36,6 +37,7 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state):
         _, shape, dtype, is_fortran, data = state
+        # A list holds objects that the same pickle built; anything else is raw bytes.
         if not isinstance(data, list):
             dtype.of_numbers()
         super().__setstate__((1, shape, dtype._dtype, is_fortran, data))
@@ -44,6 +46,7 @@ class _Array(np.ndarray):
 def _reconstruct(kind: object, shape: tuple, code: bytes) -> np.ndarray:
     if kind is not _Ndarray:
         raise DumpError(f"it asks for an array of class {kind!r}, but only numpy.ndarray is built")
+    # As numpy pickles arrays: an empty one first, then its state.
     return _Array((0,), np.uint8)
 
 
@@ -112,6 +115,7 @@ def tokens_in_order(path: Path) -> list[str]:
     """
     loaded = load_plain_pickle(path)
     try:
+        # As text, because the data set sorts them so: 1000 would come before 999.
         frames = sorted(loaded["metadata"], key=lambda frame: f"{frame[0]}{int(frame[1]):03d}")
         return [str(loaded["infos"][scene][int(frame)]["token"]) for scene, frame in frames]
     except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -1,17 +1,19 @@
 """Files of a dump and the samples that they belong to: by position, by sample index or by token."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from occjax.convert.dump.arrays import SUFFIXES, DumpError
+from occjax.convert.dump.options import DumpOptions
+from occjax.convert.dump.scores import holds_bev_map
 
 # Folder of each kind that the dump script writes; the first one that exists is taken. Hard labels serve where there are
 # no scores at all.
 VOXEL_FOLDERS = ("occ3d_logits", "occ3d_prob", "3d_logits", "3d")
 BEV_FOLDERS = ("bev_prob", "bev_logits")
 HARD_VOXEL_FOLDERS, HARD_BEV_FOLDERS = ("occ3d_sem",), ("bev_sem",)
+# What the dump script puts behind the id of a sample, by kind and type of what is inside.
 _ENDING = re.compile(
     r"(_3d_logits_fp16|_3d_prob_fp16|_3d_prob_hard_onehot|_3d_logits|_3d_prob|_occ3d_logits|_occ3d_sem|_bev_prob_fp16"
     r"|_bev_prob|_bev_logits_fp16|_bev_logits|_bev_sem)$"
@@ -49,7 +51,7 @@ class MatchedFile(NamedTuple):
     file: DumpFile
 
 
-def find_folder(source: Path, named: str, usual: tuple[str, ...]) -> Path | None:
+def _find_folder(source: Path, named: str, usual: tuple[str, ...]) -> Path | None:
     """The folder of one kind: the named one, else the first usual one under `source`, else None.
 
     Raises:
@@ -63,45 +65,37 @@ def find_folder(source: Path, named: str, usual: tuple[str, ...]) -> Path | None
     return next((source / name for name in usual if (source / name).is_dir()), None)
 
 
-def list_dump(
-    source: Path,
-    splits: tuple[str, ...],
-    *,
-    dump_3d_dir: str,
-    dump_3d_type: str,
-    dump_bev_prob_dir: str,
-    holds_map: Callable[[Path], bool],
-) -> list[DumpFile]:
+def list_dump(source: Path, options: DumpOptions) -> list[DumpFile]:
     """All samples of a dump, in order of split and id.
 
     Args:
       source: the dump's folder: it holds one folder per kind, or the files of one kind.
-      splits: splits to take; each is a folder inside the kind's folder. Without such folders the files are of the one
-        split, or of several if their names are tokens.
-      dump_3d_dir: folder of the voxel files; empty = the usual name.
-      dump_3d_type: "logits" or "prob" takes only the files named so, where a folder has both; empty = all.
-      dump_bev_prob_dir: folder of the BEV maps; empty = the usual name.
-      holds_map: tells whether a file of the source itself, whose name does not say it, holds a BEV map.
+      options: the splits to take; each is a folder inside the kind's folder. Without such folders the files are of the
+        one split, or of several if their names are tokens. And what the folders and files are called.
 
     Raises:
       DumpError: nothing found, an id twice, or some samples have voxels and others only a BEV map.
     """
     if not source.is_dir():
         raise DumpError(f"dump folder {source} does not exist; give the folder that the dump script wrote")
-    voxels = find_folder(source, dump_3d_dir, VOXEL_FOLDERS)
-    bev = find_folder(source, dump_bev_prob_dir, BEV_FOLDERS)
+    splits = options.splits
+    voxels = _find_folder(source, options.dump_3d_dir, VOXEL_FOLDERS)
+    bev = _find_folder(source, options.dump_bev_prob_dir, BEV_FOLDERS)
     if voxels is None and bev is None:
-        voxels = find_folder(source, "", HARD_VOXEL_FOLDERS)
-        bev = find_folder(source, "", HARD_BEV_FOLDERS) if voxels is None else None
+        # Hard labels are the poorer teacher: taken only where nothing softer lies beside them.
+        voxels = _find_folder(source, "", HARD_VOXEL_FOLDERS)
+        bev = _find_folder(source, "", HARD_BEV_FOLDERS) if voxels is None else None
     if voxels is None and bev is None:
+        # Files of the folder itself: one of them is opened if its name does not say what they are.
         paths = [path for split in (*splits, "") for path in _files(source, split, splits)]
-        voxels, bev = (None, source) if paths and _is_map(paths[0], holds_map) else (source, None)
+        voxels, bev = (None, source) if paths and _is_map(paths[0], options) else (source, None)
     found: list[DumpFile] = []
     for split in (*splits, ""):
+        # Voxels and map of a sample go by one id, whatever their names end in.
         by_id: dict[str, list[Path | None]] = {}
         for kind, folder in enumerate((voxels, bev)):
             for path in _files(folder, split, splits):
-                if kind == 0 and dump_3d_type and f"_{dump_3d_type}" not in path.stem:
+                if kind == 0 and options.dump_3d_type and f"_{options.dump_3d_type}" not in path.stem:
                     continue
                 pair = by_id.setdefault(_ENDING.sub("", path.stem), [None, None])
                 if pair[kind] is not None:
@@ -114,6 +108,7 @@ def list_dump(
             f"{VOXEL_FOLDERS[0]}/<split>/ or {BEV_FOLDERS[0]}/<split>/, or name the folders with --dump-3d-dir and "
             "--dump-bev-prob-dir"
         )
+    # A folder of teacher files holds one kind, because training reads all of them alike.
     without = [file for file in found if file.voxels is None]
     if without and len(without) < len(found):
         raise DumpError(
@@ -123,14 +118,15 @@ def list_dump(
     return found
 
 
-def _is_map(path: Path, holds_map: Callable[[Path], bool]) -> bool:
+def _is_map(path: Path, options: DumpOptions) -> bool:
     ending = _ENDING.search(path.stem)
-    return "_bev" in ending[1] if ending else holds_map(path)
+    return "_bev" in ending[1] if ending else holds_bev_map(path, options)
 
 
 def _files(folder: Path | None, split: str, splits: tuple[str, ...]) -> list[Path]:
     if folder is None:
         return []
+    # One folder per split is the dump script's way; a flat folder is somebody else's.
     if any((folder / name).is_dir() for name in splits):
         inside = folder / split if split else None
     else:
@@ -160,6 +156,7 @@ def match_files(
     known = set().union(*tokens.values())
     kind = match if match != "auto" else _kind_of_ids(files, known)
     pattern = re.compile(r"(\d{6,})_0" if kind == POSITION else r"(\d{6,})(?:_0)?")
+    # Counts first: a position is a wrong sample, and a silent one, as soon as the lists differ.
     if kind != TOKEN:
         _check_counts(files, orders)
     matched, unmatched = [], []

@@ -22,6 +22,7 @@ def resample_sparse(
     Returns:
       Sparse probabilities on `dst`, and bool [X', Y', Z'], true where the centre lies inside `src`.
     """
+    # The row past the last one is the background's.
     row_of_voxel = np.full(src.num_voxels, len(sparse.index), np.int32)
     row_of_voxel[sparse.index] = np.arange(len(sparse.index), dtype=np.int32)
     row_of_voxel = row_of_voxel.reshape(src.shape)
@@ -35,12 +36,14 @@ def resample_sparse(
     valid = np.all((position >= 0) & (position < src.shape), axis=-1)
 
     inside = np.flatnonzero(valid).astype(np.int32)
+    # Voxel centres at half-integers; beyond the outermost ones the edge voxel alone speaks.
     position = np.clip(position[inside] - 0.5, 0, np.array(src.shape) - 1.0)
     low = np.minimum(position.astype(np.int32), np.maximum(np.array(src.shape, np.int32) - 2, 0))
     high = np.minimum(low + 1, np.array(src.shape, np.int32) - 1)
     corners = np.stack(
         [row_of_voxel[tuple(np.where(corner, high, low).T)] for corner in np.ndindex(2, 2, 2)]
     )  # [8, inside]
+    # All eight neighbours plainly free: so is the voxel, and it needs no row.
     mixes = np.any(corners < len(sparse.index), axis=0)
     weight = (position[mixes] - low[mixes]).astype(np.float32)
     rows = np.zeros((int(mixes.sum()), table.shape[1]), np.float32)

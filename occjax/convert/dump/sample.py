@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, UInt8
 
-from occjax.classes import FREE
+from occjax.classes import FREE, OTHERS
 from occjax.convert.dump import bev_maps
-from occjax.convert.dump.arrays import DumpError, read_dump_array
+from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import DumpFile
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.resample import resample_sparse
-from occjax.convert.dump.values import bev_probabilities, class_first, dense_log_probs, voxel_scores
+from occjax.convert.dump.scores import read_bev, read_voxels
+from occjax.convert.dump.values import dense_log_probs, voxel_scores
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LabelSet
@@ -49,49 +51,21 @@ class SampleResult(NamedTuple):
     """What became of a task.
 
     Attributes:
-      path: the input file that is named in messages.
       problem: why nothing was written; empty = done.
       kind: value kind of the input.
       bytes_written: size of the teacher file.
       active: active voxels.
     """
 
-    path: Path
     problem: str
     kind: str
     bytes_written: int
     active: int
 
 
-def read_voxels(path: Path, options: DumpOptions) -> np.ndarray:
-    """Voxel scores [K, N] with free last; raises DumpError."""
-    array = read_dump_array(path, options.dump_3d_key)
-    return class_first(array, options.grid.shape, options.num_classes, options.free_id)
-
-
-def read_bev(path: Path, options: DumpOptions) -> tuple[np.ndarray, str]:
-    """BEV probabilities float32 [X, Y, K] in the grid's own axes, and their kind; raises DumpError."""
-    x, y = options.grid.shape[:2]
-    turned = (y, x) if options.bev_rotate_k % 2 else (x, y)
-    array = read_dump_array(path, options.bev_prob_key)
-    probabilities, kind = bev_probabilities(class_first(array, turned, options.num_classes, options.free_id))
-    bev = probabilities.reshape(*turned, options.num_classes)
-    back = bev_maps.turn_back(bev, rotate_k=options.bev_rotate_k, flip_x=options.bev_flip_x, flip_y=options.bev_flip_y)
-    return np.ascontiguousarray(back), kind
-
-
-def holds_bev_map(path: Path, options: DumpOptions) -> bool:
-    """True if the array in a dump file has the size of a BEV map, scores or hard labels; False if it cannot be read."""
-    try:
-        size = read_dump_array(path, options.bev_prob_key or options.dump_3d_key).size
-    except DumpError:
-        return False
-    cells = options.grid.shape[0] * options.grid.shape[1]
-    return size in (cells, cells * options.num_classes)
-
-
 def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
     """uint8 [X, Y, Z] most likely class."""
+    # What has no row is plainly free.
     labels = np.full(grid.num_voxels, FREE, np.uint8)
     labels[sparse.index] = sparse.rows.argmax(1)
     return labels.reshape(grid.shape)
@@ -99,11 +73,10 @@ def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
 
 def convert_sample(task: SampleTask) -> SampleResult:
     """Writes one teacher file and the maps asked for; a bad input becomes a SampleResult with a problem."""
-    path = task.file.path
     try:
-        return SampleResult(path, "", *_convert(task))
+        return SampleResult("", *_convert(task))
     except (UserError, OSError) as error:
-        return SampleResult(path, str(error), "", 0, 0)
+        return SampleResult(str(error), "", 0, 0)
 
 
 def _convert(task: SampleTask) -> tuple[str, int, int]:
@@ -112,6 +85,7 @@ def _convert(task: SampleTask) -> tuple[str, int, int]:
     truth = _read_truth(task) if options.maps.wants_truth else None
     if task.file.voxels is None:
         bev, kind = read_bev(task.file.path, options)
+        # A map on the dump's own grid needs no heights.
         if options.output_grid not in (None, options.grid):
             raise DumpError("a BEV map has no heights, so it cannot be resampled to another frame; dump voxels")
         if options.form == "dense":
@@ -119,8 +93,7 @@ def _convert(task: SampleTask) -> tuple[str, int, int]:
             teacher = DenseTeacher(task.token, options.grid, None, logits, None)
         else:
             teacher = compact_teacher(task.token, options.grid, None, bev)
-        if options.maps.wants_any:
-            _write_maps(task, None, bev.argmax(-1).astype(np.uint8), truth)
+        _write_maps(task, None, bev.argmax(-1).astype(np.uint8), truth)
         return kind, write_teacher(task.target, teacher, value_kind=kind), 0
 
     planes = read_voxels(task.file.voxels, options)
@@ -130,11 +103,11 @@ def _convert(task: SampleTask) -> tuple[str, int, int]:
         grid = options.output_grid
         moved, valid = resample_sparse(sparse, options.grid, grid, task.dump_from_output)
     if options.form == "dense":
+        # Straight from the numbers where nothing moved: the sparse form has folded free space already.
         teacher = _dense(task.token, grid, planes if moved is sparse else None, kind, moved, valid)
     else:
         teacher = compact_teacher(task.token, grid, moved, None, valid)
-    if options.maps.wants_any:
-        _write_maps(task, hard_labels(sparse, options.grid), None, truth)
+    _write_maps(task, hard_labels(sparse, options.grid), None, truth)
     # Last, so that --skip-existing finds it only where all else is there too.
     return kind, write_teacher(task.target, teacher, value_kind=kind), len(moved.index)
 
@@ -156,6 +129,7 @@ def _dense(token, grid: VoxelGrid, planes, kind: str, sparse: SparseTeacher, val
         logits = np.tile(floored_log_probs(sparse.background).astype(np.float16), (grid.num_voxels, 1))
         logits[sparse.index] = floored_log_probs(sparse.rows)
     logits = logits.reshape(*grid.shape, -1)
+    # Slab by slab along x: the whole grid in float32 would be 46 MB several times over.
     bev = np.stack(
         [
             column_log_probs_from_voxels(floored_log_probs(np.exp(row.astype(np.float32))), known, np)
@@ -166,12 +140,17 @@ def _dense(token, grid: VoxelGrid, planes, kind: str, sparse: SparseTeacher, val
 
 
 def _write_maps(
-    task: SampleTask, labels: np.ndarray | None, bev: np.ndarray | None, truth: tuple[np.ndarray, np.ndarray] | None
+    task: SampleTask,
+    labels: UInt8[np.ndarray, "x y z"] | None,
+    bev: UInt8[np.ndarray, "x y"] | None,
+    truth: tuple[UInt8[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]] | None,
 ) -> None:
-    """Writes what `MapOptions` asks for, in the dump script's layout."""
+    """Writes what `MapOptions` asks for, in the dump script's layout: of `labels`, or of `bev` where they are None."""
     maps, options = task.options.maps, task.options
+    if not maps.wants_any:
+        return
 
-    def draw(voxels: np.ndarray) -> np.ndarray:
+    def flat(voxels: np.ndarray) -> np.ndarray:
         return bev_maps.bev_semantics(
             voxels,
             mode=maps.bev_sem_mode,
@@ -179,33 +158,26 @@ def _write_maps(
             priority_ids=maps.bev_priority_ids,
         )
 
-    def turned(bev: np.ndarray) -> np.ndarray:
-        return bev_maps.turn(bev, rotate_k=options.bev_rotate_k, flip_x=options.bev_flip_x, flip_y=options.bev_flip_y)
+    def write(folder: str, ending: str, array: np.ndarray | None, *, as_picture: bool = False) -> None:
+        if not folder or array is None:
+            return
+        path = Path(folder) / task.file.split / f"{task.file.id}_{ending}"
+        if array.ndim == 2:
+            flips = {"flip_x": options.bev_flip_x, "flip_y": options.bev_flip_y}
+            array = bev_maps.turn(array, rotate_k=options.bev_rotate_k, **flips)
+        if as_picture:
+            bev_maps.write_png(path, bev_maps.colored(array, maps.vis_scale))
+        else:
+            bev_maps.write_npy(path, array)
 
-    def target(folder: str, ending: str) -> Path:
-        inside = Path(folder) / task.file.split
-        inside.mkdir(parents=True, exist_ok=True)
-        return inside / f"{task.file.id}_{ending}"
-
-    if maps.dump_occ3d_dir and labels is not None:
-        bev_maps.write_npy(target(maps.dump_occ3d_dir, "occ3d_sem.npy"), labels)
-    flat = bev if labels is None else draw(labels)
-    assert flat is not None
-    semantics = turned(flat)
-    if maps.dump_bev_dir:
-        bev_maps.write_npy(target(maps.dump_bev_dir, "bev_sem.npy"), semantics)
-    if maps.dump_bev_vis_dir:
-        bev_maps.write_png(target(maps.dump_bev_vis_dir, "bev_sem.png"), bev_maps.colored(semantics, maps.vis_scale))
-    if truth is None:
-        return
-    semantics, mask = turned(draw(truth[0])), turned(np.any(truth[1], -1))
-    if maps.dump_gt_bev_dir:
-        bev_maps.write_npy(target(maps.dump_gt_bev_dir, "gt_bev_sem.npy"), semantics)
-    if maps.dump_gt_bev_vis_dir:
-        bev_maps.write_png(
-            target(maps.dump_gt_bev_vis_dir, "gt_bev_sem.png"), bev_maps.colored(semantics, maps.vis_scale)
-        )
-    if maps.dump_gt_bev_mask_vis_dir:
-        white = np.repeat(mask[..., None], 3, -1).astype(np.uint8) * 255
-        white = white.repeat(maps.vis_scale, 0).repeat(maps.vis_scale, 1)
-        bev_maps.write_png(target(maps.dump_gt_bev_mask_vis_dir, "gt_bev_mask.png"), white)
+    semantics = bev if labels is None else flat(labels)
+    write(maps.dump_occ3d_dir, "occ3d_sem.npy", labels)
+    write(maps.dump_bev_dir, "bev_sem.npy", semantics)
+    write(maps.dump_bev_vis_dir, "bev_sem.png", semantics, as_picture=True)
+    if truth is not None:
+        semantics, counts = flat(truth[0]), truth[1].any(-1)
+        write(maps.dump_gt_bev_dir, "gt_bev_sem.npy", semantics)
+        write(maps.dump_gt_bev_vis_dir, "gt_bev_sem.png", semantics, as_picture=True)
+        # Black and white as two classes of those colours.
+        mask = np.where(counts, np.uint8(FREE), np.uint8(OTHERS))
+        write(maps.dump_gt_bev_mask_vis_dir, "gt_bev_mask.png", mask, as_picture=True)

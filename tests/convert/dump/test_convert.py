@@ -31,7 +31,7 @@ def test_every_sample_gets_its_own_teacher(world, tmp_path):
     result = convert_dump(
         world.dump(tmp_path / "dump"), tmp_path / "out", data_config=world.data, options=OPTIONS, progress=lines.append
     )
-    assert (result.written, result.skipped, result.failures) == (5, 0, [])
+    assert (result.written, result.kept, result.failures) == (5, 0, [])
     assert result.audit.problem == "" and result.kl < 1e-3 * 5  # a tenth of these voxels is occupied, not a fiftieth
     folder = TeacherFolder(tmp_path / "out", GRID)
     assert folder.missing(world.dumped) == []
@@ -124,14 +124,14 @@ def test_resuming_keeps_what_is_there(world, tmp_path):
     again = DumpOptions(grid=GRID, skip_existing=True)
     (out / "manifest.json").unlink()  # cut off before the end
     result = convert_dump(source, out, data_config=world.data, options=again)
-    assert (result.written, result.skipped) == (3, 2)
+    assert (result.written, result.kept) == (3, 2)
     assert all(path.stat().st_mtime_ns == then for path, then in times.items())
     assert TeacherFolder(out, GRID).manifest["samples"] == 5
     for token in world.dumped:
         TeacherFolder(out, GRID).read(token)
     lines = []
     result = convert_dump(source, out, data_config=world.data, options=again, progress=lines.append)
-    assert (result.written, result.skipped) == (0, 5) and "converted before" in lines[-1]
+    assert (result.written, result.kept) == (0, 5) and "converted before" in lines[-1]
     with pytest.raises(DumpError, match="another form"):
         convert_dump(source, out, data_config=world.data, options=DumpOptions(grid=GRID, form="dense"))
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from occjax.classes import CLASS_COLORS, FREE, NUM_CLASSES
-from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.bev_maps import bev_semantics, colored, turn, turn_back, write_npy, write_png
 from occjax.convert.dump.resample import resample_sparse
 from occjax.geometry import transform_from_pose
@@ -30,10 +29,6 @@ def test_priority_prefers_the_first_id_of_the_list():
     assert bev_semantics(labels, mode="priority")[0, 0] == 4
     assert bev_semantics(labels, mode="priority", priority_ids=(7, 4))[0, 0] == 7
     assert bev_semantics(column(11, 16), mode="priority")[0, 0] == 16
-    with pytest.raises(DumpError, match="bev-sem-mode"):
-        bev_semantics(labels, mode="best")
-    with pytest.raises(DumpError, match="scan-direction"):
-        bev_semantics(labels, scan_direction="up")
 
 
 @pytest.mark.parametrize("rotate_k", [0, 1, 2, 3])

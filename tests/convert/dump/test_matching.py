@@ -9,6 +9,7 @@ import pytest
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.info_pickle import load_plain_pickle, tokens_in_order
 from occjax.convert.dump.listing import list_dump, match_files
+from occjax.convert.dump.options import DumpOptions
 
 ORDERS = {"train": ["ta", "tb", "tc"], "val": ["va"]}
 
@@ -20,11 +21,7 @@ def touch(folder, names):
 
 
 def listed(source, splits=("train", "val"), **options):
-    return list_dump(
-        source,
-        splits,
-        **{"dump_3d_dir": "", "dump_3d_type": "", "dump_bev_prob_dir": "", "holds_map": lambda _: False, **options},
-    )
+    return list_dump(source, DumpOptions(splits=splits, **options))
 
 
 def tokens(source, match="auto", orders=ORDERS, **options):
@@ -80,7 +77,8 @@ def test_the_folder_of_one_kind_may_be_the_dump(tmp_path):
     assert listed(tmp_path / "a")[0].voxels is None
     touch(tmp_path / "b/val", ["va.npz"])
     assert listed(tmp_path / "b")[0].bev is None
-    assert listed(tmp_path / "b", holds_map=lambda path: path.name == "va.npz")[0].voxels is None
+    np.savez(tmp_path / "b/val/va.npz", np.zeros((200, 200), np.uint8))
+    assert listed(tmp_path / "b")[0].voxels is None
 
 
 def test_counts_are_checked(tmp_path):

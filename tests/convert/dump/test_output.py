@@ -2,7 +2,8 @@
 
 import pytest
 
-from occjax.convert.dump.output import kept_facts
+from occjax.convert.dump.output import TeacherOutput
+from occjax.grid import OCC3D_GRID
 from occjax.targets.files import TeacherFileError
 
 
@@ -10,4 +11,4 @@ def test_a_damaged_file_of_an_earlier_run_is_named(tmp_path):
     path = tmp_path / "token.npz"
     path.write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(TeacherFileError, match=r"token\.npz, kept from an earlier run, cannot be read"):
-        kept_facts([path], {})
+        TeacherOutput(tmp_path, "dump", OCC3D_GRID).keep([path], {})

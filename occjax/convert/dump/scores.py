@@ -1,0 +1,40 @@
+"""Scores of a sample as the dump's options say to read them: free last, BEV maps in the grid's own axes."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from occjax.convert.dump.arrays import DumpError, read_dump_array
+from occjax.convert.dump.bev_maps import turn_back
+from occjax.convert.dump.options import DumpOptions
+from occjax.convert.dump.values import bev_probabilities, class_first
+
+
+def read_voxels(path: Path, options: DumpOptions) -> Shaped[np.ndarray, "k n"]:
+    """Voxel scores with free last; raises DumpError."""
+    array = read_dump_array(path, options.dump_3d_key)
+    return class_first(array, options.grid.shape, options.num_classes, options.free_id)
+
+
+def read_bev(path: Path, options: DumpOptions) -> tuple[Float[np.ndarray, "x y k"], str]:
+    """BEV probabilities, float32 in the grid's own axes, and their kind; raises DumpError."""
+    x, y = options.grid.shape[:2]
+    # A quarter turn swaps the sides of a map that is not square.
+    turned = (y, x) if options.bev_rotate_k % 2 else (x, y)
+    array = read_dump_array(path, options.bev_prob_key)
+    probabilities, kind = bev_probabilities(class_first(array, turned, options.num_classes, options.free_id))
+    bev = probabilities.reshape(*turned, options.num_classes)
+    back = turn_back(bev, rotate_k=options.bev_rotate_k, flip_x=options.bev_flip_x, flip_y=options.bev_flip_y)
+    return np.ascontiguousarray(back), kind
+
+
+def holds_bev_map(path: Path, options: DumpOptions) -> bool:
+    """True if the array in a dump file has the size of a BEV map, scores or hard labels; False if it cannot be read."""
+    try:
+        size = read_dump_array(path, options.bev_prob_key or options.dump_3d_key).size
+    except DumpError:
+        return False
+    # By its size, because hard labels of a map and of voxels look alike otherwise.
+    cells = options.grid.shape[0] * options.grid.shape[1]
+    return size in (cells, cells * options.num_classes)
