@@ -3,16 +3,16 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from occjax.benchmark.dense_distillation import DENSE_TERMS, dense_distillation_terms
 from occjax.benchmark.timing import StageTimes
-from occjax.config import Config, DistillConfig
-from occjax.grid import VoxelGrid
+from occjax.config import Config
 from occjax.losses.distillation import distillation_terms
 from occjax.targets.moving import dense_log_probs
 from occjax.types import Predictions, TeacherTargets
@@ -48,10 +48,15 @@ def measure_distillation(config: Config, teacher: TeacherTargets) -> dict[str, D
     grid, distill = config.grid.build(), config.loss.distill
     no_form = {name: 0.0 for name in distill.weight_fields() if name not in DENSE_TERMS}
     wanted = dataclasses.replace(distill, **no_form)
-    key = jax.random.key(0)
-    logits = 2 * jax.random.normal(key, (*grid.shape, len(voxels.background)))
+    # Twice a normal: as decided as a student is after some training, so that no term is near 0.
+    logits = 2 * jax.random.normal(jax.random.key(0), (*grid.shape, len(voxels.background)))
+
+    def compact(logits, teacher):
+        predictions = Predictions(logits[None], None, None, None, None)  # [1, X, Y, Z, K], a batch of one
+        return distillation_terms(predictions, jax.tree.map(lambda x: x[None], teacher), None, wanted, grid)
+
     return {
-        "compact": _measure(lambda logits, teacher: _compact(logits, teacher, wanted, grid), logits, teacher),
+        "compact": _measure(compact, logits, teacher),
         "dense": _measure(
             lambda logits, teacher: dense_distillation_terms(logits, teacher, wanted),
             logits,
@@ -60,12 +65,9 @@ def measure_distillation(config: Config, teacher: TeacherTargets) -> dict[str, D
     }
 
 
-def _compact(logits: jax.Array, teacher: TeacherTargets, config: DistillConfig, grid: VoxelGrid) -> dict:
-    predictions = Predictions(logits[None], None, None, None, None)
-    return distillation_terms(predictions, jax.tree.map(lambda x: x[None], teacher), None, config, grid)
-
-
-def _measure(terms_of: Callable, logits: jax.Array, teacher) -> DistillationCost:
+def _measure(
+    terms_of: Callable[[Any, Any], dict[str, Float[Array, ""]]], logits: Float[Array, "x y z k"], teacher: Any
+) -> DistillationCost:
     teacher = jax.device_put(teacher)
 
     def loss(logits, teacher):

@@ -21,6 +21,7 @@ from occjax.train.mesh import make_mesh, put_batch, replicated
 from occjax.train.step import make_train_step
 from occjax.types import Batch
 
+# Long enough for the loader's queue to run dry where it is the slower one.
 _SECONDS, _MAX_STEPS = 20.0, 500
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def measure_step(config: Config, index: Index, parts: Parts, host_batch: Batch) 
     _log.info("forward pass: compiling, then running")
     inputs = (state.params["student"], state.batch_stats, batch.images, batch.rig)
     forward_s = median_wall_s(lambda: forward(*inputs), seconds=_SECONDS / 4)
-    del inputs
+    del inputs  # the first step takes these arrays for its own
 
     _log.info("training step: compiling")
     start = time.perf_counter()

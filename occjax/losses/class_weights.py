@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Float, Int, Integer, Real
 
 from occjax.classes import IGNORE, NUM_CLASSES, OCC3D_CLASS_COUNTS
 
@@ -10,15 +11,17 @@ from occjax.classes import IGNORE, NUM_CLASSES, OCC3D_CLASS_COUNTS
 _SMALLEST_COUNT = 1e4
 
 
-def count_classes(labels: Iterable[np.ndarray]) -> np.ndarray:
-    """Voxels per class, int64 [K], over label arrays of integer class ids; 255 is left out."""
+def count_classes(labels: Iterable[Integer[np.ndarray, "..."]]) -> Int[np.ndarray, "k"]:
+    """Voxels per class, int64, over label arrays of integer class ids; 255 is left out."""
     counts = np.zeros(NUM_CLASSES, np.int64)
     for semantics in labels:
         counts += np.bincount(semantics.reshape(-1), minlength=IGNORE + 1)[:NUM_CLASSES]
     return counts
 
 
-def class_weights(counts: np.ndarray = OCC3D_CLASS_COUNTS, *, ignored: tuple[int, ...] = ()) -> np.ndarray:
+def class_weights(
+    counts: Real[np.ndarray, "k"] = OCC3D_CLASS_COUNTS, *, ignored: tuple[int, ...] = ()
+) -> Float[np.ndarray, "k"]:
     """1 / log(frequency + 0.001), mean 1 over the classes that count (FlashOCC).
 
     The logarithm depends on the size of the data set, so counts are first scaled to the total of Occ3D-nuScenes.
@@ -39,8 +42,10 @@ def class_weights(counts: np.ndarray = OCC3D_CLASS_COUNTS, *, ignored: tuple[int
             f"class weights need {NUM_CLASSES} non-negative voxel counts, some of classes that count, found "
             f"{counts.tolist()}; count the training labels again or use OCC3D_CLASS_COUNTS"
         )
+    # Half the data makes the same weights: only the shares of the classes may tell.
     frequency = np.maximum(counts * (OCC3D_CLASS_COUNTS.sum() / counts.sum()), _SMALLEST_COUNT)
     weights = 1 / np.log(frequency + 0.001)
     weights[list(ignored)] = 0
+    # Mean 1, so that balancing the classes does not change how much the term weighs beside the others.
     counted = (counts > 0) & (weights > 0)
     return (weights / weights[counted].mean()).astype(np.float32)

@@ -25,10 +25,11 @@ def depth_loss(
     """
     bin_m = (config.max_m - config.min_m) / config.bins
     has_return = (depth_m >= config.min_m) & (depth_m < config.max_m) & (depth_m > 0) & is_present[..., None, None]
+    # Clipped for the pixels that do not count, and for a depth that rounding puts at max_m.
     target = jnp.clip(jnp.floor((depth_m - config.min_m) / bin_m), 0, config.bins - 1).astype(jnp.int32)
     log_probs = jax.nn.log_softmax(depth_logits.astype(jnp.float32))
     # Away from 1, where the logarithm of the rest has no finite value.
     log_rest = jnp.log1p(-jnp.minimum(jnp.exp(log_probs), 1 - 1e-6))
-    is_target = target[..., None] == jnp.arange(config.bins)
+    is_target = target[..., None] == jnp.arange(config.bins)  # [B, N, h, w, D]
     per_pixel = -jnp.sum(jnp.where(is_target, log_probs, log_rest), axis=-1)
     return masked_mean(per_pixel, has_return)

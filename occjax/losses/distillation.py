@@ -8,6 +8,7 @@ what they add depends on the student only through sums over voxels of its log-pr
 Σ_v KL(b ‖ a_v) = n Σ_c b_c log b_c − Σ_c b_c Σ_v a_vc.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -32,6 +33,7 @@ class BevAdapter(nnx.Module):
     """1×1 convolution from the student's BEV features to the teacher's BEV map; used in training only."""
 
     def __init__(self, in_channels: int, *, rngs: nnx.Rngs):
+        # float32 and no activation: it is compared with log-probabilities.
         self.linear = nnx.Linear(in_channels, NUM_CLASSES, rngs=rngs)
 
     def __call__(self, bev_features: Float[Array, "b x y c"]) -> Float[Array, "b x y k"]:
@@ -82,6 +84,7 @@ class VoxelComparison(NamedTuple):
 
     Attributes:
       target, student: float32 [R, K] log-probabilities of the teacher's rows.
+      counts: [R] rows of valid voxels; padding does not count.
       background: float32 [K] the teacher's, of each voxel without a row.
       inactive_sum: float32 [K] sum of the student's log-probabilities over the valid voxels without a row.
       num_inactive: number of those voxels.
@@ -90,6 +93,7 @@ class VoxelComparison(NamedTuple):
 
     target: Float[Array, "r k"]
     student: Float[Array, "r k"]
+    counts: Bool[Array, "r"]
     background: Float[Array, "k"]
     inactive_sum: Float[Array, "k"]
     num_inactive: Float[Array, ""]
@@ -101,6 +105,7 @@ class VoxelComparison(NamedTuple):
         return jnp.exp(self.background) * (self.num_inactive * self.background - self.inactive_sum)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
     """One sample's student beside its teacher; what several terms share is computed when the first one asks for it.
 
@@ -112,8 +117,11 @@ class Comparison:
       grid: the model's grid.
     """
 
-    def __init__(self, logits, adapted, teacher: TeacherTargets, config: DistillConfig, grid: VoxelGrid):
-        self.logits, self.adapted, self.teacher, self.config, self.grid = logits, adapted, teacher, config, grid
+    logits: Float[Array, "x y z k"]
+    adapted: Float[Array, "x y k"] | None
+    teacher: TeacherTargets
+    config: DistillConfig
+    grid: VoxelGrid
 
     @functools.cached_property
     def rows(self) -> VoxelRows | None:
@@ -130,13 +138,14 @@ class Comparison:
     def voxels(self) -> VoxelComparison:
         """Both sides softened; the one pass over all voxels."""
         temperature, rows = self.config.temperature, self.rows
+        assert rows is not None  # refused by name before any term is computed
         logits = self.logits.reshape(self.grid.num_voxels, -1)  # [X*Y*Z, K]
         target, background = soften(rows.log_probs, temperature), soften(rows.background, temperature)
         # Padding reads zeros: finite, and its weight is 0.
         student = jax.nn.log_softmax(logits.at[rows.index].get(mode="fill", fill_value=0.0) / temperature)
         inactive_sum, mass = _dense_sums(logits / temperature, rows.inactive, rows.valid)
         num_inactive = rows.inactive.sum().astype(jnp.float32)
-        return VoxelComparison(target, student, background, inactive_sum, num_inactive, mass)
+        return VoxelComparison(target, student, rows.counts, background, inactive_sum, num_inactive, mass)
 
 
 def voxel_kl(sample: Comparison) -> Float[Array, ""]:
@@ -144,10 +153,12 @@ def voxel_kl(sample: Comparison) -> Float[Array, ""]:
 
     Free space is weighted down to `config.free_share`.
     """
-    voxels, rows = sample.voxels, sample.rows
+    voxels = sample.voxels
     is_free = jnp.argmax(voxels.target, axis=-1) == FREE
-    row_weight, inactive_weight = shared_weights(is_free, rows.counts, voxels.num_inactive, sample.config.free_share)
+    # Voxels without a row are free ones: the background is what the teacher says of empty space.
+    row_weight, inactive_weight = shared_weights(is_free, voxels.counts, voxels.num_inactive, sample.config.free_share)
     row_kl = jnp.sum(jnp.exp(voxels.target) * (voxels.target - voxels.student), axis=-1)
+    # The square makes up for the gradient, which falls with it, so that a weight means the same at any temperature.
     kl = jnp.sum(row_weight * row_kl) + inactive_weight * jnp.sum(voxels.inactive_gap)
     return kl * sample.config.temperature**2
 
@@ -167,9 +178,9 @@ def bev_kl(sample: Comparison) -> Float[Array, ""]:
 
 def channel_wise(sample: Comparison) -> Float[Array, ""]:
     """Per class, KL between the distributions over voxels, averaged over classes (Shu et al. 2021)."""
-    voxels, rows = sample.voxels, sample.rows
+    voxels = sample.voxels
     # Per class, a distribution over the valid voxels: the probabilities divided by their sum.
-    in_rows = jnp.where(rows.counts[:, None], jnp.exp(voxels.target), 0.0)
+    in_rows = jnp.where(voxels.counts[:, None], jnp.exp(voxels.target), 0.0)
     total = in_rows.sum(0) + voxels.num_inactive * jnp.exp(voxels.background)
     log_total = jnp.log(jnp.maximum(total, _TINY))
     log_mass = jnp.log(jnp.maximum(voxels.mass, _TINY))
@@ -184,6 +195,7 @@ def bev_feature(sample: Comparison) -> Float[Array, ""]:
     Averaged over classes and over cells that the teacher calls occupied.
     """
     target = sample.bev
+    assert sample.adapted is not None  # refused by name before any term is computed
     # Centred: a softmax does not see what is added to all classes of a cell.
     teacher = target.log_probs / sample.config.temperature
     teacher = teacher - teacher.mean(-1, keepdims=True)
@@ -248,6 +260,7 @@ def shared_weights(
     """
     num_occupied = jnp.sum(counts & ~is_free).astype(jnp.float32)
     num_free = jnp.sum(counts & is_free) + others
+    # Every voxel alike, unless free space (most of them) would then have more than its share.
     free = jnp.minimum(1 / jnp.maximum(num_free + num_occupied, 1), free_share / jnp.maximum(num_free, 1))
     occupied = (1 - free * num_free) / jnp.maximum(num_occupied, 1)
     return jnp.where(counts, jnp.where(is_free, free, occupied), 0.0), free

@@ -15,4 +15,5 @@ def masked_mean(
     """
     weight = weight.astype(jnp.float32)
     count = sum_all(weight)
+    # The denominator is chosen, not the quotient: the gradient of the branch not taken would be 0 · ∞.
     return sum_all(values * weight) / jnp.where(count > 0, count, 1.0)

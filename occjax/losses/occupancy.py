@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from occjax.classes import FREE
 from occjax.cpu import sum_all
@@ -13,7 +13,7 @@ from occjax.types import VoxelLabels
 
 # Keeps -log finite, and its gradient bounded, where a class has no probability at all.
 _LOG_FLOOR = 1e-6
-_LOVASZ_BINS = 1024
+_LOVASZ_BINS = 1024  # the value is off by at most a thousandth; 18 classes × 2 × 1024 counts stay in a cache
 
 
 def counted_voxels(
@@ -35,6 +35,7 @@ def cross_entropy(
     logits: Float[Array, "*v k"], labels: UInt8[Array, "*v"], counted: Bool[Array, "*v"], weights: Float[Array, "k"]
 ) -> Float[Array, ""]:
     """Mean negative log-likelihood over counted voxels, weighted by the class of each."""
+    # 255, "no label", would read past the last class; which class stands in its place is all one, its weight is 0.
     target = jnp.where(counted, labels, 0).astype(jnp.int32)
     log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
     nll = -jnp.take_along_axis(log_probs, target[..., None], axis=-1)[..., 0]
@@ -46,7 +47,9 @@ def _one_sided(share: Float[Array, "*c"], exists: Bool[Array, "*c"]) -> Float[Ar
     return jnp.where(exists, -jnp.log(share * (1 - _LOG_FLOOR) + _LOG_FLOOR), 0.0)
 
 
-def _affinity(inside: Array, predicted: Array, actual: Array, total: Array) -> Array:
+def _affinity(
+    inside: Float[Array, "*c"], predicted: Float[Array, "*c"], actual: Float[Array, "*c"], total: Float[Array, ""]
+) -> Float[Array, "*c"]:
     """-log precision - log recall - log specificity from soft counts.
 
     Args:
@@ -56,6 +59,7 @@ def _affinity(inside: Array, predicted: Array, actual: Array, total: Array) -> A
       total: counted voxels.
     """
     others = total - actual
+    # Probability mass may be any small number above 0; counts of voxels are 0 or at least 1.
     precision = inside / jnp.maximum(predicted, 1e-12)
     recall = inside / jnp.maximum(actual, 1.0)
     specificity = 1 - (predicted - inside) / jnp.maximum(others, 1.0)
@@ -76,6 +80,7 @@ def semantic_affinity(
     voxels = tuple(range(probs.ndim - 1))
     inside = jnp.sum(probs * is_class, voxels)
     predicted = jnp.sum(probs * counted[..., None], voxels)
+    # Counted as integers: float32 holds every integer only up to 2^24, 26 samples at 200×200×16.
     actual = jnp.sum(is_class, voxels, dtype=jnp.int32).astype(jnp.float32)
     per_class = _affinity(inside, predicted, actual, actual.sum())
     return masked_mean(per_class, actual > 0)
@@ -108,9 +113,11 @@ def lovasz_softmax(
     classes = jnp.arange(num_classes)
     is_class = labels[..., None] == classes
     error = jnp.where(is_class, 1 - probs, probs)
+    # Ranks are positions in a list: piecewise constant, with no gradient to pass on.
     rank = jnp.clip((lax.stop_gradient(error) * bins).astype(jnp.int32), 0, bins - 1)
     cell = (classes * 2 + is_class) * bins + rank  # [*V, K]
     count = jnp.broadcast_to(counted[..., None], cell.shape).astype(jnp.int32)
+    # Indices are in range by construction; said so, they need no check per voxel.
     histogram = jnp.zeros(num_classes * 2 * bins, jnp.int32).at[cell].add(count, mode="promise_in_bounds")
     growth, is_present = _jaccard_growth(histogram.reshape(num_classes, 2, bins))
     weight = growth.reshape(-1).at[cell].get(mode="promise_in_bounds") * counted[..., None]
@@ -118,16 +125,17 @@ def lovasz_softmax(
     return masked_mean(per_class, is_present)
 
 
-def _jaccard_growth(histogram: Array) -> tuple[Float[Array, "k 2 bins"], Bool[Array, "k"]]:
+def _jaccard_growth(histogram: Int[Array, "k 2 bins"]) -> tuple[Float[Array, "k 2 bins"], Bool[Array, "k"]]:
     """Growth of the Jaccard loss per voxel of each bin, and which classes are present.
 
     Inside a bin the order is arbitrary; taking the mean of "voxels of the class first" and "last" makes the growths of
     a bin's voxels add up to the growth over the bin exactly.
 
     Args:
-      histogram: int32 [K, 2, bins] voxels by error, rising; second axis 0 = of other classes, 1 = of the class.
+      histogram: voxels by error, rising; second axis 0 = of other classes, 1 = of the class.
     """
-    falling = histogram[..., ::-1]
+    falling = histogram[..., ::-1]  # the extension joins voxels in order of falling error
+    # Cumulated as integers, which lose no voxel.
     before = (jnp.cumsum(falling, axis=-1) - falling).astype(jnp.float32)
     other, own = falling[:, 0].astype(jnp.float32), falling[:, 1].astype(jnp.float32)
     actual = own.sum(-1, keepdims=True)

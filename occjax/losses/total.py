@@ -1,6 +1,4 @@
-"""Total loss: every term by name, weighted from the configuration, supervision and distillation summed apart."""
-
-from typing import NamedTuple
+"""Supervised terms by name, and the sum of terms by their weights in the configuration."""
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +12,6 @@ from occjax.losses import occupancy
 from occjax.losses.class_weights import class_weights
 from occjax.losses.depth import depth_loss
 from occjax.types import Batch, Predictions
-
-
-class LossValues(NamedTuple):
-    """The total and what it is made of.
-
-    Attributes:
-      total: supervision + distillation, what training minimises.
-      supervision: weighted sum of the supervised terms.
-      distillation: weighted sum of the distillation terms; 0 without a teacher.
-      terms: every term before its weight, by name.
-    """
-
-    total: Float[Array, ""]
-    supervision: Float[Array, ""]
-    distillation: Float[Array, ""]
-    terms: dict[str, Float[Array, ""]]
 
 
 def supervised_terms(
@@ -56,6 +38,7 @@ def supervised_terms(
     """
     weights = config.weights()
     terms = {}
+    # Labels and LiDAR are asked for where a weight asks for them: a camera-only data set trains without depth.
     if any(weights[name] for name in weights if name != "depth"):
         if batch.labels is None:
             raise ValueError("supervised losses need labels; give the loader a label set or set their weights to 0")
@@ -64,12 +47,13 @@ def supervised_terms(
             batch.labels, batch.is_valid, label_set=label_set, use_camera_mask=config.use_camera_mask
         )
         if weights["cross_entropy"]:
-            per_class = np.ones(NUM_CLASSES)
-            if config.class_balanced:
-                per_class = class_weights(class_counts, ignored=label_set.ignored)
+            # Constants of the compiled step: counts of a run do not change.
+            balanced = config.class_balanced
+            per_class = class_weights(class_counts, ignored=label_set.ignored) if balanced else np.ones(NUM_CLASSES)
             terms["cross_entropy"] = occupancy.cross_entropy(
                 predictions.voxel_logits, semantics, counted, jnp.asarray(per_class, jnp.float32)
             )
+        # float32: sums over every voxel of numbers near 0 and 1.
         probs = jax.nn.softmax(predictions.voxel_logits.astype(jnp.float32))
         for name, term in (
             ("semantic_affinity", occupancy.semantic_affinity),
@@ -96,31 +80,3 @@ def weighted_sum(terms: dict[str, Float[Array, ""]], weights: dict[str, float]) 
     if unknown:
         raise ValueError(f"every loss term needs a weight of its name: {unknown} not among {sorted(weights)}")
     return sum((weights[name] * value for name, value in terms.items()), jnp.zeros((), jnp.float32))
-
-
-def total_loss(
-    predictions: Predictions,
-    batch: Batch,
-    *,
-    config: LossConfig,
-    label_set: LabelSet,
-    depth_config: DepthConfig,
-    distill_terms: dict[str, Float[Array, ""]],
-    class_counts: np.ndarray = OCC3D_CLASS_COUNTS,
-) -> LossValues:
-    """All terms of one batch; arguments as in `supervised_terms`.
-
-    Args:
-      distill_terms: unweighted terms of `losses.distillation`, named as in DistillConfig; empty without a teacher.
-    """
-    terms = supervised_terms(
-        predictions,
-        batch,
-        config=config,
-        label_set=label_set,
-        depth_config=depth_config,
-        class_counts=class_counts,
-    )
-    supervision = weighted_sum(terms, config.weights())
-    distillation = weighted_sum(distill_terms, config.distill.weights())
-    return LossValues(supervision + distillation, supervision, distillation, {**terms, **distill_terms})

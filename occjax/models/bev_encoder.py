@@ -51,7 +51,7 @@ class BevNeck(nnx.Module):
         self, fine: Float[Array, "b h w c"], coarse: Float[Array, "b h2 w2 c2"], size: tuple[int, int], *, train: bool
     ) -> Float[Array, "b x y c3"]:
         """BEV features at `size` = (X, Y) from the encoder's first and last maps."""
-        x = jax.nn.relu(self.join(coarse, fine.shape[1:3], fine, train=train))
+        x = jax.nn.relu(self.join(coarse, (fine.shape[1], fine.shape[2]), fine, train=train))
         x = jax.nn.relu(self.fuse(x, train=train))
         x = jax.nn.relu(self.expand(x, size, train=train))
         return self.out(x)

@@ -9,8 +9,8 @@ from occjax.config import DepthConfig
 from occjax.models.layers import BasicBlock, BatchNorm, Conv, ConvNorm, Dense
 from occjax.types import CameraRig
 
-CAMERA_NUMBERS = 27
-ASPP_DILATIONS = (1, 6, 12, 18)
+CAMERA_NUMBERS = 27  # intrinsics 4, image augmentation 6, BEV augmentation 5, pose 12
+ASPP_DILATIONS = (1, 6, 12, 18)  # DeepLabv3's for feature maps of stride 16
 
 
 def camera_vector(rig: CameraRig) -> Float[Array, "m 27"]:
@@ -21,21 +21,23 @@ def camera_vector(rig: CameraRig) -> Float[Array, "m 27"]:
     """
     b, n = rig.is_present.shape
     k, image, bev = rig.pixel_from_cam, rig.input_from_pixel, rig.augmented_from_grid
-    intrinsics = jnp.stack([k[..., 0, 0], k[..., 1, 1], k[..., 0, 2], k[..., 1, 2]], axis=-1)
+    intrinsics = jnp.stack([k[..., 0, 0], k[..., 1, 1], k[..., 0, 2], k[..., 1, 2]], axis=-1)  # [B, N, 4]
+    # [B, 5], in the order that imported weights were trained to read.
     bev = jnp.stack([bev[:, 0, 0], bev[:, 0, 1], bev[:, 1, 0], bev[:, 1, 1], bev[:, 2, 2]], axis=-1)
     rotation, translation = grid_from_cam(rig)
-    pose = jnp.concatenate([rotation, translation[..., None]], axis=-1)
+    pose = jnp.concatenate([rotation, translation[..., None]], axis=-1)  # [B, N, 3, 4]
     parts = [
         intrinsics.reshape(b * n, 4),
         image[..., :2, :].reshape(b * n, 6),
         jnp.repeat(bev, n, axis=0),
         pose.reshape(b * n, 12),
     ]
-    return jnp.concatenate(parts, axis=-1)
+    return jnp.concatenate(parts, axis=-1)  # [B*N, 27]
 
 
 def grid_from_cam(rig: CameraRig) -> tuple[Float[Array, "b n 3 3"], Float[Array, "b n 3"]]:
     """Rotation and translation (metres) from each camera's frame to the grid's frame."""
+    # The inverse of a rotation is its transpose; inverting a matrix on an accelerator is slow and less exact.
     rotation = jnp.swapaxes(rig.cam_from_grid[..., :3, :3], -1, -2)
     # Sums rather than a matmul: accelerators round matmul inputs, and a rounded pose moves points across cells.
     translation = -jnp.sum(rotation * rig.cam_from_grid[..., None, :3, 3], axis=-1)
@@ -43,7 +45,7 @@ def grid_from_cam(rig: CameraRig) -> tuple[Float[Array, "b n 3 3"], Float[Array,
 
 
 class CameraGate(nnx.Module):
-    """Channel gates from the camera vector: an MLP, then two dense layers and a sigmoid (squeeze-and-excitation)."""
+    """Features with their channels gated by the camera vector: an MLP, two dense layers, a sigmoid (BEVDepth)."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.mlp1 = Dense(CAMERA_NUMBERS, channels, rngs=rngs)
@@ -51,9 +53,10 @@ class CameraGate(nnx.Module):
         self.reduce = Dense(channels, channels, rngs=rngs)
         self.expand = Dense(channels, channels, rngs=rngs)
 
-    def __call__(self, camera: Float[Array, "m 27"]) -> Float[Array, "m c"]:
+    def __call__(self, x: Float[Array, "m h w c"], camera: Float[Array, "m 27"]) -> Float[Array, "m h w c"]:
         vector = self.mlp2(jax.nn.relu(self.mlp1(camera)))
-        return jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(vector))))
+        gate = jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(vector))))
+        return x * gate[:, None, None, :].astype(x.dtype)  # [M, 1, 1, C]
 
 
 class ASPP(nnx.Module):
@@ -61,17 +64,22 @@ class ASPP(nnx.Module):
 
     def __init__(self, channels: int, dropout: float, *, dtype=jnp.float32, rngs: nnx.Rngs):
         self.branches = nnx.List(
-            [
-                ConvNorm(channels, channels, 1 if d == 1 else 3, dilation=d, dtype=dtype, rngs=rngs)
-                for d in ASPP_DILATIONS
-            ]
+            ConvNorm(channels, channels, 1 if d == 1 else 3, dilation=d, dtype=dtype, rngs=rngs) for d in ASPP_DILATIONS
         )
         self.pooled = ConvNorm(channels, channels, 1, dtype=dtype, rngs=rngs)
         self.merge = ConvNorm(channels * (len(ASPP_DILATIONS) + 1), channels, 1, dtype=dtype, rngs=rngs)
         self.dropout = dropout
 
-    def __call__(self, x, *, train: bool, mask=None, dropout_key: PRNGKeyArray | None = None):
+    def __call__(
+        self,
+        x: Float[Array, "m h w c"],
+        *,
+        train: bool,
+        mask: Bool[Array, "m"] | None = None,
+        dropout_key: PRNGKeyArray | None = None,
+    ) -> Float[Array, "m h w c"]:
         parts = [jax.nn.relu(branch(x, train=train, mask=mask)) for branch in self.branches]
+        # [M, 1, 1, C]; float32, since a sum of thousands of bfloat16 stops growing.
         pooled = jnp.mean(x, axis=(1, 2), keepdims=True, dtype=jnp.float32)
         pooled = jax.nn.relu(self.pooled(pooled, train=train, mask=mask))
         parts.append(jnp.broadcast_to(pooled, parts[0].shape))
@@ -82,6 +90,7 @@ class ASPP(nnx.Module):
             raise ValueError(
                 "training with depth.dropout > 0 needs a dropout key; pass dropout_key or set dropout to 0"
             )
+        # By hand rather than nnx.Dropout, whose random state would have to be part of the training state.
         keep = jax.random.bernoulli(dropout_key, 1 - self.dropout, y.shape)
         return jnp.where(keep, y / (1 - self.dropout), 0)
 
@@ -118,12 +127,11 @@ class DepthNet(nnx.Module):
         """Depth logits (float32) and context features of B·N images."""
         camera = self.camera_norm(camera, train=train, mask=mask)
         x = jax.nn.relu(self.reduce(features, train=train, mask=mask))
-        gate = self.context_gate(camera)[:, None, None, :].astype(x.dtype)
-        context = self.context(x * gate)
-        gate = self.depth_gate(camera)[:, None, None, :].astype(x.dtype)
-        y = x * gate
+        context = self.context(self.context_gate(x, camera))
+        y = self.depth_gate(x, camera)
         for block in self.depth_blocks:
             y = block(y, train=train, mask=mask)
         y = self.aspp(y, train=train, mask=mask, dropout_key=dropout_key)
         logits = self.depth(self.depth_conv(y))
+        # The softmax over bins wants float32: near 16, bfloat16 has steps of 0.06 to 0.12.
         return logits.astype(jnp.float32), context

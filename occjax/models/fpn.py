@@ -25,6 +25,7 @@ class FPN(nnx.Module):
         merged = [lateral(x) for lateral, x in zip(self.laterals, features, strict=True)]
         for fine in range(len(merged) - 2, -1, -1):
             rows, columns = merged[fine].shape[1:3]
+            # An odd side was rounded up when it was halved: doubled, the coarse map is one pixel too large.
             coarse = jnp.repeat(jnp.repeat(merged[fine + 1], 2, axis=1), 2, axis=2)
             merged[fine] = merged[fine] + coarse[:, :rows, :columns]
         return tuple(output(x) for output, x in zip(self.outputs, merged, strict=True))

@@ -12,7 +12,7 @@ from occjax.cpu import column_sums
 
 # Share of the old value that a running statistic keeps (PyTorch calls 1 - this its momentum).
 RUNNING_DECAY = 0.9
-EPSILON = 1e-5
+EPSILON = 1e-5  # PyTorch's, with which the statistics of imported weights were made
 
 
 def draw_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[Array, "..."]:
@@ -25,6 +25,7 @@ def draw_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[
         generator = np.random.default_rng(np.asarray(key_data))
         return generator.standard_normal(shape, np.float32) * np.float32(std)
 
+    # A callback, so that `jax.eval_shape` gives the shapes without drawing anything.
     return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, jnp.float32), jax.random.key_data(key))
 
 
@@ -44,8 +45,10 @@ def batch_normalize(x: Float[Array, "b *axes c"], weight: Float[Array, "b"], sca
     Rows of the first axis count `weight` (0 or 1) times in the statistics. Mean and variance are for the running
     statistics and pass no gradient. The gradient is written out: left to autodiff it takes several passes more.
     """
+    # At least 1: without a valid row the statistics are 0 and not 0 / 0.
     count = jnp.maximum(weight.sum() * math.prod(x.shape[1:-1]), 1)
     mean = column_sums(x, weight) / count
+    # Around the mean: the difference of E[x²] and E[x]² cancels where the mean is large.
     var = column_sums(jnp.square(x.astype(jnp.float32) - mean), weight) / count
     gain = scale * jax.lax.rsqrt(var + EPSILON)
     return (x * gain + (shift - mean * gain)).astype(x.dtype), mean, var
@@ -53,6 +56,7 @@ def batch_normalize(x: Float[Array, "b *axes c"], weight: Float[Array, "b"], sca
 
 def _batch_normalize_forward(x, weight, scale, shift):
     y, mean, var = batch_normalize(x, weight, scale, shift)
+    # x is kept rather than its normalised form: in bfloat16 it is half as large.
     return (y, mean, var), (x, weight, scale, mean, jax.lax.rsqrt(var + EPSILON))
 
 
@@ -62,7 +66,7 @@ def _batch_normalize_backward(residuals, gradients):
     count = jnp.maximum(weight.sum() * math.prod(x.shape[1:-1]), 1)
     normalized = (x.astype(jnp.float32) - mean) * inverse_std
     of_scale, of_shift = column_sums(g * normalized), column_sums(g)
-    share = (weight / count).reshape(-1, *[1] * (x.ndim - 1))
+    share = (weight / count).reshape(-1, *[1] * (x.ndim - 1))  # [B, 1, ..., 1]; masked rows moved no statistic
     of_x = scale * inverse_std * (g - share * (of_shift + normalized * of_scale))
     return of_x.astype(x.dtype), jnp.zeros_like(weight), of_scale, of_shift
 
@@ -72,6 +76,7 @@ batch_normalize.defvjp(_batch_normalize_forward, _batch_normalize_backward)
 
 def pointwise(x: Float[Array, "*axes c"], kernel: Float[Array, "c c2"]) -> Float[Array, "*axes c2"]:
     """`x @ kernel` over the last axis, as one matrix product: its gradient needs no transposed copies."""
+    # [*axes, C] as [M, C] and back
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
@@ -98,6 +103,7 @@ class Conv(nnx.Module):
     ):
         if stride not in (1, 2) or (stride == 2 and dilation > 1):
             raise ValueError(f"a convolution strides by 1 or 2, dilated at stride 1 only; found {stride}, {dilation}")
+        # By fan out, as torchvision initialises its ResNets: it keeps the size of gradients.
         he_std = math.sqrt(2.0 / (size * size * c_out))
         self.kernel = nnx.Param(draw_normal(rngs.params(), (size, size, c_in, c_out), he_std) * gain)
         self.bias = nnx.Param(jnp.zeros(c_out)) if use_bias else None
@@ -105,12 +111,14 @@ class Conv(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"], scale: Float[Array, "c2"] | None = None):
         """[B, H', W', c_out]; `scale` multiplies the output channels, folded into the kernel."""
+        # Scaled in float32 and rounded once, to the type of computation.
         kernel = self.kernel[...] if scale is None else self.kernel[...] * scale
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         if kernel.shape[0] == 1:
             # A strided 1x1 convolution reads every other pixel; dropping them first spares the gradient the zeros.
             y = pointwise(x[:, :: self.stride, :: self.stride], kernel[0, 0])
         else:
+            # Not "SAME", which at stride 2 pads on one side only.
             pad = self.dilation * (kernel.shape[0] // 2)
             y = jax.lax.conv_general_dilated(
                 x,

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, UInt8
 IMAGE_MEAN = (123.675, 116.28, 103.53)
 IMAGE_STD = (58.395, 57.12, 57.375)
 
+# Ranges of the photometric distortion that SSD introduced and detectors have used since.
 BRIGHTNESS = 32.0
 CONTRAST = SATURATION = (0.5, 1.5)
 HUE_DEG = 18.0
@@ -33,6 +34,7 @@ def distort_colors(
       float32 RGB in 0..255. Contrast comes before or after the steps in HSV space, at random (SSD, Liu et al. 2016).
     """
     cameras = jnp.arange(images.shape[1])
+    # By position, so that what one camera draws does not depend on how many there are.  [B, N]
     per_camera = jax.vmap(lambda key: jax.vmap(lambda n: jax.random.fold_in(key, n))(cameras))(keys)
     return jax.vmap(jax.vmap(distort_image))(images.astype(jnp.float32), per_camera)
 
@@ -48,6 +50,7 @@ def distort_image(image: Float[Array, "h w 3"], key: PRNGKeyArray) -> Float[Arra
     order = jnp.where(active[4], jax.random.randint(keys[5], (), 0, len(CHANNEL_ORDERS)), 0)
     contrast_first = jax.random.bernoulli(keys[6])
 
+    # Contrast is multiplied at both places, by 1 at one of them: under vmap a branch is computed both ways.
     image = jnp.clip(image + brightness, 0, 255)
     image = jnp.clip(image * jnp.where(contrast_first, contrast, 1.0), 0, 255)
     image = shift_hue_saturation(image, hue_deg, saturation)
@@ -55,11 +58,14 @@ def distort_image(image: Float[Array, "h w 3"], key: PRNGKeyArray) -> Float[Arra
     return image[..., jnp.array(CHANNEL_ORDERS)[order]]
 
 
-def shift_hue_saturation(image: Float[Array, "h w 3"], hue_deg, saturation) -> Float[Array, "h w 3"]:
+def shift_hue_saturation(
+    image: Float[Array, "h w 3"], hue_deg: Float[Array, ""], saturation: Float[Array, ""]
+) -> Float[Array, "h w 3"]:
     """Turns the hue by degrees and scales the saturation (clipped to 1) in HSV space; RGB in 0..255 in and out."""
     red, green, blue = image[..., 0], image[..., 1], image[..., 2]
     value = jnp.max(image, axis=-1)
     chroma = value - jnp.min(image, axis=-1)
+    # A grey pixel has no hue: any serves, since its chroma of 0 multiplies it.
     safe = jnp.where(chroma > 0, chroma, 1.0)
     # Hue in sixths of the circle.
     hue = jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe)
@@ -67,6 +73,7 @@ def shift_hue_saturation(image: Float[Array, "h w 3"], hue_deg, saturation) -> F
     hue = hue + hue_deg / 60
     chroma = jnp.minimum(chroma * saturation, value)
 
+    # The six sectors of the usual conversion in one expression, without a branch per pixel.
     def channel(offset):
         position = jnp.mod(offset + hue, 6)
         return value - chroma * jnp.clip(jnp.minimum(position, 4 - position), 0, 1)

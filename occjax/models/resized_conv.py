@@ -13,6 +13,7 @@ from occjax.models.layers import BatchNorm, draw_normal
 
 def bilinear_matrix(n_in: int, n_out: int) -> Float[np.ndarray, "{n_out} {n_in}"]:
     """Weights of linear interpolation with the end points aligned (align_corners=True)."""
+    # max: a side of 1 has no spacing, and reads its only element.
     position = np.arange(n_out) * ((n_in - 1) / max(n_out - 1, 1))
     low = np.minimum(position.astype(int), max(n_in - 2, 0))
     weight = (position - low).astype(np.float32)
@@ -36,10 +37,11 @@ def conv_of_resized(
     Resizing and the channel mixing of each tap commute, so the taps are applied at the low resolution and only their
     results are resized and shifted: for a doubling that is a quarter of the multiplications, for x4 a sixteenth.
     """
-    taps = jnp.einsum("bhwc,ijco->bijhwo", x, kernel)
+    taps = jnp.einsum("bhwc,ijco->bijhwo", x, kernel)  # [B, 3, 3, H, W, O]
     rows = jnp.asarray(shifted_bilinear(x.shape[1], size[0]), x.dtype)
     columns = jnp.asarray(shifted_bilinear(x.shape[2], size[1]), x.dtype)
-    taps = jnp.einsum("bijhwo,ixh->bjxwo", taps, rows)
+    # Each product also sums over its taps, so that nothing of size X, Y is held nine times.
+    taps = jnp.einsum("bijhwo,ixh->bjxwo", taps, rows)  # [B, 3, X, W, O]
     return jnp.einsum("bjxwo,jyw->bxyo", taps, columns)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from occjax.config import BackboneConfig
 from occjax.errors import UserError
@@ -39,14 +39,8 @@ class Bottleneck(nnx.Module):
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Maximum over 3x3 windows at stride 2, padded by one."""
+    # Padded by -inf, so that what lies outside is never the maximum.
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
-
-
-def _run(block: nnx.Module, x, *, train: bool, mask, remat: bool):
-    def apply(block, x):
-        return block(x, train=train, mask=mask)
-
-    return nnx.remat(apply)(block, x) if remat else apply(block, x)
 
 
 class ResNet(nnx.Module):
@@ -57,20 +51,18 @@ class ResNet(nnx.Module):
     """
 
     def __init__(self, config: BackboneConfig, *, dtype=jnp.float32, remat: bool = False, rngs: nnx.Rngs):
-        if config.depth not in BLOCKS:
-            raise ValueError(f"backbone depth must be one of {tuple(BLOCKS)}, not {config.depth}")
         if not 0 <= config.frozen_stages <= 5:
             raise ValueError(f"frozen_stages counts the stem and four stages, 0 to 5; found {config.frozen_stages}")
         self.config, self.remat = config, remat
         self.stem = ConvNorm(3, config.width, 7, stride=2, dtype=dtype, rngs=rngs)
+        block_type, expansion = (Bottleneck, Bottleneck.EXPANSION) if config.depth == 50 else (BasicBlock, 1)
         stages, c_in, out_channels = [], config.width, []
         for index, blocks in enumerate(BLOCKS[config.depth]):
             stage, width = [], config.width * 2**index
             for block in range(blocks):
                 stride = 2 if block == 0 and index > 0 else 1
-                block_type = Bottleneck if config.depth == 50 else BasicBlock
                 stage.append(block_type(c_in, width, stride=stride, dtype=dtype, rngs=rngs))
-                c_in = width * (Bottleneck.EXPANSION if config.depth == 50 else 1)
+                c_in = width * expansion
             stages.append(nnx.List(stage))
             out_channels.append(c_in)
         self.stages = nnx.List(stages)
@@ -82,12 +74,19 @@ class ResNet(nnx.Module):
         """Feature maps at strides 4, 8, 16, 32; images where `mask` is false count in no batch statistic."""
         frozen, train = self.config.frozen_stages, train and not self.config.frozen_batch_norm
         x = max_pool(jax.nn.relu(self.stem(images, train=train and frozen < 1, mask=mask)))
+        # Here rather than on the parameters: the backward pass ends at the last frozen part.
         x = jax.lax.stop_gradient(x) if frozen >= 1 else x
         features = []
         for index, stage in enumerate(self.stages, start=2):
             stage_train = train and frozen < index
+
+            def apply(block, x, train=stage_train):
+                return block(x, train=train, mask=mask)
+
+            # A frozen stage has no backward pass for which anything could be kept or computed again.
+            run = nnx.remat(apply) if self.remat and frozen < index else apply
             for block in stage:
-                x = _run(block, x, train=stage_train, mask=mask, remat=self.remat and frozen < index)
+                x = run(block, x)
             x = jax.lax.stop_gradient(x) if frozen >= index else x
             features.append(x)
         return tuple(features)
@@ -97,7 +96,7 @@ class BackboneWeightsError(UserError):
     """A file of backbone weights is missing or was made for another ResNet."""
 
 
-def save_backbone_weights(path: Path, arrays: dict[tuple[str | int, ...], np.ndarray]) -> None:
+def save_backbone_weights(path: Path, arrays: dict[tuple[str | int, ...], Shaped[np.ndarray, "..."]]) -> None:
     """Writes arrays by their path inside the backbone to an .npz, whole or not at all."""
     with writing(path) as scratch, scratch.open("wb") as file:
         np.savez(file, **{"/".join(map(str, key)): value for key, value in arrays.items()})
@@ -120,7 +119,7 @@ def load_backbone_weights(path: Path, params: dict, batch_stats: dict) -> tuple[
         )
     with np.load(path, allow_pickle=False) as file:
         stored = dict(file)
-    problems = []
+    problems = []  # all of them, since a file for another depth differs in more than one place
 
     def take(key_path, leaf):
         name = "/".join(str(key.key) for key in key_path)

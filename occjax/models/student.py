@@ -19,7 +19,6 @@ from occjax.types import CameraRig, Predictions
 
 # The pyramid's level that is lifted, and its stride in input pixels.
 LEVEL, STRIDE = 2, 16
-COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 # Nested dicts of arrays, as `nnx.to_pure_dict` makes them.
 PureDict = dict[Any, Any]
@@ -29,9 +28,8 @@ class Student(nnx.Module):
     """Camera images to voxel logits on `grid`, for any camera count and any image size divisible by 16."""
 
     def __init__(self, config: ModelConfig, grid: VoxelGrid, *, rngs: nnx.Rngs):
-        if config.compute_dtype not in COMPUTE_DTYPES:
-            raise ValueError(f"compute_dtype must be one of {tuple(COMPUTE_DTYPES)}, not {config.compute_dtype!r}")
-        dtype = COMPUTE_DTYPES[config.compute_dtype]
+        # Of convolutions and dense layers; parameters, statistics, softmax and logits are float32 all the same.
+        dtype = jnp.dtype(config.compute_dtype)
         bev = config.bev_encoder
         self.bev_size = grid.shape[:2]
         self.backbone = ResNet(config.backbone, dtype=dtype, remat=config.remat_backbone, rngs=rngs)
@@ -64,14 +62,16 @@ class Student(nnx.Module):
         b, n, height, width, _ = images.shape
         if height % STRIDE or width % STRIDE:
             raise ValueError(f"image height and width must be divisible by {STRIDE}; found {height} x {width}")
-        mask = rig.is_present.reshape(b * n)
+        mask = rig.is_present.reshape(b * n)  # [B*N]: to the image side cameras are a larger batch
         features = self.backbone(images.reshape(b * n, height, width, 3), train=train, mask=mask)
         image_features = self.fpn(features)[LEVEL]  # [B*N, H/16, W/16, C]
         depth_logits, context = self.depth_net(
             image_features, camera_vector(rig), train=train, mask=mask, dropout_key=dropout_key
         )
-        depth_logits = depth_logits.reshape(b, n, *depth_logits.shape[1:])
-        context = context.reshape(b, n, *context.shape[1:])
+        # Lifting needs to know again which camera belongs to which sample.
+        depth_logits = depth_logits.reshape(b, n, *depth_logits.shape[1:])  # [B, N, H/16, W/16, D]
+        context = context.reshape(b, n, *context.shape[1:])  # [B, N, H/16, W/16, C]
+        # [B, X, Y, C] from here on
         lifted, coverage = self.view_transform(context, depth_logits, rig, (height, width))
         stages = self.bev_encoder(lifted, train=train)
         bev_features = self.bev_neck(stages[0], stages[-1], self.bev_size, train=train)
@@ -106,6 +106,7 @@ def apply_student(
     dropout_key: PRNGKeyArray | None = None,
 ) -> tuple[Predictions, PureDict]:
     """Predictions and the batch statistics after them (unchanged in evaluation); a pure function."""
+    # The module lives for one call: under a gradient, NNX state that outlives it would be of another trace.
     model = nnx.merge(graphdef, params, batch_stats)
     predictions = model(images, rig, train=train, dropout_key=dropout_key)
     return predictions, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))

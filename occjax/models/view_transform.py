@@ -11,8 +11,6 @@ from occjax.models.depth_net import grid_from_cam
 from occjax.models.layers import Conv
 from occjax.types import CameraRig
 
-SPLATS = ("sum", "mean")
-
 
 def depth_centers_m(config: DepthConfig) -> Float[Array, "d"]:
     """Centres of the equal depth bins between min_m and max_m, metres along the optical axis."""
@@ -38,6 +36,7 @@ def lift_cells(
       grid: the model's grid.
     """
     (height, width), (h, w) = image_size, feature_size
+    # Centres of the feature pixels in pixels of the input, whose own centres lie at halves.  [h, 1], [1, w]
     v = (jnp.arange(h) + 0.5)[:, None] * (height / h)
     u = (jnp.arange(w) + 0.5)[None, :] * (width / w)
 
@@ -51,15 +50,17 @@ def lift_cells(
     u_raw = (entry(a, 1, 1) * u - entry(a, 0, 1) * v) / determinant
     v_raw = (entry(a, 0, 0) * v - entry(a, 1, 0) * u) / determinant
     k = rig.pixel_from_cam
+    # 1e-6, as in the original: imported weights find their points in the cells they were trained on.
     ray_x = (u_raw - entry(k, 0, 2)) / (entry(k, 0, 0) + 1e-6)
     ray_y = (v_raw - entry(k, 1, 2)) / (entry(k, 1, 1) + 1e-6)
 
     rotation, translation = grid_from_cam(rig)
+    # One array per axis of the grid: [B, N, h, w, D, 3] would be the largest of the model.
     axes = []
     for axis in range(3):
         ray = entry(rotation, axis, 0) * ray_x + entry(rotation, axis, 1) * ray_y + entry(rotation, axis, 2)
         axes.append(ray[..., None] * depths_m + translation[..., axis][..., None, None, None])  # [B, N, h, w, D]
-    bev = rig.augmented_from_grid[:, None, None, None, None]
+    bev = rig.augmented_from_grid[:, None, None, None, None]  # [B, 1, 1, 1, 1, 3, 3]
     x, y = (sum(bev[..., row, axis] * axes[axis] for axis in range(3)) for row in range(2))
 
     size_x, size_y = grid.shape[:2]
@@ -78,8 +79,8 @@ def splat(
     """Sum over the points of each cell of weight times context."""
     b, n, h, w, c = context.shape
     d = weights.shape[-1]
-    values = (weights[..., None] * context[..., None, :]).reshape(b, n * h * w * d, c)
-    cells = cells.reshape(b, -1)
+    values = (weights[..., None] * context[..., None, :]).reshape(b, n * h * w * d, c)  # [B, N*h*w*D, C]
+    cells = cells.reshape(b, -1)  # [B, N*h*w*D]; what lies outside has a number past the last cell and is dropped
     return jax.vmap(lambda v, i: jnp.zeros((num_cells, c)).at[i].add(v, mode="drop"))(values, cells)
 
 
@@ -95,8 +96,6 @@ class ViewTransform(nnx.Module):
     def __init__(
         self, depth: DepthConfig, config: ViewTransformConfig, grid: VoxelGrid, *, dtype=jnp.float32, rngs: nnx.Rngs
     ):
-        if config.splat not in SPLATS:
-            raise ValueError(f"view_transform.splat must be one of {SPLATS}, not {config.splat!r}")
         self.depth, self.splat, self.grid = depth, config.splat, grid
         self.refine = Conv(config.channels, config.channels, 3, use_bias=True, dtype=dtype, rngs=rngs)
 
@@ -109,11 +108,13 @@ class ViewTransform(nnx.Module):
     ) -> tuple[Float[Array, "b x y c"], Float[Array, "b"]]:
         """BEV features [B, X, Y, C] and the BEV coverage [B]."""
         size_x, size_y = self.grid.shape[:2]
-        cells = lift_cells(rig, image_size, context.shape[2:4], depth_centers_m(self.depth), self.grid)
+        feature_size = (context.shape[2], context.shape[3])
+        cells = lift_cells(rig, image_size, feature_size, depth_centers_m(self.depth), self.grid)
         probs = jax.nn.softmax(depth_logits, axis=-1)
+        # float32: a near cell sums thousands of points.
         bev = splat(context.astype(jnp.float32), probs, cells, size_x * size_y)
         if self.splat == "mean":
             mass = splat(jnp.ones((*context.shape[:4], 1)), probs, cells, size_x * size_y)
-            bev = bev / (mass + 1e-6)
-        bev = bev.reshape(-1, size_x, size_y, bev.shape[-1])
+            bev = bev / (mass + 1e-6)  # a cell without a point stays 0
+        bev = bev.reshape(-1, size_x, size_y, bev.shape[-1])  # [B, X, Y, C]
         return self.refine(bev), bev_coverage(cells, size_x * size_y)

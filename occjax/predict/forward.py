@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Array, Float, Shaped
 
 from occjax.config import Config
 from occjax.models.preprocess import normalize_images
@@ -37,6 +38,7 @@ def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) ->
     Raises:
       CheckpointError: no checkpoint, or one of another model.
     """
+    # Looked at before `Checkpoints`, which would make the folders of a workdir that was mistyped.
     if not any((workdir / ("best" if best else "checkpoints")).glob("[0-9]*")):
         remedy = "leave --best out" if best else "train first, or name another --workdir"
         raise CheckpointError(f"no {'best ' if best else ''}checkpoint in {workdir}; {remedy}")
@@ -49,7 +51,7 @@ def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) ->
 
 
 def make_predict_fn(
-    config: Config, weights: Weights, mesh: Mesh, output: Callable[[jax.Array, Batch], Any]
+    config: Config, weights: Weights, mesh: Mesh, output: Callable[[Float[Array, "b x y z k"], Batch], Any]
 ) -> Callable[[Batch], Any]:
     """Compiled forward pass: a numpy batch in, numpy arrays out.
 
@@ -57,7 +59,7 @@ def make_predict_fn(
       config: of the run.
       weights: to predict with.
       mesh: devices; the batch must divide among them.
-      output: voxel logits [B, X, Y, Z, K] and the batch to a tree of arrays [B, ...]; compiled with the student. The
+      output: voxel logits and the batch to a tree of arrays [B, ...]; compiled with the student. The
         function returned gives this process's rows of it.
     """
     graph, _, _ = abstract_student(config.model, config.grid.build())
@@ -67,6 +69,7 @@ def make_predict_fn(
         predictions, _ = apply_student(graph, params, batch_stats, images, batch.rig, train=False)
         return output(predictions.voxel_logits, batch)
 
+    # Arguments and not constants of the program: compiled in, every checkpoint would be compiled anew.
     params, batch_stats = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
     rows_fn = make_rows_fn(predict, mesh)
     return lambda batch: rows_fn(batch, params, batch_stats)
@@ -87,13 +90,14 @@ def make_rows_fn(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]
 
 
 def full_batch(size: int, mesh: Mesh) -> int:
-    """`size` rounded up to a multiple of the number of devices."""
+    """`size` rounded up to a multiple of the number of devices; what is over is padding that counts nothing."""
     return -(-size // mesh.size) * mesh.size
 
 
-def _local_rows(array: jax.Array) -> np.ndarray:
+def _local_rows(array: Shaped[Array, "global_b *axes"]) -> Shaped[np.ndarray, "b *axes"]:
     """The rows of a batch that lie on this process's devices, in order."""
     if array.is_fully_addressable:
         return np.asarray(array)
+    # In the order of the rows, which is not that of the devices.
     shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
     return np.concatenate([np.asarray(shard.data) for shard in shards])

@@ -128,11 +128,11 @@ class TrainingRun:
                 # There is no batch to hand over: the device may as well finish, and what follows is waiting for data.
                 self.finite_check.settle()
             item = self.progress.next_item(self.feed)
+            # Returns before the step is done: the device computes while the host goes on to the next batch.
             self.state, metrics = self.train_step(self.state, item.batch)
             self.step += 1
             self.position = item.position
             self.finite_check.follow(self.step, metrics, item.sample_index)
-            self.progress.count_step()
             if self.step % config.log_every == 0 or self.step == self.total_steps:
                 self._report(metrics)
             if self.step == first_step:

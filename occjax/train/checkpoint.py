@@ -34,17 +34,14 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, *, keep: int = 3):
         self._workdir = workdir
-        self._last = self._manager("checkpoints", ocp.CheckpointManagerOptions(max_to_keep=keep, create=True))
-        self._best = self._manager(
-            "best",
-            ocp.CheckpointManagerOptions(
-                max_to_keep=1, create=True, best_fn=lambda metrics: metrics["miou"], best_mode="max"
-            ),
-        )
+        # Written when `save` returns: see above.
+        options = functools.partial(ocp.CheckpointManagerOptions, create=True, enable_async_checkpointing=False)
+        best = options(max_to_keep=1, best_fn=lambda metrics: metrics["miou"], best_mode="max")
+        self._last = self._manager("checkpoints", options(max_to_keep=keep))
+        self._best = self._manager("best", best)
 
     def _manager(self, name: str, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
-        options.enable_async_checkpointing = False
-        path = (self._workdir / name).resolve()
+        path = (self._workdir / name).resolve()  # orbax refuses a relative one
         return ocp.CheckpointManager(path, options=options, item_names=("state", "ema", "data"))
 
     @property
@@ -52,45 +49,40 @@ class Checkpoints:
         """Step of the newest complete checkpoint, or None."""
         return self._last.latest_step()
 
-    @property
-    def best_step(self) -> int | None:
-        """Step of the checkpoint with the highest validation mIoU, or None."""
-        return self._best.best_step()
-
     def path(self, step: int, *, best: bool = False) -> Path:
         """Folder of the checkpoint of `step`."""
         return self._workdir / ("best" if best else "checkpoints") / str(step)
 
     def save(self, step: int, state: TrainState, data_state: dict) -> None:
         """Writes the checkpoint of `step` unless it is there already."""
+        # A run that is stopped on a saving step, or resumed at its last one, asks twice.
         if self._last.latest_step() != step:
             self._last.save(step, args=_save_args(state, data_state), force=True)
 
     def save_best(self, step: int, state: TrainState, data_state: dict, miou: float) -> bool:
         """Keeps this state as the best if `miou` beats the best so far; returns whether it did."""
         best = self._best.best_step()
-        if best is not None and self._best.metrics(best)["miou"] >= miou:
+        metrics = None if best is None else self._best.metrics(best)
+        if metrics is not None and metrics["miou"] >= miou:
             return False
         return self._best.save(step, args=_save_args(state, data_state), metrics={"miou": miou}, force=True)
 
-    def restore(
-        self, abstract_state: TrainState, mesh: Mesh, *, step: int | None = None, best: bool = False
-    ) -> tuple[TrainState, dict]:
-        """The state (whole on each device of `mesh`) and the data position of `step`, by default the newest.
+    def restore(self, abstract_state: TrainState, mesh: Mesh) -> tuple[TrainState, dict]:
+        """The newest checkpoint's state (whole on each device of `mesh`) and data position.
 
         Raises:
           CheckpointError: there is no such checkpoint, or it does not fit the model.
         """
-        step = self._existing(step, best)
+        step = self._existing(best=False)
+        # Always against a target: without one, orbax gives integer keys back as strings and any shape as it lies.
         targets = {"state": abstract_state._asdict()}
-        if self._keeps_ema_apart(step, best):
+        if _keeps_ema_apart(self.path(step)):
             targets["ema"] = targets["state"].pop("ema")
         args = {item: ocp.args.StandardRestore(_placed(tree, mesh)) for item, tree in targets.items()}
-        manager = self._best if best else self._last
-        with _named_misfit(self.path(step, best=best)):
-            items = manager.restore(step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore()))
-        apart = {"ema": items["ema"]} if "ema" in targets else {}
-        return abstract_state._replace(**items["state"], **apart), items["data"]
+        with _named_misfit(self.path(step)):
+            items = self._last.restore(step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore()))
+        trees = items["state"] | {item: items[item] for item in targets if item != "state"}
+        return abstract_state._replace(**trees), items["data"]
 
     def restore_student(
         self, params: dict, batch_stats: dict, mesh: Mesh, *, which: Literal["ema", "raw"], best: bool = False
@@ -108,13 +100,13 @@ class Checkpoints:
         Raises:
           CheckpointError: there is no such checkpoint, or it does not fit the model.
         """
-        step = self._existing(None, best)
+        step = self._existing(best)
         folder = self.path(step, best=best).resolve()
         if which == "raw":
             item, paths = "state", (("params", "student"), ("batch_stats",))
-        elif self._keeps_ema_apart(step, best):
+        elif _keeps_ema_apart(folder):
             item, paths = "ema", (("params",), ("batch_stats",))
-        else:
+        else:  # of an earlier version
             item, paths = "state", (("ema", "params"), ("ema", "batch_stats"))
         with _named_misfit(folder):
             params, batch_stats = _read_subtrees(
@@ -122,18 +114,11 @@ class Checkpoints:
             )
         return params, batch_stats, step
 
-    def _existing(self, step: int | None, best: bool) -> int:
-        manager = self._best if best else self._last
-        step = (manager.best_step() if best else manager.latest_step()) if step is None else step
-        if step is None or step not in manager.all_steps():
-            raise CheckpointError(
-                f"no checkpoint {'' if step is None else f'of step {step} '}in {self._workdir}; found steps "
-                f"{sorted(manager.all_steps())}; train first, or name another --workdir"
-            )
+    def _existing(self, best: bool) -> int:
+        step = self._best.best_step() if best else self._last.latest_step()
+        if step is None:
+            raise CheckpointError(f"no checkpoint in {self._workdir}; train first, or name another --workdir")
         return step
-
-    def _keeps_ema_apart(self, step: int, best: bool) -> bool:
-        return (self.path(step, best=best) / "ema").is_dir()
 
     def close(self) -> None:
         """Lets go of the folders."""
@@ -141,7 +126,12 @@ class Checkpoints:
         self._best.close()
 
 
+def _keeps_ema_apart(checkpoint: Path) -> bool:
+    return (checkpoint / "ema").is_dir()
+
+
 def _save_args(state: TrainState, data_state: dict[str, Any]) -> ocp.args.Composite:
+    # The average apart from the optimizer's moments, which are twice its size and no use to a prediction.
     trees = state._asdict()
     return ocp.args.Composite(
         ema=ocp.args.StandardSave(trees.pop("ema")),

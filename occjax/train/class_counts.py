@@ -1,6 +1,7 @@
 """How often each class occurs in the training labels on the model's grid, for the class weights."""
 
 import numpy as np
+from jaxtyping import Int
 
 from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.config import Config
@@ -14,8 +15,8 @@ from occjax.losses.class_weights import count_classes
 _MAX_FILES = 200  # frequencies enter through a logarithm; more files change the weights by less than a per cent
 
 
-def training_class_counts(config: Config, split: SplitIndex) -> np.ndarray:
-    """Voxels per class, int64 [K], over the labels of up to 200 samples spread evenly over the split.
+def training_class_counts(config: Config, split: SplitIndex) -> Int[np.ndarray, "k"]:
+    """Voxels per class, int64, over the labels of up to 200 samples spread evenly over the split.
 
     Counted on the labels' own grid cropped to the model's, since frequencies of another grid would weigh wrongly;
     `loss.class_counts="occ3d"` takes the published counts instead.
@@ -24,6 +25,7 @@ def training_class_counts(config: Config, split: SplitIndex) -> np.ndarray:
         return OCC3D_CLASS_COUNTS
     crop = label_set(config.data.labels).grid.crop_slices(config.grid.build())
     source = open_source(config.data, split, Parts(labels=True))
+    # Spread over the split: scenes follow one another, and neighbours show the same street.
     rows = np.unique(np.linspace(0, len(split) - 1, _MAX_FILES).astype(int))
 
     def labels():

@@ -44,10 +44,12 @@ class DeviceFeed:
                 if not self._offer(item):
                     return
             self._offer(StopIteration())
+        # Whatever it is, it is raised by `next`, which would wait for ever for a thread that died.
         except BaseException as error:
             self._offer(error)
 
     def _offer(self, item) -> bool:
+        # Waits in short turns, since a full queue says nothing of a feed that was closed meanwhile.
         while not self._closed.is_set():
             try:
                 self._queue.put(item, timeout=0.2)
@@ -73,6 +75,6 @@ class DeviceFeed:
     def close(self) -> None:
         """Stops the thread after the batch it is loading, and lets go of the batches that no step has taken."""
         self._closed.set()
-        self._thread.join(timeout=60)
+        self._thread.join(timeout=60)  # a loader that hangs must not keep the process from ending
         while not self._queue.empty():
             self._queue.get_nowait()

@@ -2,24 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Int, Shaped
 
 from occjax.errors import UserError
+
+Metrics = dict[str, Shaped[Array, ""]]
 
 
 class NonFiniteLossError(UserError):
     """A loss or gradient is infinite or no number."""
-
-
-class _OpenStep(NamedTuple):
-    """A step that the device was given and nobody has looked at yet."""
-
-    step: int
-    metrics: dict[str, jax.Array]
-    sample_index: np.ndarray
 
 
 class FiniteCheck:
@@ -31,21 +25,22 @@ class FiniteCheck:
 
     def __init__(self, tokens: Sequence[str], last_checkpoint: Callable[[], Path | None]):
         self._tokens, self._last_checkpoint = tokens, last_checkpoint
-        self._open: _OpenStep | None = None
+        # Of the step that the device was given and nobody has looked at yet.
+        self._open: tuple[int, Metrics, np.ndarray] | None = None
 
-    def follow(self, step: int, metrics: dict[str, jax.Array], sample_index: np.ndarray) -> None:
+    def follow(self, step: int, metrics: Metrics, sample_index: Int[np.ndarray, "b"]) -> None:
         """Takes note of a step that was just handed to the device, and looks at the one before it.
 
         Args:
           step: its number.
           metrics: its scalars, `is_finite` among them.
-          sample_index: int [B] rows of its samples.
+          sample_index: rows of its samples.
 
         Raises:
           NonFiniteLossError: of the step before.
         """
         self.settle()
-        self._open = _OpenStep(step, metrics, sample_index)
+        self._open = step, metrics, sample_index
 
     def settle(self) -> None:
         """Waits for the step that is still open and looks at it.
@@ -56,6 +51,7 @@ class FiniteCheck:
         if self._open is None:
             return
         (step, metrics, sample_index), self._open = self._open, None
+        # The one place where the host waits for the device; the other scalars stay there unless they are needed.
         if bool(metrics["is_finite"]):
             return
         listed = "\n".join(f"  {name}: {float(value)}" for name, value in jax.device_get(metrics).items())

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding
+from jaxtyping import Int
 
 from occjax.classes import OCC3D_CLASS_COUNTS
 from occjax.config import Config
@@ -26,18 +27,19 @@ class Learner(NamedTuple):
       config: of the run.
       student, adapter: graphs of the modules, without their arrays.
       optimizer: of the parameters that train.
-      class_counts: [K] voxels per class in the training labels, for the class weights of the cross-entropy.
+      class_counts: voxels per class in the training labels, for the class weights of the cross-entropy.
     """
 
     config: Config
     student: nnx.GraphDef
     adapter: nnx.GraphDef
     optimizer: optax.GradientTransformation
-    class_counts: np.ndarray
+    class_counts: Int[np.ndarray, "k"]
 
 
-def make_learner(config: Config, total_steps: int, class_counts: np.ndarray = OCC3D_CLASS_COUNTS) -> Learner:
+def make_learner(config: Config, total_steps: int, class_counts: Int[np.ndarray, "k"] = OCC3D_CLASS_COUNTS) -> Learner:
     """The learner of a run of `total_steps` updates, which shape the schedule of the learning rate."""
+    # Graphs and shapes only: a restored run would throw drawn weights away.
     student, adapter = nnx.eval_shape(lambda: _build(config))
     student_graph, student_params, _ = split_student(student)
     adapter_graph, adapter_params = nnx.split(adapter)
@@ -54,6 +56,7 @@ def random_state(learner: Learner) -> TrainState:
     student, adapter = _build(learner.config)
     _, student_params, batch_stats = split_student(student)
     params = {"student": student_params, "adapter": nnx.to_pure_dict(nnx.split(adapter)[1])}
+    # One program instead of one for each of the hundreds of moments.
     opt_state = jax.jit(learner.optimizer.init)(params)
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, opt_state, {})
     return state.with_student(student_params, batch_stats)
@@ -74,6 +77,7 @@ def initial_state(learner: Learner, sharding: NamedSharding) -> TrainState:
     weights = learner.config.model.backbone.weights
     if not weights:
         return state
+    # The average has to start from the loaded weights too, not from the random ones that they replace.
     student = load_backbone_weights(Path(weights), *state.student("raw"))
     return state.with_student(*jax.device_put(student, sharding))
 

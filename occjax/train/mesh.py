@@ -8,16 +8,19 @@ from occjax.errors import UserError
 
 
 def make_mesh(devices: list | None = None) -> Mesh:
-    """Mesh with the single axis `data`. Auto axes: cameras are folded into the batch dimension in the model."""
+    """Mesh with the single axis `data` over `devices`, by default all there are."""
     devices = jax.devices() if devices is None else devices
+    # Auto axes: explicit ones refuse the model's [B, N, ...] to [B*N, ...], which mixes a split axis with another.
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Split along the first axis, a part for each device."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """Whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 

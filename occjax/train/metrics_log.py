@@ -32,17 +32,20 @@ class MetricsLog:
                 continue  # the line that a killed run was writing
             if entry["step"] <= step:
                 kept.append(line)
+        # Whole or not at all: a run that is killed here must not lose its history.
         with writing(self._path) as scratch:
             scratch.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def write(self, step: int, group: str, scalars: dict[str, float]) -> None:
         """Writes one line {"step", "group", name: value}; values that are not finite become strings in the JSON."""
+        # JSON has neither NaN nor infinity, and strict readers stop at them.
         clean = {k: float(v) if math.isfinite(v) else str(float(v)) for k, v in scalars.items()}
         self._file.write(json.dumps({"step": step, "group": group, **clean}) + "\n")
-        self._file.flush()
+        self._file.flush()  # whoever follows the run reads this line now, and a killed run keeps it
         for name, value in scalars.items():
             self._writer.add_scalar(f"{group}/{name}", float(value), step)
 
     def close(self) -> None:
+        """Ends both files."""
         self._file.close()
         self._writer.close()

@@ -14,12 +14,14 @@ def learning_rate_schedule(config: TrainConfig, total_steps: int) -> optax.Sched
       total_steps: updates of the whole run; a run shorter than its warm-up warms up over its first half.
     """
     peak = config.learning_rate
+    # optax wants the cosine to have a length.
     warmup = min(config.warmup_steps, total_steps // 2)
     return optax.warmup_cosine_decay_schedule(config.warmup_factor * peak, peak, warmup, total_steps)
 
 
 def decay_mask(params: dict) -> dict:
     """True for the kernels: weight decay leaves biases and normalisation scales alone."""
+    # Kernels are the only arrays of two axes or more.
     return jax.tree.map(lambda p: p.ndim >= 2, params)
 
 
@@ -32,5 +34,6 @@ def make_optimizer(config: TrainConfig, total_steps: int, trainable: dict) -> op
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(learning_rate_schedule(config, total_steps), weight_decay=config.weight_decay, mask=decay_mask),
     )
+    # Apart before the chain, so that the clipped norm is that of what moves.
     labels = jax.tree.map(lambda t: "train" if t else "frozen", trainable)
     return optax.partition({"train": adamw, "frozen": optax.set_to_zero()}, labels)

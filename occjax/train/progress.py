@@ -20,17 +20,16 @@ class Progress:
         self._steps = 0
 
     def next_item(self, iterator):
-        """Takes the next item and books the time that took as waiting: the device is idle, or the item is there."""
+        """The next step's item; the time that took is waiting: the device is idle, or the item is there."""
         start = time.perf_counter()
         item = next(iterator)
         self._waited_s += time.perf_counter() - start
-        return item
-
-    def count_step(self) -> None:
         self._steps += 1
+        return item
 
     def measure(self) -> dict[str, float]:
         """Figures of the interval: samples_per_s, step_s, data_wait (share of the interval)."""
+        # Not 0, where a clock is too coarse to see an interval; nor a step, where none was done.
         elapsed = max(time.perf_counter() - self._start, 1e-9)
         step_s = elapsed / max(self._steps, 1)
         return {

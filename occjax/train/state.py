@@ -4,6 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 
 class TrainState(NamedTuple):
@@ -18,7 +19,7 @@ class TrainState(NamedTuple):
         averaged weights would be normalised with those of other weights.
     """
 
-    step: jax.Array
+    step: Int[Array, ""]
     params: dict
     batch_stats: dict
     opt_state: Any
@@ -37,8 +38,9 @@ class TrainState(NamedTuple):
         return self._replace(params={**self.params, "student": params}, batch_stats=batch_stats, ema=ema)
 
 
-def update_ema(ema: dict, params: dict, batch_stats: dict, step: jax.Array, decay: float) -> dict:
+def update_ema(ema: dict, params: dict, batch_stats: dict, step: Int[Array, ""], decay: float) -> dict:
     """Moving averages after update number `step`; the decay ramps up so that early weights are soon forgotten."""
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    # 0.1 at first, 0.5 after 8 updates, 0.99 after 890: an average over about a tenth of the steps so far.
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     fresh = {"params": params, "batch_stats": batch_stats}
-    return jax.tree.map(lambda old, new: old * decay + new * (1 - decay), ema, fresh)
+    return jax.tree.map(lambda old, new: old * kept + new * (1 - kept), ema, fresh)

@@ -1,7 +1,7 @@
 """Training step: images to predictions, losses, gradients, new state; compiled once for all steps."""
 
 import functools
-from collections.abc import Callable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from occjax.cpu import sum_all
 from occjax.label_sets import label_set
 from occjax.losses.distillation import distillation_terms, needs_adapter
-from occjax.losses.total import total_loss
+from occjax.losses.total import supervised_terms, weighted_sum
 from occjax.models.preprocess import distort_colors, normalize_images
 from occjax.models.student import apply_student
 from occjax.train.learner import Learner
@@ -26,9 +26,11 @@ Outputs = tuple[Predictions, Float[Array, "b x y k"] | None]
 Terms = dict[str, Float[Array, ""]]
 
 
-def make_train_step(learner: Learner, mesh: Mesh) -> Callable[[TrainState, Batch], tuple[TrainState, Terms]]:
+def make_train_step(learner: Learner, mesh: Mesh) -> jax.stages.Wrapped:
     """`step` of this learner, compiled; the state that goes in is donated, so no caller may look at it again."""
     whole = replicated(mesh)
+    # Donated: the new state is written over the old one, so that parameters, moments and averages exist once. Its place
+    # is said, or the compiler might split what comes back and every step would be compiled for another input.
     return jax.jit(functools.partial(step, learner), donate_argnums=0, out_shardings=(whole, whole))
 
 
@@ -39,19 +41,23 @@ def step(learner: Learner, state: TrainState, batch: Batch) -> tuple[TrainState,
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     grads, terms, batch_stats = accumulated_gradients(learner, state.params, state.batch_stats, batch, key)
     updates, opt_state = learner.optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params = cast(dict, optax.apply_updates(state.params, updates))  # optax: any tree
     ema = update_ema(state.ema, params["student"], batch_stats, state.step, config.ema_decay)
+    # Before clipping: the log shows how large gradients are, and one that is infinite stays so.
     norm = global_norm(grads)
+    # Decided on the device: the host looks at one flag, a step later.
     is_finite = jnp.isfinite(terms["loss"]) & jnp.isfinite(norm)
     metrics = {**terms, "grad_norm": norm, "is_finite": is_finite}
     return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 
 
 def forward(learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray) -> tuple[Outputs, dict]:
-    """What the losses read of one micro-batch, in training mode, and the running statistics after it."""
+    """What the losses read of one micro-batch [B, ...], in training mode, and the running statistics after it."""
+    # Colours are distorted here and not in the loader: on the device these are a few elementwise passes.
     photometric_key, dropout_key = jax.random.split(key)
     images = batch.images
     if learner.config.augment.photometric:
+        # A key for each sample by its place in the batch, so that devices need not exchange any.
         samples = jnp.arange(images.shape[0])
         images = distort_colors(images, jax.vmap(lambda i: jax.random.fold_in(photometric_key, i))(samples))
     predictions, batch_stats = apply_student(
@@ -77,30 +83,32 @@ def objective(
     Beside them every term before its weight, `loss`, `supervision` and `distillation`, for the log.
     """
     config, (predictions, adapter_output) = learner.config, outputs
-    distill = distillation_terms(predictions, batch.teacher, adapter_output, config.loss.distill, config.grid.build())
-    values = total_loss(
+    distilled = distillation_terms(predictions, batch.teacher, adapter_output, config.loss.distill, config.grid.build())
+    supervised = supervised_terms(
         predictions,
         batch,
         config=config.loss,
         label_set=label_set(config.data.labels),
         depth_config=config.model.depth,
-        distill_terms=distill,
         class_counts=learner.class_counts,
     )
+    supervision = weighted_sum(supervised, config.loss.weights())
+    distillation = weighted_sum(distilled, config.loss.distill.weights())
     terms = {
-        "loss": values.total,
-        "supervision": values.supervision,
-        "distillation": values.distillation,
-        **values.terms,
+        "loss": supervision + distillation,
+        "supervision": supervision,
+        "distillation": distillation,
+        **supervised,
+        **distilled,
         "bev_coverage": predictions.bev_coverage.mean(),
     }
-    return (values.supervision, values.distillation), terms
+    return (supervision, distillation), terms
 
 
 def gradients(
     learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray
 ) -> tuple[dict, Terms, dict]:
-    """Gradients of the objective over one micro-batch, its terms, and the running statistics after it.
+    """Gradients of the objective over one micro-batch [B, ...], its terms, and the running statistics after it.
 
     With a teacher, the term `gradient_ratio` is the norm of the distillation's gradient over that of the supervision,
     both at the student's outputs (voxel logits, depth logits, BEV features): near 0, distillation would be silently
@@ -115,6 +123,7 @@ def gradients(
     of_outputs = of_supervision = objective_pullback((one, zero))
     if learner.config.loss.distill.is_on:
         of_distillation = objective_pullback((zero, one))
+        # 1e-12: a step whose supervision has no gradient still has a finite ratio.
         terms["gradient_ratio"] = global_norm(of_distillation) / (global_norm(of_supervision) + 1e-12)
         of_outputs = jax.tree.map(jnp.add, of_supervision, of_distillation)
     (grads,) = forward_pullback(*of_outputs)
@@ -124,7 +133,7 @@ def gradients(
 def accumulated_gradients(
     learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray
 ) -> tuple[dict, Terms, dict]:
-    """`gradients` averaged over `train.accumulate_steps` micro-batches, one after the other.
+    """`gradients` averaged over `train.accumulate_steps` micro-batches [B/count, ...], one after the other.
 
     The running statistics go through all of them.
     """
@@ -144,6 +153,7 @@ def accumulated_gradients(
         return (batch_stats, total), None
 
     micro_batches = jax.tree.map(split, batch)
+    # `scan` wants the sums to begin with: zeros of the shapes that one micro-batch gives, traced and not computed.
     first = jax.tree.map(lambda x: x[0], micro_batches)
     shapes = jax.eval_shape(functools.partial(gradients, learner), params, batch_stats, first, key)[:2]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
@@ -151,6 +161,7 @@ def accumulated_gradients(
     return grads, terms, batch_stats
 
 
-def global_norm(tree) -> Float[Array, ""]:
+def global_norm(tree: Any) -> Float[Array, ""]:
     """Euclidean norm over all arrays of a tree, which does not depend on the number of devices."""
+    # Not optax's: its plain sums differ in the sixth digit between one device and four.
     return jnp.sqrt(sum(sum_all(jnp.square(x)) for x in jax.tree.leaves(tree)))

@@ -24,12 +24,14 @@ class StopRequests:
         self._before = {s: signal.signal(s, self._request) for s in (signal.SIGTERM, signal.SIGINT)}
         # The interpreter's C handler writes a byte to it for every signal that has a Python handler.
         self._reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
+        self._writer.setblocking(False)  # asked of a wakeup descriptor: a signal handler must never wait
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        # A thread, since Python's own handler waits until the compiler gives the interpreter back, minutes later.
         threading.Thread(target=self._acknowledge, args=(self._reader,), daemon=True).start()
         return self
 
     def _request(self, number: int, frame: object) -> None:
+        # The second time as if nothing stood in between, exit status included.
         if self.received is not None:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

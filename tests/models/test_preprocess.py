@@ -25,7 +25,7 @@ def test_normalisation():
 def test_hue_and_saturation_against_colorsys(hue_deg, saturation):
     image = random_images(6, 5).astype(np.float32)
     image[0, 0], image[0, 1], image[0, 2] = 0, 255, (200, 200, 10)
-    out = shift_hue_saturation(jnp.asarray(image), hue_deg, saturation)
+    out = shift_hue_saturation(jnp.asarray(image), jnp.float32(hue_deg), jnp.float32(saturation))
     for pixel in np.ndindex(6, 5):
         h, s, v = colorsys.rgb_to_hsv(*image[pixel] / 255)
         expected = np.multiply(colorsys.hsv_to_rgb((h + hue_deg / 360) % 1, min(1, s * saturation), v), 255)

@@ -94,8 +94,13 @@ def test_another_model_is_named(workdir, config):
             other.model.bev_encoder.stage_channels, other.eval.weights = stages, which
             with pytest.raises(CheckpointError, match="does not fit the configured model"):
                 restore(other, workdir, make_mesh())
-    with pytest.raises(CheckpointError, match="no checkpoint of step 8"):
-        checkpoints.restore(abstract_state(make_learner(config, 1)), make_mesh(), step=8)
+    checkpoints.close()
+
+
+def test_a_workdir_without_checkpoints_is_named(config, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(CheckpointError, match=f"no checkpoint in {tmp_path}"):
+        checkpoints.restore(abstract_state(make_learner(config, 1)), make_mesh())
     checkpoints.close()
 
 

@@ -37,8 +37,8 @@ def compact_kl(task: SampleTask) -> float:
     planes = read_voxels(task.file.voxels, task.options)
     # Both sides floored alike, or the KL would measure the floor.
     dumped = floored_log_probs(np.exp(dense_log_probs(planes, voxel_scores(planes)[1]).astype(np.float32)))
-    decoded = moving.dense_log_probs(written.codes, written.grid.shape)
-    return float(kl_divergence(dumped, decoded.reshape(dumped.shape)).mean())
+    decoded = moving.dense_log_probs(written.codes, written.grid.shape).reshape(dumped.shape)
+    return float(kl_divergence(dumped, decoded).mean())
 
 
 def decode_ms(directory: Path, tokens: list[str]) -> float:
