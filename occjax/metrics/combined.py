@@ -11,10 +11,8 @@ from occjax.grid import OCC3D_GRID, VoxelGrid
 from occjax.label_sets import LabelSet
 from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
-from occjax.metrics.occ3d import Occ3dMiou
-from occjax.metrics.protocols import no_scores
+from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.rayiou import RayIou
-from occjax.metrics.surroundocc import SurroundOccMiou
 
 
 class TeacherAnswer(NamedTuple):
@@ -54,8 +52,8 @@ class ScoredSample(NamedTuple):
 class CombinedScores:
     """A mergeable state of mergeable states; `rayiou` is None where it is not asked for or has no meaning."""
 
-    predictions: Occ3dMiou | SurroundOccMiou
-    teacher: Occ3dMiou | SurroundOccMiou
+    predictions: VoxelMiou
+    teacher: VoxelMiou
     calibration: Calibration
     agreement: Agreement
     rayiou: RayIou | None
@@ -73,7 +71,7 @@ class CombinedScores:
           GridMismatchError: `grid` is no crop of the label set's grid.
         """
         rays = RayIou.empty() if rayiou and grid == OCC3D_GRID else None
-        scores = no_scores(label_set, grid)
+        scores = VoxelMiou.empty(label_set, grid)
         return cls(scores, scores, Calibration.empty(), Agreement.empty(), rays)
 
     def update(self, sample: ScoredSample, origins_m: np.ndarray | None = None) -> "CombinedScores":
