@@ -24,6 +24,7 @@ from occjax.metrics.confusion import require_shape
 from occjax.metrics.prediction_files import read_prediction
 from occjax.storage import writing
 
+# A page without cameras; the size of no image says nothing.
 _NO_IMAGES = np.zeros((0, 9, 16, 3), np.uint8)
 
 
@@ -60,6 +61,7 @@ def _draw(file: Path, truth_file: Path | None, named: LabelSet | None) -> np.nda
     prediction, grid, labels = _read(file, named)
     require_shape(grid, **{str(file): prediction})
     truth = counted = None
+    # A label file by itself is no prediction of anything.
     caption = "labels" if truth_file is None and labels else "prediction"
     if truth_file is not None:
         truth, truth_grid, truth_labels = _read(truth_file, named)

@@ -47,7 +47,7 @@ def _score(options: argparse.Namespace) -> int:
     results = score_folder(
         options.predictions,
         options.labels,
-        protocols=tuple(options.protocol),
+        protocols=tuple(name.strip() for name in options.protocol),
         version=options.version,
         split=options.split,
     )

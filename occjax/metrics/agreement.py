@@ -1,4 +1,4 @@
-"""How far the student says what its teacher says: what distillation did."""
+"""Agreement of the student with its teacher: what distillation did."""
 
 import dataclasses
 
@@ -26,6 +26,7 @@ class Agreement:
 
     @classmethod
     def empty(cls) -> "Agreement":
+        """No samples yet."""
         return cls(ConfusionMatrix.empty(), np.zeros(2))
 
     def update(self, teacher: np.ndarray, student: np.ndarray, known: np.ndarray, kl_sum: np.ndarray) -> "Agreement":
@@ -47,6 +48,7 @@ class Agreement:
         by_teacher = counts.sum(1)
         occupied = np.arange(len(counts)) != FREE
         voxels = np.array([by_teacher[occupied].sum(), by_teacher[FREE]])
+        # Apart, because most voxels are free and easy: one mean would hide the others.
         kl_occupied, kl_free = ratio(self.kl_sum, voxels)
         return {
             "same_class": percent(float(ratio(self.confusion.hits.sum(), counts.sum()))),

@@ -1,4 +1,4 @@
-"""Views from above: the class of each column, and predictions counted by voxel and by column."""
+"""Bird's-eye views: the class of each column, and predictions counted by voxel and by column."""
 
 import dataclasses
 
@@ -21,6 +21,7 @@ def highest_occupied(semantics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     occupied = (semantics != FREE) & (semantics != IGNORE)
     from_top = occupied[..., ::-1].argmax(-1)
     exists = occupied.any(-1)
+    # `argmax` says 0 for a column without any, too.
     height = np.where(exists, semantics.shape[-1] - 1 - from_top, -1)
     classes = np.take_along_axis(semantics, np.maximum(height, 0)[..., None], axis=-1)[..., 0]
     return np.where(exists, classes, np.uint8(FREE)), height
@@ -39,6 +40,7 @@ class VoxelCounts:
 
     @classmethod
     def empty(cls) -> "VoxelCounts":
+        """No samples yet."""
         return cls(ConfusionMatrix.empty(), ConfusionMatrix.empty())
 
     def update(self, truth: np.ndarray, prediction: np.ndarray, counted: np.ndarray) -> "VoxelCounts":

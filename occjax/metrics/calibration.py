@@ -10,7 +10,7 @@ from occjax.metrics.confusion import ratio
 # Probabilities are counted in this many equal bins, so that the state holds integers only and merges exactly; a bin
 # stands for its centre, which is off by 0.0005 at most.
 FINE_BINS = 1000
-# As Guo et al. (2017) report it with; more bins hold too few voxels each where nearly all is certain.
+# Divides FINE_BINS: a bin is 50 of them.
 _BINS = 20
 
 

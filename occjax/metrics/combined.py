@@ -1,4 +1,4 @@
-"""Everything that one pass over a split counts: protocol, calibration, teacher, agreement and rays as one state."""
+"""Combined scores: protocol, calibration, teacher, agreement and rays of one pass over a split as one state."""
 
 import dataclasses
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""A result that says which protocol, mask and grid it was computed by."""
+"""Scores that say which protocol, mask and grid they were computed by."""
 
 import math
 from typing import NamedTuple
@@ -42,6 +42,7 @@ class Scores(NamedTuple):
 
 
 def percent(share: float) -> float | None:
+    """A share in 0..1 in per cent; None where it is undefined, as JSON knows no NaN."""
     return None if math.isnan(share) else 100 * float(share)
 
 
