@@ -83,7 +83,8 @@ def _read(path: Path, named: LabelSet | None) -> tuple[np.ndarray, VoxelGrid, La
         except (DataError, OSError):  # what cannot be opened at all, reading it as a prediction names below
             continue
     classes, grid = read_prediction(path)
-    grid = grid or (named and named.grid)
+    if grid is None and named is not None:
+        grid = named.grid
     if grid is None:
         raise UserError(f"{path} does not name its grid; say --grid={' or --grid='.join(LABEL_SETS)}")
     if classes.min() < 0 or FREE < classes.max() != IGNORE:

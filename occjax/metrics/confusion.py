@@ -56,8 +56,8 @@ class ConfusionMatrix:
                 f"predicted classes must lie in 0 to {num_classes - 1}, found {prediction.min()}-{prediction.max()}; "
                 "store the argmax over the classes"
             )
-        # A pair as one number below 18²: in two bytes, which is a quarter of numpy's default to move, and does not let a
-        # truth of 255 wrap into another pair before it is left out.
+        # A pair as one number below 18²: in two bytes, a quarter of numpy's default to move, and wide enough that a
+        # truth of 255 does not wrap into another pair before it is left out.
         pairs = (truth.astype(np.uint16) * np.uint16(num_classes) + prediction.astype(np.uint16))[kept]
         counted = np.bincount(pairs, minlength=num_classes**2)
         # `bincount` grows past the last pair only where a kept truth is no class.

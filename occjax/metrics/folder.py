@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from occjax.config import DataConfig
 from occjax.data.index import Index, SplitIndex, load_index
@@ -65,7 +66,7 @@ def score_folder(
     rows = _rows_to_score(files, keyframes, predictions, split)
     if not split:
         _warn_of_parts(files, index)
-    states: dict[str, RayIou | VoxelMiou] = {}
+    states: dict[str, Any] = {}
     progress = Progress("scoring", len(rows), _log.info)
     for row in rows:
         path = files[keyframes.tokens[row]]
