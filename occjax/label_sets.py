@@ -111,7 +111,7 @@ def _read_surroundocc(data: bytes, grid: VoxelGrid) -> Labels:
 
 
 def _read_occ3d(data: bytes, grid: VoxelGrid) -> Labels:
-    """Dense `semantics` and `mask_camera` [X, Y, Z]; the LiDAR's mask, a third array, scores nothing and stays unread."""
+    """Dense `semantics` and `mask_camera` [X, Y, Z]; its third array, the LiDAR's mask, scores nothing."""
     semantics, camera_mask = read_npz(data, ("semantics", "mask_camera")).values()
     for array, what in ((semantics, "semantics"), (camera_mask, "mask_camera")):
         if array.shape != grid.shape:

@@ -1,5 +1,6 @@
 """Film of a scene: one frame per keyframe, written as MP4 or GIF."""
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -78,52 +79,44 @@ def draw_frame(
     return np.asarray(frame)
 
 
-def write_movie(frames: Iterable[np.ndarray], path: Path) -> int:
+def write_movie(frames: Iterable[np.ndarray], path: Path) -> None:
     """Writes frames of one size, uint8 RGB [rows, columns, 3], through a temporary name.
 
     Args:
       frames: at least one.
       path: ends in .mp4 or .gif.
 
-    Returns:
-      how many frames were written.
-
     Raises:
       UserError: another suffix, no frame, or OpenCV cannot encode MP4 here.
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"a film is written as {' or '.join(SUFFIXES)}, not {path.name!r}")
-    write_frames = _write_mp4 if path.suffix == ".mp4" else _write_gif
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise UserError(f"no frame for {path}; a scene has at least one keyframe")
     with writing(path, suffix=path.suffix) as scratch:
-        count = write_frames(iter(frames), scratch)
-        if not count:
-            raise UserError(f"no frame for {path}; a scene has at least one keyframe")
-    return count
+        (_write_mp4 if path.suffix == ".mp4" else _write_gif)(first, frames, scratch)
 
 
-def _write_mp4(frames, path: Path) -> int:
-    writer, count = None, 0
-    for frame in frames:
-        if writer is None:
-            size = (frame.shape[1], frame.shape[0])
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), _FRAMES_PER_S, size)
-            if not writer.isOpened():
-                raise UserError("this build of OpenCV cannot encode MP4; write a .gif instead")
+def _write_mp4(first: np.ndarray, others: Iterable[np.ndarray], path: Path) -> None:
+    """Frames [rows, columns, 3], one after the other as they are drawn."""
+    size = (first.shape[1], first.shape[0])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), _FRAMES_PER_S, size)
+    if not writer.isOpened():
+        raise UserError("this build of OpenCV cannot encode MP4; write a .gif instead")
+    for frame in itertools.chain([first], others):
         writer.write(frame[..., ::-1])  # OpenCV wants BGR
-        count += 1
-    if writer is not None:
-        writer.release()
-    return count
+    writer.release()
 
 
-def _write_gif(frames, path: Path) -> int:
-    frames = list(frames)  # some 40 keyframes a scene, 3 MB each: the palette has to see them all
-    if frames:
-        palette = _gif_palette(frames)
-        # Without dithering: voxels are flat areas, and dithering would shimmer from frame to frame.
-        first, *others = (Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
-        first.save(path, save_all=True, append_images=others, duration=round(1000 / _FRAMES_PER_S), loop=0)
-    return len(frames)
+def _write_gif(first: np.ndarray, others: Iterable[np.ndarray], path: Path) -> None:
+    """Frames [rows, columns, 3] of one palette."""
+    frames = [first, *others]  # some 40 keyframes a scene, 3 MB each: the palette has to see them all
+    palette = _gif_palette(frames)
+    # Without dithering: voxels are flat areas, and dithering would shimmer from frame to frame.
+    start, *rest = (Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
+    start.save(path, save_all=True, append_images=rest, duration=round(1000 / _FRAMES_PER_S), loop=0)
 
 
 def _gif_palette(frames: list[np.ndarray]) -> Image.Image:

@@ -51,6 +51,7 @@ def _score(options: argparse.Namespace) -> int:
         version=options.version,
         split=options.split,
     )
+    # Before the table, so that a path that cannot be written is not found out by scrolling up.
     if options.json is not None:
         _write_scores(options.json, results, predictions=options.predictions, split=options.split)
     about = f"predictions {options.predictions}" + (f", split {options.split}" if options.split else "")

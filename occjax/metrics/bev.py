@@ -45,6 +45,7 @@ class VoxelCounts:
 
     def update(self, truth: np.ndarray, prediction: np.ndarray, counted: np.ndarray) -> "VoxelCounts":
         """Adds one sample: uint8 [X, Y, Z] classes twice, and the voxels that count, bool [X, Y, Z]."""
+        # What does not count must not hide what lies below it, in truth and prediction alike.
         actual, predicted = (
             highest_occupied(np.where(counted, voxels, np.uint8(FREE)))[0] for voxels in (truth, prediction)
         )
@@ -61,6 +62,7 @@ class VoxelCounts:
         has_truth = self.voxels.has_truth
         return {
             "miou": mean_over(iou, classes),
+            # Without the classes that the truth lacks, by whatever rule the protocol counts those.
             "miou_present": mean_over(np.where(has_truth, iou, np.nan), classes),
             "iou": self.voxels.occupied_iou(),
             "dynamic_miou": mean_over(iou, [c for c in DYNAMIC_CLASSES if c in classes]),

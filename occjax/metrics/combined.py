@@ -70,6 +70,7 @@ class CombinedScores:
         Raises:
           GridMismatchError: `grid` is no crop of the label set's grid.
         """
+        # Elsewhere there is no published number to compare with.
         rays = RayIou.empty() if rayiou and grid == OCC3D_GRID else None
         scores = VoxelMiou.empty(label_set, grid)
         return cls(scores, scores, Calibration.empty(), Agreement.empty(), rays)
@@ -83,6 +84,7 @@ class CombinedScores:
         """
         if sample.truth is None:
             return self
+        # Raises on what cannot be scored before anything is counted: a state is replaced whole or not at all.
         scores = self.predictions.update(sample.prediction, sample.truth, sample.camera_mask)
         changed: dict[str, Any] = {"predictions": scores}
         if sample.calibration is not None:

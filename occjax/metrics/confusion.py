@@ -87,6 +87,7 @@ class ConfusionMatrix:
     def occupied_iou(self) -> float:
         """IoU of "not free"; NaN if nothing is occupied in either."""
         occupied = np.arange(len(self.counts)) != FREE
+        # Confusions between occupied classes are hits here: geometry alone is scored.
         both = self.counts[np.ix_(occupied, occupied)].sum()
         either = self.counts.sum() - self.counts[FREE, FREE]
         return float(ratio(both, either))

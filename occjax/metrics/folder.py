@@ -48,6 +48,7 @@ def score_folder(
         or labels that cannot be read.
       GridMismatchError: a prediction says that it lies on another grid than the labels.
     """
+    # In the order asked for, each once.
     protocols = tuple(dict.fromkeys(protocols))
     unknown = [name for name in protocols if name not in protocol_names()]
     if unknown or not protocols:
@@ -76,6 +77,7 @@ def score_folder(
         for name, labels in labels_of.items():
             grid = named_grid or labels.grid
             semantics, mask = truths[labels]
+            # Made at the first file, which says on which grid the folder lies.
             state = states.get(name)
             try:
                 if name == _RAYIOU:
@@ -115,6 +117,7 @@ def _only_version(root: Path) -> str:
     found = sorted(path.name for path in root.glob("v1.0-*") if path.is_dir())
     if len(found) > 1:
         raise ScoringError(f"{root} holds {', '.join(found)}; say which with --version")
+    # Without any, the index's own message says what is missing, and where.
     return found[0] if found else "v1.0-trainval"
 
 
@@ -134,6 +137,7 @@ def _prediction_files(folder: Path) -> dict[str, Path]:
 
 def _rows_to_score(files: dict[str, Path], keyframes: SplitIndex, folder: Path, split: str) -> list[int]:
     rows = [row for row, token in enumerate(keyframes.tokens) if token in files]
+    # A split is scored whole or not at all; without one the files say what is scored.
     if split:
         absent = [token for token in keyframes.tokens if token not in files]
         if absent:

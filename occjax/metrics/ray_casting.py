@@ -7,7 +7,7 @@ from occjax.grid import VoxelGrid
 
 MAX_STEPS = 1000  # of the published kernel; the longest way through 200×200×16 voxels has some 400
 # Marks the shell of one voxel around a grid, by which a ray notices that it has left.
-OUTSIDE = 254
+OUTSIDE = 254  # no class, and not IGNORE (255), which the grid itself may hold
 # Rays that are done are taken out every so many steps; more often costs more than it saves.
 _STEPS_BETWEEN_CLEANINGS = 16
 
@@ -69,6 +69,7 @@ class Traversal:
         sign = np.where(direction >= 0, 1, -1)
         # Truncated, not floored: up to a voxel below the lower corner counts as inside, in the published kernel too.
         voxel = np.trunc(start).astype(np.int64)
+        # A ray along a plane never crosses that axis's borders: infinitely far, without dividing by zero.
         moves = direction != 0
         divisor = np.where(moves, direction, 1.0)
         self.t_max = np.where(moves, (voxel + (sign > 0) - start) / divisor, np.inf)
@@ -138,6 +139,7 @@ def metres(distances: np.ndarray, grid: VoxelGrid) -> np.ndarray:
 def _march(volumes: list[np.ndarray], flat: list[np.ndarray], rays: Traversal) -> tuple[np.ndarray, np.ndarray]:
     """All rays step by step together: uint8 [V, R] classes, float64 [V, R] distances in voxels."""
     count = len(rays.index)
+    # What the published kernel leaves in its output for rays that never enter.
     labels = np.stack([np.full(count, volume[0, 0, 0]) for volume in volumes])
     distances = np.full((len(volumes), count), -1.0)
     ray = np.flatnonzero(rays.enters)

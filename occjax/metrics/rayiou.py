@@ -108,6 +108,7 @@ def select_origins(positions_m: np.ndarray) -> np.ndarray:
     """At most eight of the positions [n, 3] (ego frame, in time order) that lie within 39 m along x and y."""
     near = positions_m[np.all(np.abs(positions_m[:, :2]) < _ORIGIN_LIMIT_M, axis=1)]
     if len(near) > MAX_ORIGINS:
+        # Evenly over the drive, first and last included.
         near = near[np.round(np.linspace(0, len(near) - 1, MAX_ORIGINS)).astype(int)]
     return near
 

@@ -35,6 +35,7 @@ class Scores(NamedTuple):
             "grid": self.grid,
             "samples": self.samples,
             "unit": "per cent",
+            # Beside the heading, not below it: readers of metrics.json say protocol["miou"].
             **{name: percent(value) for name, value in self.summary.items()},
             "per_class": {name: percent(value) for name, value in self.per_class.items()},
             **({"remark": self.remark} if self.remark else {}),

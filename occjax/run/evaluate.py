@@ -37,6 +37,7 @@ def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: b
     mesh = make_mesh()
     weights = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
+    # A folder of its own for the best: the newest checkpoint may be of the same step, with other outputs.
     output_dir = workdir / "eval" / f"step-{weights.step}{'-best' if best else ''}"
     return evaluate_student(config, weights, index, mesh=mesh, output_dir=output_dir, outputs=outputs)
 
@@ -121,6 +122,7 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
         raise UserError("no teacher to evaluate: set data.teacher_dir to a folder made by converters/teacher_to_npz.py")
     keyframes = index.split(split)
     teacher = complete_teacher(config, split, keyframes.tokens)
+    # BEV maps alone say nothing about single voxels, which the protocols score.
     if teacher is None or not teacher.has_voxels:
         command = completing_command(config.data, config.data.teacher_dir)
         raise UserError(

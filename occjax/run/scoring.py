@@ -131,6 +131,7 @@ def evaluate(
     _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
     for batch in loader:
         summary = predict_fn(batch)
+        # The last batch is filled up with samples that were scored already.
         for i in np.flatnonzero(batch.is_valid).tolist():
             row = int(batch.sample_index[i])
             sample = scored_sample(batch, summary, i)
@@ -141,6 +142,7 @@ def evaluate(
                 pictures.append(write_sheet(batch.images[i], sample, config, split, row, output_dir / "pictures"))
             # The other processes are about as far as this one, which tells for all of them.
             progress.advance(jax.process_count())
+    # Every process comes here, with samples or without: the gathering waits for all.
     state = merge_over_processes(state)
     files = [output_dir / "predictions"] if outputs.save_predictions else []
     files += pictures
@@ -158,6 +160,7 @@ def evaluate(
     metrics_path = output_dir / "metrics.json"
     if jax.process_index() == 0:
         write_json(metrics_path, results)
+    # The teacher's files have neither weights nor step.
     weights = f", {model.weights} weights of step {model.step}" if model.weights else ""
     scope = f", {model.scope}" if model.scope else ""
     table = full_table(state, heading=model.subject, about=f"split {split.name}{weights}{scope}")
@@ -210,6 +213,7 @@ def write_sheet(
         title=title_of(split, row),
         counted=counted,
     )
+    # Scene and frame first, so that a listing shows a drive in order.
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{split.scene_names[row]}_{split.frame_index[row]:03d}_{split.tokens[row]}.png"
     Image.fromarray(sheet).save(path)

@@ -42,6 +42,7 @@ def visualize_workdir(
     Raises:
       UserError: no checkpoint, data that is not there, an unknown token or scene.
     """
+    # All tables, not a split: a token or a scene is named by people who do not think of splits.
     keyframes = load_index(config.data, fallback_dir=workdir).everything
     rows = rows_of_tokens(keyframes, tokens) if tokens else rows_of_scene(keyframes, scene)
     drawn = [keyframes.tokens[row] for row in rows]
@@ -73,6 +74,7 @@ def rows_of_tokens(keyframes: SplitIndex, tokens: list[str]) -> list[int]:
     Raises:
       UserError: names the tokens that are not there.
     """
+    # In the order of the tokens, not of the tables.
     row_of = {token: row for row, token in enumerate(keyframes.tokens)}
     unknown = [token for token in tokens if token not in row_of]
     if unknown:
@@ -123,6 +125,7 @@ def visualize(
       the files that were written.
     """
     if movie is not None:
+        # A generator: a frame is drawn when the film wants it, and its images are gone afterwards.
         frames = (
             draw_frame(
                 batch.images[0],
