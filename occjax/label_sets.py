@@ -67,7 +67,7 @@ class LabelSet:
         """As `read`, from a file's bytes."""
         try:
             return self.reader(data, self.grid)
-        except DataError:
+        except DataError:  # a ValueError too, but one that says already what is wrong
             raise
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"no readable {self.name} label file: {error}") from error
@@ -85,6 +85,7 @@ class LabelSet:
         Returns:
           bool, of the same shape.
         """
+        # Operators alone, no function of numpy or jax: both kinds of arrays have them.
         counted = (semantics >= 0) & (semantics < NUM_CLASSES)
         for ignored in self.ignored:
             counted = counted & (semantics != ignored)
@@ -92,7 +93,7 @@ class LabelSet:
 
 
 def _read_surroundocc(data: bytes, grid: VoxelGrid) -> Labels:
-    """A list [n, 4] of x, y, z and class; what is not listed is free."""
+    """A list [n, 4] of x, y, z and class; what is not listed is free, the published layout has no unknown voxels."""
     voxels = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     shape = grid.shape
     if voxels.ndim != 2 or voxels.shape[1] != 4:
@@ -103,13 +104,14 @@ def _read_surroundocc(data: bytes, grid: VoxelGrid) -> Labels:
             f"{voxels.min(axis=0).tolist()} to {voxels.max(axis=0).tolist()}"
         )
     semantics = np.full(shape, FREE, np.uint8)
+    # Flat indices, wide enough for x * y * z, whatever small integers the file holds.
     x, y, z, classes = voxels.astype(np.int64, copy=False).T
     semantics.ravel()[(x * shape[1] + y) * shape[2] + z] = classes
     return semantics, None
 
 
 def _read_occ3d(data: bytes, grid: VoxelGrid) -> Labels:
-    """Dense `semantics` and `mask_camera`."""
+    """Dense `semantics` and `mask_camera` [X, Y, Z]; its third array, the LiDAR's mask, scores nothing."""
     semantics, camera_mask = read_npz(data, ("semantics", "mask_camera")).values()
     for array, what in ((semantics, "semantics"), (camera_mask, "mask_camera")):
         if array.shape != grid.shape:
@@ -138,7 +140,7 @@ LABEL_SETS = {
             folder="gts",
             file="{scene_name}/{token}/labels.npz",
             reader=_read_occ3d,
-            ignored=(),
+            ignored=(),  # "others" is a class of the benchmark here
             has_camera_mask=True,
             protocol="occ3d",
         ),
@@ -163,6 +165,7 @@ def label_set_of_grid(grid: VoxelGrid) -> LabelSet:
     Raises:
       DataError: no label set lies in the frame.
     """
+    # A student's own grid need not be a crop of any: then its frame decides.
     in_frame = [candidate for candidate in LABEL_SETS.values() if candidate.grid.frame == grid.frame]
     if not in_frame:
         raise DataError(f"no label set lies in the {grid.frame} frame; there are {', '.join(LABEL_SETS)}")

@@ -1,4 +1,4 @@
-"""Draws a file of predictions or labels, without a model and without a display.
+"""Picture of a file of predictions or labels, without a model and without a display.
 
     python -m occjax.drawing gts/scene-0003/TOKEN/labels.npz --output street.png
     python -m occjax.drawing predictions/TOKEN.npz --truth surroundocc/samples/LIDAR_FILE.npy --output page.png
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from occjax.classes import FREE, IGNORE
+from occjax.command_line import Parser, status
 from occjax.drawing.sheet import draw_sample
 from occjax.errors import DataError, UserError
 from occjax.grid import VoxelGrid
@@ -23,32 +24,26 @@ from occjax.metrics.confusion import require_shape
 from occjax.metrics.prediction_files import read_prediction
 from occjax.storage import writing
 
+# A page without cameras; the size of no image says nothing.
 _NO_IMAGES = np.zeros((0, 9, 16, 3), np.uint8)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses, draws, writes; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m occjax.drawing", description="Draw a file of predictions or labels: from above and in 3D."
-    )
+    parser = Parser("python -m occjax.drawing", __doc__)
     parser.add_argument("file", type=Path, help=".npz or .npy of classes [X, Y, Z], or a label file")
-    parser.add_argument("--truth", type=Path, default=None, help="label file to draw beside it, with a map of errors")
-    parser.add_argument("--grid", choices=list(LABEL_SETS), default=None, help="label set of files that do not say it")
+    parser.add_argument("--truth", type=Path, help="label file to draw beside it, with a map of errors")
+    parser.add_argument("--grid", choices=list(LABEL_SETS), help="label set of files that do not say it")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     options = parser.parse_args(arguments)
-    try:
-        if options.output.suffix != ".png":
-            raise UserError(f"a picture is written as .png, not {options.output.name!r}; say --output=page.png")
-        page = _draw(options.file, options.truth, options.grid and LABEL_SETS[options.grid])
-        _save(page, options.output)
-    except (UserError, OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    sys.stdout.write(f"wrote {options.output}\n")
-    return 0
+    return status(lambda: _write(options))
 
 
-def _save(page: np.ndarray, path: Path) -> None:
+def _write(options: argparse.Namespace) -> int:
+    path = options.output
+    if path.suffix != ".png":
+        raise UserError(f"a picture is written as .png, not {path.name!r}; say --output=page.png")
+    page = _draw(options.file, options.truth, options.grid and LABEL_SETS[options.grid])
     try:
         with writing(path) as scratch:
             Image.fromarray(page).save(scratch, format="PNG")
@@ -57,12 +52,16 @@ def _save(page: np.ndarray, path: Path) -> None:
             f"cannot write into folder {path.parent} ({error.strerror}); name a folder that you may write to with "
             "--output"
         ) from error
+    sys.stdout.write(f"wrote {path}\n")
+    return 0
 
 
 def _draw(file: Path, truth_file: Path | None, named: LabelSet | None) -> np.ndarray:
+    """The page, uint8 RGB [rows, columns, 3]."""
     prediction, grid, labels = _read(file, named)
     require_shape(grid, **{str(file): prediction})
     truth = counted = None
+    # A label file by itself is no prediction of anything.
     caption = "labels" if truth_file is None and labels else "prediction"
     if truth_file is not None:
         truth, truth_grid, truth_labels = _read(truth_file, named)
@@ -81,7 +80,7 @@ def _read(path: Path, named: LabelSet | None) -> tuple[np.ndarray, VoxelGrid, La
     for labels in [named, *LABEL_SETS.values()] if named else LABEL_SETS.values():
         try:
             return labels.read(path)[0], labels.grid, labels
-        except DataError:
+        except (DataError, OSError):  # what cannot be opened at all, reading it as a prediction names below
             continue
     classes, grid = read_prediction(path)
     if grid is None and named is not None:

@@ -1,4 +1,4 @@
-"""Voxels as shaded cubes, seen from behind and above the car."""
+"""Cubes: voxels in perspective, shaded, seen from behind and above the car."""
 
 import cv2
 import numpy as np
@@ -12,30 +12,20 @@ _CAR = 254  # marks the recording car among the classes
 _LIGHT = ((0.74, 0.60), (0.66, 0.84), (0.50, 1.0))
 _SKY = (222, 232, 243)
 _GROUND = ((168, 170, 174), (205, 208, 212))  # near, at the horizon: where nothing is known to be
-_SUPERSAMPLE = 2
+_SUPERSAMPLE = 2  # drawn so much larger and shrunk, because OpenCV smooths no edges of filled polygons
+# Camera and the point it looks at as (forward, left, up) from the ground under the frame's origin: the whole street
+# ahead is in view, and the car's neighbours are still told apart.
 _EYE_M, _TARGET_M = (-27.0, 0.0, 24.0), (9.0, 0.0, 0.0)
+_FIELD_OF_VIEW_RAD = 1.05  # horizontal
 
 
-def render_voxels(
-    semantics: np.ndarray,
-    grid: VoxelGrid,
-    *,
-    width: int = 960,
-    height: int = 540,
-    eye_m: tuple | None = None,
-    target_m: tuple | None = None,
-    field_of_view_rad: float = 1.05,
-) -> np.ndarray:
+def render_voxels(semantics: np.ndarray, grid: VoxelGrid, *, width: int = 960, height: int = 540) -> np.ndarray:
     """A perspective picture of occupied voxels; free and unknown ones are not drawn, the car is a white box.
 
     Args:
       semantics: uint8 [X, Y, Z] classes on `grid`.
       grid: its frame tells where forward is.
       width, height: pixels.
-      eye_m: camera position as (forward, left, up) from the point on the ground under the frame's origin; None = behind
-        and above the car, the nearer the smaller the grid.
-      target_m: point looked at, likewise; None = ahead of the car.
-      field_of_view_rad: horizontal.
 
     Returns:
       uint8 RGB [height, width, 3].
@@ -46,25 +36,17 @@ def render_voxels(
     # The whole published grids are looked at from afar, a crop of them from so near that it fills the picture.
     ahead_m = (axes.T @ grid.upper_m)[0]
     nearness = min(max(ahead_m / 40, 0.5), 1.0)
-    eye, target = (
-        axes @ (np.array(given if given is not None else np.multiply(default, nearness)) + (0, 0, car_floor))
-        for given, default in ((eye_m, _EYE_M), (target_m, _TARGET_M))
-    )
+    eye, target = (axes @ (np.multiply(point, nearness) + (0, 0, car_floor)) for point in (_EYE_M, _TARGET_M))
     size = (width * _SUPERSAMPLE, height * _SUPERSAMPLE)
-    focal_px = size[0] / 2 / np.tan(field_of_view_rad / 2)
+    focal_px = size[0] / 2 / np.tan(_FIELD_OF_VIEW_RAD / 2)
     corners, colors = _visible_faces(voxels, grid, eye)
     cam_from_grid = _look_at(eye, target)
     points = (corners.reshape(-1, 3) - eye) @ cam_from_grid.T
     depth = points[:, 2].reshape(-1, 4)
     pixels = points[:, :2] / np.maximum(points[:, 2:], 1e-3) * focal_px + np.array(size) / 2
     pixels = pixels.reshape(-1, 4, 2)
-    in_view = (
-        (depth.min(1) > 1.0)
-        & (pixels[..., 0].max(1) > 0)
-        & (pixels[..., 0].min(1) < size[0])
-        & (pixels[..., 1].max(1) > 0)
-        & (pixels[..., 1].min(1) < size[1])
-    )
+    # Faces nearer than a metre, or behind the camera, would project to anywhere.
+    in_view = (depth.min(1) > 1.0) & np.all((pixels.max(1) > 0) & (pixels.min(1) < size), axis=-1)
     # A touch of haze tells near from far.
     haze = (np.clip(depth.mean(1, keepdims=True) / 160, 0, 0.35)) * (depth.mean(1, keepdims=True) > 0)
     colors = colors * (1 - haze) + np.array(_SKY) * haze
@@ -79,6 +61,7 @@ def render_voxels(
 
 
 def _with_car(semantics: np.ndarray, grid: VoxelGrid) -> np.ndarray:
+    """Classes [X, Y, Z] with the recording car in their midst."""
     lower, upper = (grid_from_car(grid.frame) @ corner for corner in car_box_m(grid.frame))
     centers = grid.centers_m()
     inside = np.all((centers > np.minimum(lower, upper)) & (centers < np.maximum(lower, upper)), axis=-1)
@@ -93,6 +76,7 @@ def _visible_faces(voxels: np.ndarray, grid: VoxelGrid, eye: np.ndarray) -> tupl
     """
     occupied = (voxels != FREE) & (voxels != IGNORE)
     eye_index = (eye - grid.lower_m) / grid.voxel_size_m
+    # Faces are lit by how they stand to the car, so that both frames show one street alike.
     light = np.abs(grid_from_car(grid.frame)).argmax(1)  # grid axis to car axis
     palette = COLOR_TABLE.astype(np.float64)
     palette[_CAR] = CAR_COLOR
@@ -103,11 +87,8 @@ def _visible_faces(voxels: np.ndarray, grid: VoxelGrid, eye: np.ndarray) -> tupl
             towards = eye_index[axis] > position + 1 if side else eye_index[axis] < position
             hidden = _neighbour(occupied, axis, side)
             index = np.argwhere(occupied & ~hidden & towards)
-            in_plane = [a for a in range(3) if a != axis]
-            offset = np.zeros((4, 3))
-            offset[:, axis] = side
-            offset[:, in_plane[0]] = (0, 1, 1, 0)
-            offset[:, in_plane[1]] = (0, 0, 1, 1)
+            # Around the face, with the fixed axis put between or beside the two of its plane.
+            offset = np.insert([(0, 0), (1, 0), (1, 1), (0, 1)], axis, side, axis=1)
             indices.append(index)
             corners.append(index[:, None] + offset)
             flips = grid.frame == "lidar" and axis == 0  # grid x points right, the car's second axis left
@@ -122,12 +103,9 @@ def _visible_faces(voxels: np.ndarray, grid: VoxelGrid, eye: np.ndarray) -> tupl
 
 
 def _neighbour(occupied: np.ndarray, axis: int, side: int) -> np.ndarray:
-    """Whether the neighbour on that side is occupied; outside the grid it is not."""
-    moved = np.zeros_like(occupied)
-    inner, outer = [slice(None)] * 3, [slice(None)] * 3
-    inner[axis], outer[axis] = (slice(None, -1), slice(1, None)) if side else (slice(1, None), slice(None, -1))
-    moved[tuple(inner)] = occupied[tuple(outer)]
-    return moved
+    """Whether the neighbour on that side is occupied, bool [X, Y, Z]; outside the grid it is not."""
+    # What wraps around comes from the empty shell.
+    return np.roll(np.pad(occupied, 1), -1 if side else 1, axis)[1:-1, 1:-1, 1:-1]
 
 
 def _look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -139,7 +117,7 @@ def _look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _backdrop(width: int, height: int, *, horizon: float) -> np.ndarray:
-    """Sky above the row `horizon`, plain ground below."""
+    """Sky above the row `horizon`, plain ground below: uint8 RGB [height, width, 3]."""
     row = np.arange(height)[:, None]
     share = np.clip((row - horizon) / max(height - horizon, 1), 0, 1)
     ground = np.array(_GROUND[1]) * (1 - share) + np.array(_GROUND[0]) * share

@@ -1,5 +1,6 @@
-"""A scene as a film: one frame per keyframe, written as MP4 or GIF."""
+"""Film of a scene: one frame per keyframe, written as MP4 or GIF."""
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from occjax.grid import VoxelGrid
 from occjax.storage import writing
 
 FRAME_SIZE = (1280, 720)
+# Pixels: between panels, height of the strip of cameras, width of a map, height of the legend and its text.
 _GAP = 8
 _STRIP = 124
 _MAP = 260
 _LEGEND, _LEGEND_TEXT = 48, 12
 SUFFIXES = (".mp4", ".gif")
+_FRAMES_PER_S = 2.0  # nuScenes keyframes are half a second apart: a film runs as fast as the car drove
 # Of cubes and hills, from where the light falls to the far side.
 _SHADES = (0.86, 0.74, 0.6)
 # In RGB: Pillow takes colours for one that differ by less than 4 in each channel.
@@ -76,57 +79,51 @@ def draw_frame(
     return np.asarray(frame)
 
 
-def write_movie(frames: Iterable[np.ndarray], path: Path, *, frames_per_s: float = 2.0) -> int:
-    """Writes uint8 RGB frames of one size, through a temporary name; nuScenes keyframes are 0.5 s apart.
+def write_movie(frames: Iterable[np.ndarray], path: Path) -> None:
+    """Writes frames of one size, uint8 RGB [rows, columns, 3], through a temporary name.
 
     Args:
       frames: at least one.
       path: ends in .mp4 or .gif.
-      frames_per_s: of the film.
-
-    Returns:
-      how many frames were written.
 
     Raises:
       UserError: another suffix, no frame, or OpenCV cannot encode MP4 here.
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"a film is written as {' or '.join(SUFFIXES)}, not {path.name!r}")
-    write_frames = _write_mp4 if path.suffix == ".mp4" else _write_gif
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise UserError(f"no frame for {path}; a scene has at least one keyframe")
     with writing(path, suffix=path.suffix) as scratch:
-        count = write_frames(iter(frames), scratch, frames_per_s)
-        if not count:
-            raise UserError(f"no frame for {path}; a scene has at least one keyframe")
-    return count
+        (_write_mp4 if path.suffix == ".mp4" else _write_gif)(first, frames, scratch)
 
 
-def _write_mp4(frames, path: Path, frames_per_s: float) -> int:
-    writer, count = None, 0
-    for frame in frames:
-        if writer is None:
-            size = (frame.shape[1], frame.shape[0])
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frames_per_s, size)
-            if not writer.isOpened():
-                raise UserError("this build of OpenCV cannot encode MP4; write a .gif instead")
-        writer.write(frame[..., ::-1])
-        count += 1
-    if writer is not None:
-        writer.release()
-    return count
+def _write_mp4(first: np.ndarray, others: Iterable[np.ndarray], path: Path) -> None:
+    """Frames [rows, columns, 3], one after the other as they are drawn."""
+    size = (first.shape[1], first.shape[0])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), _FRAMES_PER_S, size)
+    if not writer.isOpened():
+        raise UserError("this build of OpenCV cannot encode MP4; write a .gif instead")
+    for frame in itertools.chain([first], others):
+        writer.write(frame[..., ::-1])  # OpenCV wants BGR
+    writer.release()
 
 
-def _write_gif(frames, path: Path, frames_per_s: float) -> int:
-    frames = list(frames)  # some 40 keyframes a scene, 3 MB each: the palette has to see them all
-    if frames:
-        palette = _gif_palette(frames)
-        # Without dithering: voxels are flat areas, and dithering would shimmer from frame to frame.
-        first, *others = (Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
-        first.save(path, save_all=True, append_images=others, duration=round(1000 / frames_per_s), loop=0)
-    return len(frames)
+def _write_gif(first: np.ndarray, others: Iterable[np.ndarray], path: Path) -> None:
+    """Frames [rows, columns, 3] of one palette."""
+    frames = [first, *others]  # some 40 keyframes a scene, 3 MB each: the palette has to see them all
+    palette = _gif_palette(frames)
+    # Without dithering: voxels are flat areas, and dithering would shimmer from frame to frame.
+    start, *rest = (Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
+    start.save(path, save_all=True, append_images=rest, duration=round(1000 / _FRAMES_PER_S), loop=0)
 
 
 def _gif_palette(frames: list[np.ndarray]) -> Image.Image:
-    """One palette for a film: the legend as it is, its shades, and by median cut what else the frames show."""
+    """One palette for a film: the legend as it is, its shades, and by median cut what else the frames show.
+
+    `frames` are uint8 RGB [rows, columns, 3].
+    """
     exact = [color for _, color in LEGEND]
     shades = np.multiply.outer(_SHADES, exact).reshape(-1, 3)
     sparse = np.concatenate([frame[::4, ::4].reshape(-1, 3) for frame in frames])

@@ -1,4 +1,4 @@
-"""One page per sample: cameras, truth, prediction, teacher, errors and legend."""
+"""Page of one sample: cameras, truth, prediction, teacher, errors and legend."""
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from occjax.grid import VoxelGrid
 
 _GAP = 16
 _WIDTH = 1864  # three maps of 200 cells at three pixels a cell, or four at two
+# Pixels: height of a panel's caption, of the legend, and of its text.
 _CAPTION = 28
 _LEGEND, _LEGEND_TEXT = 96, 16
 # Where people expect the six nuScenes cameras: front row, rear row.
@@ -56,6 +57,7 @@ def draw_sample(
     maps = [("truth", truth), (caption, prediction), ("teacher", teacher)]
     count = sum(voxels is not None for _, voxels in maps) + 1  # and the error map, or without truth the 3D view
     room = (_WIDTH - (count + 1) * _GAP) // count
+    # Whole pixels a voxel, as many as fit; a tiny crop is not blown up beyond 600 pixels.
     scale = min(max(1, room // max(grid.shape[:2])), 600 // max(grid.shape[:2]) or 1)
     panels = [(name, _fit(top_view(voxels, grid, scale=scale), room)) for name, voxels in maps if voxels is not None]
     views = [(f"{name}, from behind and above", voxels) for name, voxels in maps[:2] if voxels is not None]
@@ -74,10 +76,12 @@ def draw_sample(
     sheet = page(_WIDTH, 60 + sum(heights) + _LEGEND)
     draw = ImageDraw.Draw(sheet)
     write(draw, (_GAP, 8), title or "sample", size=22)
+    # Pillow's own font has no multiplication sign.
     write(draw, (_GAP, 34), f"grid: {grid}".replace("×", "x"), size=16)
     top = 64
     for row, height in zip(rows, heights, strict=True):
         left = _GAP
+        # Panels that do not fill the row are spread over it.
         spare = _WIDTH - _GAP - sum(picture.shape[1] for _, picture in row)
         for name, picture in row:
             write(draw, (left, top), name, size=18)
@@ -97,9 +101,9 @@ def camera_order(names: tuple[str, ...]) -> list[int]:
 
 
 def _camera_rows(images: np.ndarray, names: tuple[str, ...]) -> list[list[tuple[str, np.ndarray]]]:
+    """Names and pictures, uint8 RGB [rows, columns, 3], of images [N, H, W, 3], row by row of the page."""
     columns = min(3, len(names)) or 1
-    width = (_WIDTH - (columns + 1) * _GAP) // columns
-    width = min(width, 720)
+    width = min((_WIDTH - (columns + 1) * _GAP) // columns, 720)
     cells = []
     for i in camera_order(names):
         height, full_width = images[i].shape[:2]
@@ -111,6 +115,6 @@ def _camera_rows(images: np.ndarray, names: tuple[str, ...]) -> list[list[tuple[
 
 
 def _fit(view: np.ndarray, room: int) -> np.ndarray:
-    """The map shrunk to at most `room` pixels."""
+    """The map, uint8 RGB [rows, columns, 3], shrunk to at most `room` pixels."""
     factor = room / max(view.shape[:2])
     return view if factor >= 1 else cv2.resize(view, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

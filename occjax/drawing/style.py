@@ -1,4 +1,4 @@
-"""What all pictures share: colours, text, and how a grid is turned so that forward is up."""
+"""Style that all pictures share: colours, text, and how a grid is turned so that forward is up."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -22,7 +22,8 @@ COLOR_TABLE[FREE] = FREE_COLOR
 LEGEND = [(CLASS_NAMES[c], tuple(CLASS_COLORS[c].tolist())) for c in range(FREE)]
 LEGEND += [("free", FREE_COLOR), ("unknown", UNKNOWN_COLOR), ("recording car", CAR_COLOR)]
 
-# Length, width and height of the recording car, and its rear, right side and floor relative to the frame's origin.
+# Length, width and height of the recording car (a Renault Zoe), and its rear and floor relative to the frame's origin:
+# "ego" lies under the rear axle, the LiDAR 0.94 m ahead of it and 1.84 m above the ground.
 _CAR_SIZE_M = (4.1, 1.7, 1.6)
 _CAR_REAR_M = {"ego": -1.0, "lidar": -1.94}
 _CAR_FLOOR_M = {"ego": 0.0, "lidar": -1.84}
@@ -43,7 +44,7 @@ def grid_from_car(frame: str) -> np.ndarray:
 
 
 def car_box_m(frame: str) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper corner of the recording car as (forward, left, up), metres from the frame's origin."""
+    """Lower and upper corner [3] of the recording car as (forward, left, up), metres from the frame's origin."""
     length, width, height = _CAR_SIZE_M
     rear, floor = _CAR_REAR_M[frame], _CAR_FLOOR_M[frame]
     return np.array([rear, -width / 2, floor]), np.array([rear + length, width / 2, floor + height])
@@ -80,4 +81,5 @@ def write_legend(
 
 
 def page(width: int, height: int) -> Image.Image:
+    """An empty RGB page of so many pixels."""
     return Image.new("RGB", (width, height), PAGE_COLOR)

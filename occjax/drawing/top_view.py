@@ -1,4 +1,4 @@
-"""The street from above: the highest occupied voxel of each column, shaded by height, forward up."""
+"""Top views of the street: the highest occupied voxel of each column, shaded by height, forward up."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -47,6 +47,7 @@ def error_view(
     )
     both_free = (actual == FREE) & (predicted == FREE)
     is_occupied = (highest_occupied(truth)[0] != FREE) | (highest_occupied(prediction)[0] != FREE)
+    # The later of two that fit a column is the one that is drawn.
     kinds = {
         "right": actual == predicted,
         "wrong class": actual != predicted,
@@ -57,7 +58,7 @@ def error_view(
     }
     color = np.zeros((*actual.shape, 3), np.uint8)
     for kind, where in kinds.items():
-        color[where] = FREE_COLOR if kind == "free" else ERROR_COLORS[kind]
+        color[where] = ERROR_COLORS.get(kind, FREE_COLOR)
     return _finish(color, grid, scale)
 
 
@@ -70,8 +71,9 @@ def _relief(height: np.ndarray, levels: int) -> np.ndarray:
 
 
 def _finish(color: np.ndarray, grid: VoxelGrid, scale: int) -> np.ndarray:
-    """Turns the map forward up, enlarges it, and marks the car, the direction and 10 m."""
+    """Turns the map [X, Y, 3] forward up, enlarges it, and marks the car, the direction and 10 m."""
     image = forward_up(color, grid.frame)
+    # Repeated, not interpolated: a voxel stays a square of one colour.
     picture = Image.fromarray(np.ascontiguousarray(image.repeat(scale, axis=0).repeat(scale, axis=1)))
     draw = ImageDraw.Draw(picture)
     (rear, right, _), (front, left, _) = car_box_m(grid.frame)
@@ -82,6 +84,7 @@ def _finish(color: np.ndarray, grid: VoxelGrid, scale: int) -> np.ndarray:
     )
     small = max(9, min(13, picture.width // 30))
     ten_m = 10 / grid.voxel_size_m * scale
+    # Not on a crop so small that the marks would cover it.
     if picture.width > 2 * ten_m + 60:
         bottom = picture.height - 10
         draw.line([(9, bottom), (11 + ten_m, bottom)], fill=(0, 0, 0), width=4)

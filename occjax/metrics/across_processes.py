@@ -1,4 +1,4 @@
-"""Metric states added up: two of them, or those of all processes, in 64 bits.
+"""Merging of metric states: two of them, or those of all processes, in 64 bits.
 
 A state is a frozen dataclass that jax knows as a tree (`jax.tree_util.register_dataclass`) of counts: numpy arrays and
 integers, which add up. What they are counted on, a grid or a label set, is static.
@@ -22,6 +22,7 @@ def merge(one: State, other: State) -> State:
     Raises:
       GridMismatchError: the states count other things, or lie on different grids.
     """
+    # Grids and label sets are static: structures tell them apart before counts of different things are added.
     if jax.tree.structure(one) != jax.tree.structure(other):
         raise GridMismatchError(
             f"merging scores of different grids, label sets or contents: {jax.tree.structure(one)} and "
@@ -37,6 +38,7 @@ def merge_over_processes(state: State) -> State:
     """
     if jax.process_count() == 1:
         return state
+    # Every process has the same leaves in the same order, since the structure is static.
     leaves, structure = jax.tree.flatten(state)
     arrays = [np.asarray(leaf) for leaf in leaves]
     # As 32-bit words, because jax would cut 64-bit numbers to 32 bits.
@@ -47,6 +49,7 @@ def merge_over_processes(state: State) -> State:
         np.ascontiguousarray(part).view(array.dtype).sum(0).reshape(array.shape)
         for array, part in zip(arrays, np.split(gathered, ends, axis=1), strict=True)
     ]
+    # Plain integers, such as the number of samples, come back as such: metrics.json takes no numpy numbers.
     return jax.tree.unflatten(structure, [total if total.ndim else total.item() for total in totals])
 
 

@@ -1,4 +1,4 @@
-"""How far the student says what its teacher says: what distillation did."""
+"""Agreement of the student with its teacher: what distillation did."""
 
 import dataclasses
 
@@ -26,10 +26,12 @@ class Agreement:
 
     @classmethod
     def empty(cls) -> "Agreement":
+        """No samples yet."""
         return cls(ConfusionMatrix.empty(), np.zeros(2))
 
     def update(self, teacher: np.ndarray, student: np.ndarray, known: np.ndarray, kl_sum: np.ndarray) -> "Agreement":
         """Adds one sample: classes uint8 [X, Y, Z] twice, voxels the teacher knows, and its two sums of KL."""
+        # Sums of 640,000 float32 terms come from the device; what is added up here is added in 64 bits.
         return Agreement(self.confusion.update(teacher, student, known), self.kl_sum + np.asarray(kl_sum, np.float64))
 
     def share_per_class(self) -> dict[str, float]:
@@ -47,6 +49,7 @@ class Agreement:
         by_teacher = counts.sum(1)
         occupied = np.arange(len(counts)) != FREE
         voxels = np.array([by_teacher[occupied].sum(), by_teacher[FREE]])
+        # Apart, because most voxels are free and easy: one mean would hide the others.
         kl_occupied, kl_free = ratio(self.kl_sum, voxels)
         return {
             "same_class": percent(float(ratio(self.confusion.hits.sum(), counts.sum()))),

@@ -1,4 +1,4 @@
-"""Views from above: the class of each column, and predictions counted by voxel and by column."""
+"""Bird's-eye views: the class of each column, and predictions counted by voxel and by column."""
 
 import dataclasses
 
@@ -21,6 +21,7 @@ def highest_occupied(semantics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     occupied = (semantics != FREE) & (semantics != IGNORE)
     from_top = occupied[..., ::-1].argmax(-1)
     exists = occupied.any(-1)
+    # `argmax` says 0 for a column without any, too.
     height = np.where(exists, semantics.shape[-1] - 1 - from_top, -1)
     classes = np.take_along_axis(semantics, np.maximum(height, 0)[..., None], axis=-1)[..., 0]
     return np.where(exists, classes, np.uint8(FREE)), height
@@ -39,10 +40,12 @@ class VoxelCounts:
 
     @classmethod
     def empty(cls) -> "VoxelCounts":
+        """No samples yet."""
         return cls(ConfusionMatrix.empty(), ConfusionMatrix.empty())
 
     def update(self, truth: np.ndarray, prediction: np.ndarray, counted: np.ndarray) -> "VoxelCounts":
         """Adds one sample: uint8 [X, Y, Z] classes twice, and the voxels that count, bool [X, Y, Z]."""
+        # What does not count must not hide what lies below it, in truth and prediction alike.
         actual, predicted = (
             highest_occupied(np.where(counted, voxels, np.uint8(FREE)))[0] for voxels in (truth, prediction)
         )
@@ -59,6 +62,7 @@ class VoxelCounts:
         has_truth = self.voxels.has_truth
         return {
             "miou": mean_over(iou, classes),
+            # Without the classes that the truth lacks, by whatever rule the protocol counts those.
             "miou_present": mean_over(np.where(has_truth, iou, np.nan), classes),
             "iou": self.voxels.occupied_iou(),
             "dynamic_miou": mean_over(iou, [c for c in DYNAMIC_CLASSES if c in classes]),

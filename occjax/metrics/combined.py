@@ -1,4 +1,4 @@
-"""Everything that one pass over a split counts: protocol, calibration, teacher, agreement and rays as one state."""
+"""Combined scores: protocol, calibration, teacher, agreement and rays of one pass over a split as one state."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -11,10 +11,8 @@ from occjax.grid import OCC3D_GRID, VoxelGrid
 from occjax.label_sets import LabelSet
 from occjax.metrics.agreement import Agreement
 from occjax.metrics.calibration import Calibration
-from occjax.metrics.occ3d import Occ3dMiou
-from occjax.metrics.protocols import no_scores
+from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.rayiou import RayIou
-from occjax.metrics.surroundocc import SurroundOccMiou
 
 
 class TeacherAnswer(NamedTuple):
@@ -54,8 +52,8 @@ class ScoredSample(NamedTuple):
 class CombinedScores:
     """A mergeable state of mergeable states; `rayiou` is None where it is not asked for or has no meaning."""
 
-    predictions: Occ3dMiou | SurroundOccMiou
-    teacher: Occ3dMiou | SurroundOccMiou
+    predictions: VoxelMiou
+    teacher: VoxelMiou
     calibration: Calibration
     agreement: Agreement
     rayiou: RayIou | None
@@ -72,8 +70,9 @@ class CombinedScores:
         Raises:
           GridMismatchError: `grid` is no crop of the label set's grid.
         """
+        # Elsewhere there is no published number to compare with.
         rays = RayIou.empty() if rayiou and grid == OCC3D_GRID else None
-        scores = no_scores(label_set, grid)
+        scores = VoxelMiou.empty(label_set, grid)
         return cls(scores, scores, Calibration.empty(), Agreement.empty(), rays)
 
     def update(self, sample: ScoredSample, origins_m: np.ndarray | None = None) -> "CombinedScores":
@@ -85,6 +84,7 @@ class CombinedScores:
         """
         if sample.truth is None:
             return self
+        # Raises on what cannot be scored before anything is counted: a state is replaced whole or not at all.
         scores = self.predictions.update(sample.prediction, sample.truth, sample.camera_mask)
         changed: dict[str, Any] = {"predictions": scores}
         if sample.calibration is not None:

@@ -1,4 +1,4 @@
-"""Scores of a folder of prediction files against the labels of a nuScenes root."""
+"""Folder of predictions: scores of its files against the labels of a nuScenes root."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ from occjax.grid import OCC3D_GRID, GridMismatchError
 from occjax.label_sets import LABEL_SETS, Labels, LabelSet, label_set_of_grid
 from occjax.metrics.confusion import ScoringError
 from occjax.metrics.prediction_files import read_prediction
-from occjax.metrics.protocols import no_scores
+from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.rayiou import RayIou, ray_origins_m
 from occjax.metrics.scores import Scores
 from occjax.progress import Progress
@@ -26,12 +26,7 @@ def protocol_names() -> tuple[str, ...]:
 
 
 def score_folder(
-    predictions: Path,
-    root: Path,
-    *,
-    protocols: tuple[str, ...],
-    version: str = "",
-    split: str = "",
+    predictions: Path, root: Path, *, protocols: tuple[str, ...], version: str = "", split: str = ""
 ) -> dict[str, list[Scores]]:
     """Scores every prediction file by each protocol.
 
@@ -53,15 +48,15 @@ def score_folder(
         or labels that cannot be read.
       GridMismatchError: a prediction says that it lies on another grid than the labels.
     """
+    # In the order asked for, each once.
     protocols = tuple(dict.fromkeys(protocols))
     unknown = [name for name in protocols if name not in protocol_names()]
     if unknown or not protocols:
         raise ScoringError(f"protocols must be among {', '.join(protocol_names())}, not {', '.join(unknown) or 'none'}")
-    by_labels: dict[LabelSet, list[str]] = {}
-    for name in protocols:
-        by_labels.setdefault(_labels_of(name), []).append(name)
-    if len({labels.grid for labels in by_labels}) > 1:
-        names = " and ".join(labels.name for labels in by_labels)
+    labels_of = {name: _labels_of(name) for name in protocols}
+    label_sets = dict.fromkeys(labels_of.values())
+    if len({labels.grid for labels in label_sets}) > 1:
+        names = " and ".join(labels.name for labels in label_sets)
         _log.warning("%s lie on different grids: at most one fits predictions of one model", names)
     files = _prediction_files(predictions)
     try:
@@ -77,26 +72,29 @@ def score_folder(
     for row in rows:
         path = files[keyframes.tokens[row]]
         prediction, named_grid = read_prediction(path)
-        for labels, names in by_labels.items():
+        # Read once: Occ3D's labels serve its mIoU and the rays.
+        truths = {labels: _read_labels(labels, root, keyframes, row) for labels in label_sets}
+        for name, labels in labels_of.items():
             grid = named_grid or labels.grid
-            semantics, mask = _read_labels(labels, root, keyframes, row)
-            for name in names:
-                try:
-                    if name == _RAYIOU:
-                        rays = states.get(name) or RayIou.empty()
-                        states[name] = rays.update(prediction, semantics, ray_origins_m(keyframes, row), grid=grid)
-                        continue
-                    state = states.get(name) or no_scores(labels, grid)
-                    state.grid.require_same(grid, "files of one folder", "score the files of each grid by themselves")
-                    crop = labels.grid.crop_slices(grid)
-                    states[name] = state.update(prediction, semantics[crop], None if mask is None else mask[crop])
-                except GridMismatchError as error:
-                    fitting = ",".join(p for p in protocol_names() if _labels_of(p).grid.frame == grid.frame)
-                    raise GridMismatchError(
-                        f"prediction {path} by {name}: {error}; in its own frame: --protocol {fitting}"
-                    ) from error
-                except UserError as error:
-                    raise ScoringError(f"prediction {path}: {error}") from error
+            semantics, mask = truths[labels]
+            # Made at the first file, which says on which grid the folder lies.
+            state = states.get(name)
+            try:
+                if name == _RAYIOU:
+                    state = state or RayIou.empty()
+                    states[name] = state.update(prediction, semantics, ray_origins_m(keyframes, row), grid=grid)
+                    continue
+                state = state or VoxelMiou.empty(labels, grid)
+                state.grid.require_same(grid, "files of one folder", "score the files of each grid by themselves")
+                crop = labels.grid.crop_slices(grid)
+                states[name] = state.update(prediction, semantics[crop], None if mask is None else mask[crop])
+            except GridMismatchError as error:
+                fitting = ",".join(p for p in protocol_names() if _labels_of(p).grid.frame == grid.frame)
+                raise GridMismatchError(
+                    f"prediction {path} by {name}: {error}; in its own frame: --protocol {fitting}"
+                ) from error
+            except UserError as error:
+                raise ScoringError(f"prediction {path}: {error}") from error
         progress.advance()
     return {name: states[name].compute() for name in protocols}
 
@@ -108,24 +106,18 @@ def _labels_of(protocol: str) -> LabelSet:
 
 def _warn_of_parts(files: dict[str, Path], index: Index) -> None:
     """Says which splits the files cover in part only: such scores compare with nothing published."""
-    scenes_with_files = {
-        scene
-        for token, scene in zip(index.everything.tokens, index.everything.scene_names, strict=True)
-        if token in files
-    }
+    samples = list(zip(index.everything.tokens, index.everything.scene_names, strict=True))
     for name, scenes in index.splits.items():
-        if scenes_with_files.isdisjoint(scenes):
-            continue
-        tokens = index.split(name).tokens
-        found = sum(token in files for token in tokens)
-        if found < len(tokens):
-            _log.warning("%d of the %d samples of split %s have a prediction here", found, len(tokens), name)
+        has_file = [token in files for token, scene in samples if scene in scenes]
+        if any(has_file) and not all(has_file):
+            _log.warning("%d of the %d samples of split %s have a prediction here", sum(has_file), len(has_file), name)
 
 
 def _only_version(root: Path) -> str:
     found = sorted(path.name for path in root.glob("v1.0-*") if path.is_dir())
     if len(found) > 1:
         raise ScoringError(f"{root} holds {', '.join(found)}; say which with --version")
+    # Without any, the index's own message says what is missing, and where.
     return found[0] if found else "v1.0-trainval"
 
 
@@ -133,6 +125,7 @@ def _prediction_files(folder: Path) -> dict[str, Path]:
     """File of each token; two files of one token are an error."""
     if not folder.is_dir():
         raise ScoringError(f"no folder of predictions {folder}; name the folder that holds <sample token>.npz files")
+    # Hidden files are what a writer that was killed has left half done.
     paths = sorted(path for path in folder.iterdir() if path.suffix in (".npz", ".npy") and path.name[0] != ".")
     files = {path.stem: path for path in paths}
     if not files:
@@ -144,6 +137,7 @@ def _prediction_files(folder: Path) -> dict[str, Path]:
 
 def _rows_to_score(files: dict[str, Path], keyframes: SplitIndex, folder: Path, split: str) -> list[int]:
     rows = [row for row, token in enumerate(keyframes.tokens) if token in files]
+    # A split is scored whole or not at all; without one the files say what is scored.
     if split:
         absent = [token for token in keyframes.tokens if token not in files]
         if absent:

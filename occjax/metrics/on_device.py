@@ -1,4 +1,4 @@
-"""What evaluation needs of dense logits, computed where they are: 11.5 million numbers per sample never move."""
+"""Summary of dense logits for evaluation, computed where they are: 11.5 million numbers per sample never move."""
 
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ def summarise(
     calibration = teacher = None
     if batch.labels is not None:
         counted = counted_voxels(batch.labels, batch.is_valid, label_set=label_set, use_camera_mask=use_camera_mask)
+        # 1 - p(free) without cancellation where p(free) is nearly 1, which is nearly everywhere.
         occupied = -jnp.expm1(log_probs[..., FREE])
         calibration = jax.vmap(occupancy_histogram)(occupied, batch.labels.semantics != FREE, counted)
     if batch.teacher is not None and batch.teacher.voxels is not None:
@@ -69,6 +70,7 @@ def occupancy_histogram(
     probability: Float[Array, "*v"], is_occupied: Bool[Array, "*v"], counted: Bool[Array, "*v"]
 ) -> Int[Array, "2 bins"]:
     """Voxels that count by predicted probability of "not free": all of them, and those occupied in truth."""
+    # A probability of exactly 1 belongs to the last bin.
     fine = jnp.clip((probability * FINE_BINS).astype(jnp.int32), 0, FINE_BINS - 1)
     histogram = jnp.zeros((2, FINE_BINS), jnp.int32)
     return (
@@ -84,6 +86,7 @@ def dense_teacher(
     assert teacher.voxels is not None
     rows = voxel_rows(teacher.voxels, num_voxels)
     dense = jnp.broadcast_to(rows.background, (num_voxels, rows.background.shape[-1]))
+    # Rows that fill up the fixed length point behind the last voxel and are dropped.
     dense = dense.at[rows.index].set(rows.log_probs, mode="drop")
     return dense.reshape(*shape, -1), rows.valid.reshape(shape)
 

@@ -1,4 +1,4 @@
-"""Predictions on disk: one small file per sample token, with the grid it lies on."""
+"""Prediction files: one small file per sample token, with the grid it lies on."""
 
 import json
 import zipfile
@@ -12,7 +12,7 @@ from occjax.grid import VoxelGrid
 from occjax.metrics.confusion import ScoringError
 from occjax.storage import writing
 
-# The first of these that a file holds is read.
+# The first of these that a file holds is read; what other projects' dumps call it, and what numpy calls no name.
 _ARRAY_NAMES = ("semantics", "prediction", "pred", "logits", "arr_0")
 
 
@@ -34,6 +34,7 @@ def read_prediction(path: Path) -> tuple[np.ndarray, VoxelGrid | None]:
       ScoringError: the file is absent, damaged, or holds no class grid.
     """
     try:
+        # Without pickle: a file from elsewhere must not run code.
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return _classes(loaded, path), None
@@ -52,6 +53,7 @@ def read_prediction(path: Path) -> tuple[np.ndarray, VoxelGrid | None]:
 
 
 def _classes(array: np.ndarray, path: Path) -> np.ndarray:
+    """Integers [X, Y, Z] of classes [X, Y, Z] or of scores with the class axis first or last."""
     if array.ndim == 3 and array.dtype.kind in "iu":
         return array
     class_axes = [axis for axis in (0, -1) if array.ndim == 4 and array.shape[axis] == NUM_CLASSES]
@@ -60,6 +62,7 @@ def _classes(array: np.ndarray, path: Path) -> np.ndarray:
             f"{path} must hold integer classes [X, Y, Z] or scores [X, Y, Z, {NUM_CLASSES}], found {array.dtype} "
             f"{array.shape}; store the argmax"
         )
+    # `argmax` takes NaN for the largest, so that one would be class 0 to 17 silently.
     if np.isnan(array).any():
         raise ScoringError(f"{path} holds scores that are no number (NaN); mend the model that wrote it")
     return array.argmax(class_axes[0]).astype(np.uint8)

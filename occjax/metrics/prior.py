@@ -1,4 +1,4 @@
-"""What can be said without looking: the most frequent class of each place, the floor that any model must beat."""
+"""Position prior: the most frequent class of each place, the floor that any model must beat."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -19,10 +19,6 @@ class PositionPrior:
     counts: np.ndarray
 
     @classmethod
-    def empty(cls, shape: tuple[int, int, int]) -> "PositionPrior":
-        return cls(np.zeros((*shape, NUM_CLASSES), np.int32))
-
-    @classmethod
     def of(cls, labels: Iterable[np.ndarray], shape: tuple[int, int, int]) -> "PositionPrior":
         """Counts uint8 [X, Y, Z] label grids; values that are no class are left out.
 
@@ -30,7 +26,8 @@ class PositionPrior:
           labels: at least one grid.
           shape: X, Y, Z.
         """
-        counts = cls.empty(shape).counts
+        # 32 bits: no place is counted more often than there are samples, and 64 would take 92 MB.
+        counts = np.zeros((*shape, NUM_CLASSES), np.int32)
         places = np.arange(int(np.prod(shape))).reshape(shape)
         flat = counts.reshape(-1)
         for semantics in labels:
@@ -50,5 +47,6 @@ class PositionPrior:
 
 
 def _most_frequent(counts: np.ndarray) -> np.ndarray:
+    """uint8 [...] of counts [..., K]."""
     # From the back, so that ties and empty counts are free.
     return (NUM_CLASSES - 1 - counts[..., ::-1].argmax(-1)).astype(np.uint8)

@@ -1,19 +1,20 @@
-"""The first occupied voxel along each LiDAR-like ray, exactly as the published RayIoU kernel finds it."""
+"""Ray casting: the first occupied voxel along each LiDAR-like ray, exactly as the published RayIoU kernel finds it."""
 
 import numpy as np
 
 from occjax.classes import FREE
 from occjax.grid import VoxelGrid
 
-MAX_STEPS = 1000
+MAX_STEPS = 1000  # of the published kernel; the longest way through 200×200×16 voxels has some 400
 # Marks the shell of one voxel around a grid, by which a ray notices that it has left.
-OUTSIDE = 254
+OUTSIDE = 254  # no class, and not IGNORE (255), which the grid itself may hold
 # Rays that are done are taken out every so many steps; more often costs more than it saves.
 _STEPS_BETWEEN_CLEANINGS = 16
 
 
 def ray_pitches_rad() -> np.ndarray:
-    """The 39 pitches of RayIoU's rays, float64, rising."""
+    """The 39 pitches of RayIoU's rays, float64 [39], rising."""
+    # Ten that meet flat ground 1 to 10 sensor heights away, then on in the last step, as SparseOcc has it.
     pitches = [-(np.pi / 2 - np.arctan(k + 1)) for k in range(10)]
     step = pitches[-1] - pitches[-2]
     while pitches[-1] < 0.21:
@@ -48,7 +49,7 @@ def rays_in_voxels(origins_m: np.ndarray, grid: VoxelGrid) -> tuple[np.ndarray, 
 
 
 def padded(volume: np.ndarray) -> np.ndarray:
-    """The volume with a shell of OUTSIDE, flattened."""
+    """The volume [X, Y, Z] with a shell of OUTSIDE, flattened: [(X+2)*(Y+2)*(Z+2)]."""
     return np.pad(volume, 1, constant_values=OUTSIDE).reshape(-1)
 
 
@@ -66,7 +67,9 @@ class Traversal:
     def __init__(self, start: np.ndarray, direction: np.ndarray, shape: tuple[int, int, int]):
         start, direction = start.T, direction.T
         sign = np.where(direction >= 0, 1, -1)
+        # Truncated, not floored: up to a voxel below the lower corner counts as inside, in the published kernel too.
         voxel = np.trunc(start).astype(np.int64)
+        # A ray along a plane never crosses that axis's borders: infinitely far, without dividing by zero.
         moves = direction != 0
         divisor = np.where(moves, direction, 1.0)
         self.t_max = np.where(moves, (voxel + (sign > 0) - start) / divisor, np.inf)
@@ -78,7 +81,10 @@ class Traversal:
         self.stride = sign * unit
 
     def _approach(self, voxel: np.ndarray, sign: np.ndarray, shape: tuple[int, int, int]) -> None:
-        """Moves rays that start outside up to their first voxel inside; those that never get there are marked."""
+        """Moves rays that start outside up to their first voxel inside; those that never get there are marked.
+
+        `voxel` and `sign` are int64 [3, R]; `voxel` is changed in place.
+        """
         size = np.array(shape)[:, None]
         self.enters = np.all((voxel >= 0) & (voxel < size), axis=0)
         rays = np.flatnonzero(~self.enters)
@@ -95,6 +101,7 @@ class Traversal:
 
 
 def _next_axis(tx: np.ndarray, ty: np.ndarray, tz: np.ndarray) -> np.ndarray:
+    """Axis [R] of the nearest border; ties go to the later axis, and `_march` and the published kernel agree."""
     return np.where(tx < ty, np.where(tx < tz, 0, 2), np.where(ty < tz, 1, 2))
 
 
@@ -125,13 +132,14 @@ def cast_rays(volumes: list[np.ndarray], origins_m: np.ndarray, grid: VoxelGrid)
 
 
 def metres(distances: np.ndarray, grid: VoxelGrid) -> np.ndarray:
-    """Distances in voxels as float32 metres, rounded as in the published code."""
+    """Distances [...] in voxels as float32 metres, rounded as in the published code."""
     return distances.astype(np.float32) * np.float32(grid.voxel_size_m)
 
 
 def _march(volumes: list[np.ndarray], flat: list[np.ndarray], rays: Traversal) -> tuple[np.ndarray, np.ndarray]:
     """All rays step by step together: uint8 [V, R] classes, float64 [V, R] distances in voxels."""
     count = len(rays.index)
+    # What the published kernel leaves in its output for rays that never enter.
     labels = np.stack([np.full(count, volume[0, 0, 0]) for volume in volumes])
     distances = np.full((len(volumes), count), -1.0)
     ray = np.flatnonzero(rays.enters)
@@ -150,6 +158,7 @@ def _march(volumes: list[np.ndarray], flat: list[np.ndarray], rays: Traversal) -
                 labels[v, ray[met]] = np.where(gone, FREE, flat[v][index[met]])
                 distances[v, ray[met]] = np.where(gone, left_at[met], leaves_at[met])
                 pending[v, met] = False
+        # A ray that has left stands still, or it would run out of the padded volume before it is cleaned away.
         stopped = np.flatnonzero(outside)
         sx[stopped] = sy[stopped] = sz[stopped] = 0
         along_x = (tx < ty) & (tx < tz)

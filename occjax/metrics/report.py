@@ -1,4 +1,4 @@
-"""Scores for people and for programs: a table with protocol, mask and grid in its heading, and metrics.json."""
+"""Report of scores: a table with protocol, mask and grid in its heading for people, metrics.json for programs."""
 
 import math
 
@@ -19,32 +19,32 @@ _SUMMARY_NAMES = {
     "rayiou@2": "RayIoU at 2 m",
     "rayiou@4": "RayIoU at 4 m",
 }
-# Comparable on the nuScenes validation split at the protocol's full grid only.
+# By protocol and mask: the grid and lines to print. Only results on the same voxels of the same samples compare.
 _PUBLISHED = {
     ("SurroundOcc mIoU/IoU", "truth 0 left out"): (
+        SURROUNDOCC_GRID,
         "GaussianFormer-2 mIoU 20.04 to 20.33 (6,400 to 25,600 Gaussians)",
         "GaussianFormer mIoU 19.1",
         "SurroundOcc mIoU 20.30, IoU 31.49",
     ),
     ("Occ3D-nuScenes mIoU", "camera mask"): (
+        OCC3D_GRID,
         "FlashOCC-M1 R50 mIoU 32.08 (from a detection checkpoint; 29.7 to 30.1 from ImageNet only)",
         "FlashOCC-M1 R50 mIoU 18.3 without the camera mask",
     ),
-    ("RayIoU", "no mask"): ("Panoptic-FlashOcc 1f RayIoU 34.9",),
+    ("RayIoU", "no mask"): (
+        OCC3D_GRID,
+        "Panoptic-FlashOcc 1f RayIoU 34.9",
+    ),
 }
-_FULL_GRIDS = {
-    "SurroundOcc mIoU/IoU": SURROUNDOCC_GRID,
-    "Occ3D-nuScenes mIoU": OCC3D_GRID,
-    "RayIoU": OCC3D_GRID,
-}
-_VALIDATION_SAMPLES = 6019
+_VALIDATION_SAMPLES = 6019  # keyframes of nuScenes' 150 validation scenes
 
 
 def published_lines(scores: Scores) -> list[str]:
     """Published results to place `scores` beside; none unless number of samples and grid are the published ones."""
-    if scores.samples != _VALIDATION_SAMPLES or scores.grid != str(_FULL_GRIDS[scores.protocol]):
-        return []
-    return [f"  published: {line}" for line in _PUBLISHED.get((scores.protocol, scores.mask), ())]
+    grid, *lines = _PUBLISHED.get((scores.protocol, scores.mask), (None,))
+    is_comparable = scores.samples == _VALIDATION_SAMPLES and scores.grid == str(grid)
+    return [f"  published: {line}" for line in lines if is_comparable]
 
 
 def remarks_of(scores: Scores) -> list[str]:
@@ -70,6 +70,7 @@ def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list
         lines.append(_row(name, [s.per_class[name] for _, s in columns], widths))
     lines.append("")
     for name in first.summary:
+        # Agreement has shares by class only.
         lines.append(_row(_SUMMARY_NAMES[name], [s.summary.get(name, math.nan) for _, s in columns], widths))
     return "\n".join([*lines, *remarks])
 
@@ -80,6 +81,7 @@ def full_table(state: CombinedScores, *, heading: str, about: str) -> str:
     columns = [(heading, s) for s in scores]
     if state.teacher.samples:
         columns.append(("teacher", state.teacher.compute()[0]))
+        # A column by the teacher's class: on its voxels, whatever the truth is there.
         shares = state.agreement.share_per_class()
         columns.append(("agreement", scores[0]._replace(mask="teacher's voxels", summary={}, per_class=shares)))
     remarks = remarks_of(scores[0])

@@ -1,4 +1,4 @@
-"""A result that says which protocol, mask and grid it was computed by."""
+"""Scores that say which protocol, mask and grid they were computed by."""
 
 import math
 from typing import NamedTuple
@@ -35,6 +35,7 @@ class Scores(NamedTuple):
             "grid": self.grid,
             "samples": self.samples,
             "unit": "per cent",
+            # Beside the heading, not below it: readers of metrics.json say protocol["miou"].
             **{name: percent(value) for name, value in self.summary.items()},
             "per_class": {name: percent(value) for name, value in self.per_class.items()},
             **({"remark": self.remark} if self.remark else {}),
@@ -42,6 +43,7 @@ class Scores(NamedTuple):
 
 
 def percent(share: float) -> float | None:
+    """A share in 0..1 in per cent; None where it is undefined, as JSON knows no NaN."""
     return None if math.isnan(share) else 100 * float(share)
 
 

@@ -17,7 +17,7 @@ from occjax.data.index import SplitIndex, load_index
 from occjax.errors import UserError
 from occjax.label_sets import label_set
 from occjax.metrics.prior import PositionPrior
-from occjax.metrics.protocols import no_scores
+from occjax.metrics.protocols import VoxelMiou
 from occjax.run.workdir import load_config
 
 _SHOWN = {"miou": "mIoU", "miou_present": "mIoU, classes present", "iou": "IoU, occupied", "bev_miou": "BEV mIoU"}
@@ -51,7 +51,7 @@ def prior_scores(config: Config) -> dict[str, dict[str, float]]:
         "most frequent class of the voxel": prior.by_voxel(),
         "most frequent class of the column": prior.by_column(),
     }
-    states = {name: no_scores(label_set(config.data.labels), grid) for name in guesses}
+    states = {name: VoxelMiou.empty(label_set(config.data.labels), grid) for name in guesses}
     for semantics, mask in _labels(config, index.split(config.data.val_split)):
         states = {name: state.update(guesses[name], semantics, mask) for name, state in states.items()}
     scored = {}

@@ -1,5 +1,6 @@
 """Evaluation of a checkpoint, or of the teacher's files by the same protocol: what distillation can hope for."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from jax.sharding import Mesh
 from occjax.classes import IGNORE
 from occjax.config import Config
 from occjax.data.files import labels_folder
-from occjax.data.index import Index, load_index
+from occjax.data.index import Index, SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.data.sources import unlabelled_rows
@@ -36,18 +37,13 @@ def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: b
     mesh = make_mesh()
     weights = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)
+    # A folder of its own for the best: the newest checkpoint may be of the same step, with other outputs.
     output_dir = workdir / "eval" / f"step-{weights.step}{'-best' if best else ''}"
     return evaluate_student(config, weights, index, mesh=mesh, output_dir=output_dir, outputs=outputs)
 
 
 def evaluate_student(
-    config: Config,
-    weights: Weights,
-    index: Index,
-    *,
-    mesh: Mesh,
-    output_dir: Path,
-    outputs: Outputs,
+    config: Config, weights: Weights, index: Index, *, mesh: Mesh, output_dir: Path, outputs: Outputs
 ) -> Evaluation:
     """Evaluates a student on `config.data.val_split`.
 
@@ -64,39 +60,47 @@ def evaluate_student(
     """
     split = index.split(config.data.val_split)
     parts = Parts(
-        # Where some samples have labels, one that has none is an error; where none has, there is nothing to score.
-        labels=len(unlabelled_rows(config.data, split)) < len(split),
+        labels=has_labels(config, split, required=not outputs.save_predictions),
         teacher=complete_teacher(config, split.name, split.tokens),
     )
-    if not parts.labels and not outputs.save_predictions:
+    model = EvaluatedModel("student", config.eval.weights, weights.step)
+    predict_fn = make_summary_fn(config, weights, mesh)
+    with _loader(config, index, split, parts, full_batch(config.eval.batch_size, mesh)) as loader:
+        return evaluate(predict_fn, loader, split, config, model=model, output_dir=output_dir, outputs=outputs)
+
+
+def has_labels(config: Config, split: SplitIndex, *, required: bool) -> bool:
+    """Whether there is anything to score a split by; a run that validates asks before its first step.
+
+    Raises:
+      UserError: no sample has labels, though they are required.
+    """
+    # Where some samples have labels, one that has none is an error of its own; where none has, it is data without.
+    found = len(unlabelled_rows(config.data, split)) < len(split)
+    if required and not found:
         labels = label_set(config.data.labels)
         raise UserError(
             f"split {split.name} has no {labels.name} labels in {labels_folder(labels, config.data)} to score by; set "
-            "data.labels_dir to their folder, or write predictions alone with --mode=eval --save_predictions"
+            "data.labels_dir to their folder or data.val_split to a split that has labels, or write predictions alone "
+            "with --mode=eval --save_predictions"
         )
-    loader = make_eval_loader(
-        config,
-        index,
-        split.name,
-        parts,
-        batch_size=full_batch(config.eval.batch_size, mesh),
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        max_samples=config.eval.max_samples,
-    )
-    try:
-        return evaluate(
-            make_summary_fn(config, weights, mesh),
-            loader,
-            split,
+    return found
+
+
+def _loader(config: Config, index: Index, split: SplitIndex, parts: Parts, batch_size: int):
+    """This process's batches of the split; closed at the end of the `with`, however it comes."""
+    return contextlib.closing(
+        make_eval_loader(
             config,
-            model=EvaluatedModel("student", config.eval.weights, weights.step),
-            output_dir=output_dir,
-            outputs=outputs,
-            num_samples=min(len(split), config.eval.max_samples or len(split)),
+            index,
+            split.name,
+            parts,
+            batch_size=batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            max_samples=config.eval.max_samples,
         )
-    finally:
-        loader.close()
+    )
 
 
 def make_summary_fn(config: Config, weights: Weights, mesh: Mesh) -> Callable[[Batch], VoxelSummary]:
@@ -118,27 +122,20 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
         raise UserError("no teacher to evaluate: set data.teacher_dir to a folder made by converters/teacher_to_npz.py")
     keyframes = index.split(split)
     teacher = complete_teacher(config, split, keyframes.tokens)
+    # BEV maps alone say nothing about single voxels, which the protocols score.
     if teacher is None or not teacher.has_voxels:
         command = completing_command(config.data, config.data.teacher_dir)
         raise UserError(
             f"{config.data.teacher_dir} does not hold voxel logits of every sample; --mode=doctor counts what is "
             f"there, {command} adds what is missing"
         )
-    parts = Parts(labels=True, teacher=teacher)
-    loader = make_eval_loader(config, index, split, parts, batch_size=1, max_samples=config.eval.max_samples)
-    try:
-        return evaluate(
-            functools.partial(_summarise_teacher, label_set=label_set(config.data.labels), grid=config.grid.build()),
-            _known_labels(loader),
-            keyframes,
-            config,
-            model=EvaluatedModel("teacher", "", -1, scope="where the teacher knows"),
-            output_dir=output_dir,
-            outputs=outputs,
-            num_samples=min(len(keyframes), config.eval.max_samples or len(keyframes)),
-        )
-    finally:
-        loader.close()
+    labels, grid = label_set(config.data.labels), config.grid.build()
+    predict_fn = functools.partial(_summarise_teacher, label_set=labels, grid=grid)
+    model = EvaluatedModel("teacher", "", -1, scope="where the teacher knows")
+    # One sample at a time: a dense teacher is as large as the logits.
+    with _loader(config, index, keyframes, Parts(labels=True, teacher=teacher), 1) as loader:
+        batches = _known_labels(loader)
+        return evaluate(predict_fn, batches, keyframes, config, model=model, output_dir=output_dir, outputs=outputs)
 
 
 def _known_labels(loader: Iterable[Batch]) -> Iterator[Batch]:
@@ -154,10 +151,12 @@ def _known_labels(loader: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _summarise_teacher(batch: Batch, label_set: LabelSet, grid: VoxelGrid) -> VoxelSummary:
+    # Images stay on the host: the teacher has looked at them already.
     return jax.tree.map(np.asarray, _of_teacher(batch._replace(images=None), label_set, grid))
 
 
 @functools.partial(jax.jit, static_argnames=("label_set", "grid"))
 def _of_teacher(batch: Batch, label_set: LabelSet, grid: VoxelGrid) -> VoxelSummary:
+    # Without the teacher, which would be compared with itself.
     log_probs, _ = jax.lax.map(lambda teacher: dense_teacher(teacher, grid.shape), batch.teacher)
     return summarise(log_probs, batch._replace(teacher=None), label_set=label_set, use_camera_mask=True)

@@ -1,4 +1,4 @@
-"""One pass over a split: batches in, protocol scores, pictures and metrics.json out."""
+"""Scoring pass over a split: batches in, protocol scores, pictures and metrics.json out."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -27,16 +27,16 @@ _log = logging.getLogger(__name__)
 
 
 class EvaluatedModel(NamedTuple):
-    """What is evaluated, for headings and metrics.json.
+    """What is evaluated, for headings and, field by field, metrics.json.
 
     Attributes:
-      name: "student" or "teacher".
+      subject: "student" or "teacher".
       weights: "ema", "raw", or "" where there are none.
       step: of the checkpoint, -1 where there is none.
       scope: which voxels are scored, where it is not all that the protocol counts.
     """
 
-    name: str
+    subject: str
     weights: str
     step: int
     scope: str = ""
@@ -72,16 +72,15 @@ class Evaluation(NamedTuple):
     @property
     def scalars(self) -> dict[str, float]:
         """Per cent by name ("miou", "iou", ..., by the protocol's own mask); undefined values are left out."""
-        values = {}
         if not self.results:
-            return values
-        for protocol in reversed(self.results["protocols"]):
-            values |= {name: value for name, value in protocol.items() if isinstance(value, float)}
+            return {}
         agreement = self.results["teacher_agreement"] or {}
-        values |= {f"teacher_{name}": value for name, value in agreement.items() if isinstance(value, float)}
-        if self.results["occupancy_calibration_error"] is not None:
-            values["occupancy_calibration_error"] = self.results["occupancy_calibration_error"]
-        return values
+        parts = [
+            *reversed(self.results["protocols"]),  # so that the first, by the protocol's own mask, has the last word
+            {f"teacher_{name}": value for name, value in agreement.items()},
+            {"occupancy_calibration_error": self.results["occupancy_calibration_error"]},
+        ]
+        return {name: value for part in parts for name, value in part.items() if isinstance(value, float)}
 
     def summary(self, workdir: Path) -> str:
         """The table and where everything is; `workdir` is the folder of the run."""
@@ -97,7 +96,6 @@ def evaluate(
     model: EvaluatedModel,
     output_dir: Path,
     outputs: Outputs,
-    num_samples: int,
 ) -> Evaluation:
     """Scores predictions by the protocol of `config.data.labels`, or only writes them where batches have no labels.
 
@@ -107,31 +105,33 @@ def evaluate(
     Args:
       predict_fn: a batch of numpy arrays to `occjax.metrics.on_device.summarise` of it, as numpy arrays of the same
         samples.
-      loader: `make_eval_loader` of the same configuration and split.
+      loader: `make_eval_loader` of the same configuration, its `eval.max_samples` included, and split.
       split: keyframes that `Batch.sample_index` points into.
       config: label set, grid, cameras.
       model: what is evaluated.
       output_dir: gets metrics.json, pictures and predictions; those of an earlier pass that this one writes anew are
         removed first, so that a pass that breaks off leaves no metrics.json, and none mixes two passes.
       outputs: what is produced beside scores.
-      num_samples: that the loader yields over all processes, without padding.
 
     Raises:
       GridMismatchError: the model's grid is no crop of the label set's grid.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    metrics_path = output_dir / "metrics.json"
     if jax.process_index() == 0:
         _remove_old(output_dir, outputs)
+    # Else process 0 might remove what a faster one has written already.
     wait_for_all("old files of the evaluation are gone")
     grid = config.grid.build()
+    num_samples = min(len(split), config.eval.max_samples or len(split))
     state = CombinedScores.empty(label_set(config.data.labels), grid, rayiou=outputs.rayiou)
+    # Spread over the split rather than its first samples, which are half a second of one scene.
     drawn = set(np.linspace(0, num_samples - 1, min(outputs.pictures, num_samples)).astype(int).tolist())
     pictures = []
     progress = Progress(f"evaluating {split.name}", num_samples, _log.info, waits_for_compiler=True)
     _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
     for batch in loader:
         summary = predict_fn(batch)
+        # The last batch is filled up with samples that were scored already.
         for i in np.flatnonzero(batch.is_valid).tolist():
             row = int(batch.sample_index[i])
             sample = scored_sample(batch, summary, i)
@@ -140,34 +140,35 @@ def evaluate(
                 write_prediction(output_dir / "predictions", split.tokens[row], sample.prediction, grid)
             if row in drawn:
                 pictures.append(write_sheet(batch.images[i], sample, config, split, row, output_dir / "pictures"))
+            # The other processes are about as far as this one, which tells for all of them.
             progress.advance(jax.process_count())
+    # Every process comes here, with samples or without: the gathering waits for all.
     state = merge_over_processes(state)
-    folders = [output_dir / "predictions"] if outputs.save_predictions else []
+    files = [output_dir / "predictions"] if outputs.save_predictions else []
+    files += pictures
     if not state.predictions.samples:
-        return Evaluation(
-            {}, f"nothing to score: split {split.name} has no {config.data.labels} labels", (*folders, *pictures)
-        )
+        return Evaluation({}, f"nothing to score: split {split.name} has no {config.data.labels} labels", tuple(files))
     results = {
         "name": config.name,
-        "subject": model.name,
-        "weights": model.weights,
-        "step": model.step,
-        "scope": model.scope,
+        **model._asdict(),
         "labels": config.data.labels,
         "split": split.name,
         "grid": grid.to_dict(),
         **results_dict(state),
         "versions": versions(),
     }
+    metrics_path = output_dir / "metrics.json"
     if jax.process_index() == 0:
         write_json(metrics_path, results)
+    # The teacher's files have neither weights nor step.
     weights = f", {model.weights} weights of step {model.step}" if model.weights else ""
     scope = f", {model.scope}" if model.scope else ""
-    table = full_table(state, heading=model.name, about=f"split {split.name}{weights}{scope}")
-    return Evaluation(results, table, (metrics_path, *folders, *pictures))
+    table = full_table(state, heading=model.subject, about=f"split {split.name}{weights}{scope}")
+    return Evaluation(results, table, (metrics_path, *files))
 
 
 def _remove_old(output_dir: Path, outputs: Outputs) -> None:
+    # metrics.json first: it says that a pass was completed, and must not outlive what it speaks of.
     stale = [output_dir / "metrics.json"]
     stale += (output_dir / "pictures").glob("*.png") if outputs.pictures else []
     stale += (output_dir / "predictions").glob("*.npz") if outputs.save_predictions else []
@@ -195,7 +196,10 @@ def title_of(split: SplitIndex, row: int) -> str:
 def write_sheet(
     images: np.ndarray, sample: ScoredSample, config: Config, split: SplitIndex, row: int, folder: Path
 ) -> Path:
-    """Draws a sample into `folder`, with truth where there is one; errors on the voxels that the protocol counts."""
+    """Draws a sample into `folder`, with truth where there is one; errors on the voxels that the protocol counts.
+
+    `images` are uint8 RGB [N, H, W, 3].
+    """
     counted = None
     if sample.truth is not None:
         counted = label_set(config.data.labels).counted(sample.truth, sample.camera_mask)
@@ -209,6 +213,7 @@ def write_sheet(
         title=title_of(split, row),
         counted=counted,
     )
+    # Scene and frame first, so that a listing shows a drive in order.
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{split.scene_names[row]}_{split.frame_index[row]:03d}_{split.tokens[row]}.png"
     Image.fromarray(sheet).save(path)

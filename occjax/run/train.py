@@ -15,7 +15,7 @@ from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
 from occjax.predict.forward import Weights
 from occjax.progress import format_duration
-from occjax.run.evaluate import evaluate_student
+from occjax.run.evaluate import evaluate_student, has_labels
 from occjax.run.scoring import Evaluation, Outputs
 from occjax.run.workdir import open_workdir
 from occjax.train.checkpoint import Checkpoints
@@ -44,12 +44,15 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
       KeyboardInterrupt: SIGINT (Ctrl-C) ended the run early (state saved).
       NonFiniteLossError: names step, terms and sample tokens; the last checkpoint is the last good state.
       WorkdirError: `workdir` belongs to a run with another configuration.
+      UserError: the validation split has no labels, or other data is not there.
     """
     mesh = make_mesh() if mesh is None else mesh
     check_batch_size(config.data.batch_size, config.train.accumulate_steps, mesh)
     for remark in open_workdir(workdir, config):
         log.warning("configuration changed since the run began: %s", remark)
     index = load_index(config.data, fallback_dir=workdir)
+    # Now rather than hours later, at the first validation.
+    has_labels(config, index.split(config.data.val_split), required=True)
     with StopRequests() as requests:
         run = TrainingRun(config, workdir, mesh, index)
         try:

@@ -42,14 +42,17 @@ def visualize_workdir(
     Raises:
       UserError: no checkpoint, data that is not there, an unknown token or scene.
     """
+    # All tables, not a split: a token or a scene is named by people who do not think of splits.
     keyframes = load_index(config.data, fallback_dir=workdir).everything
     rows = rows_of_tokens(keyframes, tokens) if tokens else rows_of_scene(keyframes, scene)
     drawn = [keyframes.tokens[row] for row in rows]
+    # All samples with labels or none: a film of which the truth comes and goes says less than one without.
     parts = Parts(
         labels=not set(rows).intersection(unlabelled_rows(config.data, keyframes)),
         teacher=None if movie_format else complete_teacher(config, keyframes.name, drawn),
     )
     reader = SampleReader(config, open_source(config.data, keyframes, parts), augment=None)
+    # After the data, which is checked sooner than a checkpoint is read.
     mesh = make_mesh()
     weights = restore(config, workdir, mesh, best=best)
     output_dir = workdir / "pictures"
@@ -71,6 +74,7 @@ def rows_of_tokens(keyframes: SplitIndex, tokens: list[str]) -> list[int]:
     Raises:
       UserError: names the tokens that are not there.
     """
+    # In the order of the tokens, not of the tables.
     row_of = {token: row for row, token in enumerate(keyframes.tokens)}
     unknown = [token for token in tokens if token not in row_of]
     if unknown:
@@ -121,6 +125,7 @@ def visualize(
       the files that were written.
     """
     if movie is not None:
+        # A generator: a frame is drawn when the film wants it, and its images are gone afterwards.
         frames = (
             draw_frame(
                 batch.images[0],
@@ -141,7 +146,9 @@ def visualize(
 
 
 def _predictions(predict_fn, reader, rows: list[int], batch_size: int) -> Iterator[tuple[int, Batch, VoxelSummary]]:
+    """Row, batch of one sample repeated, and its summary; one at a time, as a scene's images would fill the memory."""
     for row in rows:
+        # The compiled pass wants a sample per device; without augmentation no random number is drawn.
         sample = reader(row, np.random.default_rng(0))
         batch = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], batch_size, axis=0), sample)
         yield row, batch, predict_fn(batch)

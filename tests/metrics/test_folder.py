@@ -14,8 +14,8 @@ from occjax.label_sets import label_set
 from occjax.metrics.__main__ import main
 from occjax.metrics.folder import score_folder
 from occjax.metrics.prediction_files import read_prediction, write_prediction
+from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.rayiou import RayIou, ray_origins_m
-from occjax.metrics.surroundocc import SurroundOccMiou
 
 SCENES = {"scene-0061": 2, "scene-0003": 1}
 
@@ -78,7 +78,7 @@ def test_a_prediction_on_another_grid_is_refused(root, tmp_path, capsys):
 
 def test_predictions_on_a_crop_are_scored_there_and_on_one_grid_only(root, tmp_path, capsys):
     crop = VoxelGrid("lidar", (-20.0, -30.0, -5.0), 0.5, (80, 90, 16))
-    state = SurroundOccMiou.empty(crop)
+    state = VoxelMiou.empty(label_set("surroundocc"), crop)
     for scene, frame, name in samples():
         truth = surroundocc_truth(root, scene, frame)[60:140, 40:130]
         prediction = np.roll(truth, 1, axis=0)

@@ -14,7 +14,7 @@ def test_most_frequent_class_of_voxels_and_columns():
 
 
 def test_nothing_counted_and_ties_are_free():
-    assert PositionPrior.empty((1, 2, 1)).by_voxel().tolist() == [[[FREE], [FREE]]]
+    assert PositionPrior.of([], (1, 2, 1)).by_voxel().tolist() == [[[FREE], [FREE]]]
     tie = PositionPrior.of([np.full((1, 1, 1), c, np.uint8) for c in (4, FREE)], (1, 1, 1))
     assert tie.by_voxel().item() == FREE
 

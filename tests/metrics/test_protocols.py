@@ -14,9 +14,9 @@ from occjax.label_sets import LABEL_SETS, LabelSet
 from occjax.metrics.across_processes import merge
 from occjax.metrics.bev import highest_occupied
 from occjax.metrics.confusion import ConfusionMatrix, ScoringError
-from occjax.metrics.occ3d import Occ3dMiou
-from occjax.metrics.protocols import PROTOCOLS, no_scores
-from occjax.metrics.surroundocc import SurroundOccMiou
+from occjax.metrics.protocols import PROTOCOLS, VoxelMiou
+
+OCC3D, SURROUNDOCC = LABEL_SETS["occ3d"], LABEL_SETS["surroundocc"]
 
 
 def line_of(labels, grid):
@@ -28,12 +28,12 @@ def line_of(labels, grid):
 def occ3d_of(truth, prediction, camera_mask=None):
     truth, grid = line_of(truth, OCC3D_GRID)
     mask = np.ones(truth.shape, np.uint8) if camera_mask is None else np.reshape(camera_mask, truth.shape)
-    return Occ3dMiou.empty(grid).update(line_of(prediction, OCC3D_GRID)[0], truth, mask)
+    return VoxelMiou.empty(OCC3D, grid).update(line_of(prediction, OCC3D_GRID)[0], truth, mask)
 
 
 def surroundocc_of(truth, prediction):
     truth, grid = line_of(truth, SURROUNDOCC_GRID)
-    return SurroundOccMiou.empty(grid).update(line_of(prediction, SURROUNDOCC_GRID)[0], truth)
+    return VoxelMiou.empty(SURROUNDOCC, grid).update(line_of(prediction, SURROUNDOCC_GRID)[0], truth)
 
 
 def random_case(seed, shape=(8, 6, 4)):
@@ -60,16 +60,17 @@ def test_unit_cases_of_the_protocols(truth, prediction, occ3d, surroundocc, iou)
 
 def test_every_label_set_leads_to_a_protocol_and_averages_what_it_does_not_ignore():
     assert set(PROTOCOLS) == set(typing.get_args(typing.get_type_hints(LabelSet)["protocol"]))
-    assert {name: type(no_scores(labels)) for name, labels in LABEL_SETS.items()} == PROTOCOLS
-    assert LABEL_SETS["occ3d"].classes == tuple(range(17)) and LABEL_SETS["surroundocc"].classes == tuple(range(1, 17))
+    found = {name: VoxelMiou.empty(labels).compute()[0].protocol for name, labels in LABEL_SETS.items()}
+    assert found == {name: PROTOCOLS[name].name for name in LABEL_SETS}
+    assert OCC3D.classes == tuple(range(17)) and SURROUNDOCC.classes == tuple(range(1, 17))
 
 
 def test_occ3d_needs_its_camera_mask_and_a_set_without_one_scores_without():
     truth, grid = line_of([4, 4, 17], OCC3D_GRID)
     with pytest.raises(ScoringError, match="occ3d labels need their camera mask"):
-        Occ3dMiou.empty(grid).update(truth, truth)
-    maskless = dataclasses.replace(LABEL_SETS["occ3d"], has_camera_mask=False, ignored=(3,))
-    (scores,) = Occ3dMiou.empty(grid, label_set=maskless).update(truth, truth).compute()
+        VoxelMiou.empty(OCC3D, grid).update(truth, truth)
+    maskless = dataclasses.replace(OCC3D, has_camera_mask=False, ignored=(3,))
+    (scores,) = VoxelMiou.empty(maskless, grid).update(truth, truth).compute()
     assert scores.mask == "no mask" and scores.summary["miou"] == 1 and "bus" not in scores.per_class
 
 
@@ -112,17 +113,21 @@ def test_swapped_axes_and_shifted_voxels_lose(change):
     truth = np.full(SURROUNDOCC_GRID.shape, FREE, np.uint8)
     truth[60:90, 100:104, 2:5] = 4
     wrong = truth.swapaxes(0, 1) if change == "swap" else np.roll(truth, 1, axis=1)
-    assert SurroundOccMiou.empty().update(wrong, truth).compute()[0].summary["iou"] < 0.7
-    assert Occ3dMiou.empty().update(wrong, truth, np.ones_like(truth)).compute()[0].summary["miou"] < 0.7
+    assert VoxelMiou.empty(SURROUNDOCC).update(wrong, truth).compute()[0].summary["iou"] < 0.7
+    assert VoxelMiou.empty(OCC3D).update(wrong, truth, np.ones_like(truth)).compute()[0].summary["miou"] < 0.7
 
 
 def test_merging_is_associative_and_equals_counting_at_once():
     cases = [random_case(seed) for seed in range(3)]
     grid = VoxelGrid("ego", (-40.0, -40.0, -1.0), 0.4, cases[0][0].shape)
-    one_by_one = [Occ3dMiou.empty(grid).update(p, t, m) for t, p, m in cases]
-    at_once = functools.reduce(lambda s, c: s.update(c[1], c[0], c[2]), cases, Occ3dMiou.empty(grid))
+    one_by_one = [VoxelMiou.empty(OCC3D, grid).update(p, t, m) for t, p, m in cases]
+    at_once = functools.reduce(lambda s, c: s.update(c[1], c[0], c[2]), cases, VoxelMiou.empty(OCC3D, grid))
     a, b, c = one_by_one
-    for merged in (merge(merge(a, b), c), merge(a, merge(b, c)), merge(merge(merge(c, Occ3dMiou.empty(grid)), b), a)):
+    for merged in (
+        merge(merge(a, b), c),
+        merge(a, merge(b, c)),
+        merge(merge(merge(c, VoxelMiou.empty(OCC3D, grid)), b), a),
+    ):
         for found, expected in zip(jax.tree.leaves(merged), jax.tree.leaves(at_once), strict=True):
             np.testing.assert_array_equal(found, expected)
         assert merged.samples == 3 and type(merged.samples) is int
@@ -138,9 +143,9 @@ def test_counts_do_not_overflow_32_bits():
 
 def test_the_wrong_grid_is_refused():
     with pytest.raises(GridMismatchError, match="no aligned crop"):
-        Occ3dMiou.empty(SURROUNDOCC_GRID)
+        VoxelMiou.empty(OCC3D, SURROUNDOCC_GRID)
     with pytest.raises(GridMismatchError, match="no aligned crop"):
-        SurroundOccMiou.empty(OCC3D_GRID)
+        VoxelMiou.empty(SURROUNDOCC, OCC3D_GRID)
     with pytest.raises(GridMismatchError, match="merging"):
         merge(occ3d_of([4], [4]), occ3d_of([4, 4], [4, 4]))
 
@@ -148,7 +153,7 @@ def test_the_wrong_grid_is_refused():
 def test_what_cannot_be_scored_is_named():
     free = np.full(SURROUNDOCC_GRID.shape, FREE, np.uint8)
     with pytest.raises(ScoringError, match=r"prediction \(200, 200\)"):
-        SurroundOccMiou.empty().update(free[..., 0], free)
+        VoxelMiou.empty(SURROUNDOCC).update(free[..., 0], free)
     with pytest.raises(ScoringError, match="predicted classes must lie in 0 to 17, found 17-18"):
         surroundocc_of([17, 17], [17, 18])
 
@@ -162,7 +167,9 @@ def test_top_view_takes_the_highest_voxel_that_is_occupied():
 def test_bev_score_looks_at_kept_voxels_only():
     truth = np.array([[[11, 4], [11, 17], [0, 0]]], np.uint8)
     prediction = np.array([[[11, 17], [11, 17], [11, 11]]], np.uint8)
-    state = SurroundOccMiou.empty(VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, truth.shape)).update(prediction, truth)
+    state = VoxelMiou.empty(SURROUNDOCC, VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, truth.shape)).update(
+        prediction, truth
+    )
     # Column 0: truth car, predicted road; column 1: road; column 2 does not count.
     assert state.compute()[0].summary["bev_miou"] == pytest.approx((0 + 1 / 2) / 2)
     assert state.compute()[0].summary["bev_iou"] == 1
@@ -171,8 +178,8 @@ def test_bev_score_looks_at_kept_voxels_only():
 def test_real_occ3d_labels_score_100_against_themselves(shared_dir):
     with np.load(shared_dir / "data/occ3d_real/labels.npz") as file:
         semantics, mask = file["semantics"], file["mask_camera"]
-    for scores in Occ3dMiou.empty().update(semantics, semantics, mask).compute():
+    for scores in VoxelMiou.empty(OCC3D).update(semantics, semantics, mask).compute():
         assert scores.summary["miou"] == scores.summary["iou"] == scores.summary["bev_miou"] == 1
-    shifted = Occ3dMiou.empty().update(np.roll(semantics, 1, axis=0), semantics, mask).compute()[0]
-    swapped = Occ3dMiou.empty().update(semantics.swapaxes(0, 1), semantics, mask).compute()[0]
+    shifted = VoxelMiou.empty(OCC3D).update(np.roll(semantics, 1, axis=0), semantics, mask).compute()[0]
+    swapped = VoxelMiou.empty(OCC3D).update(semantics.swapaxes(0, 1), semantics, mask).compute()[0]
     assert shifted.summary["miou"] < 0.8 and swapped.summary["miou"] < 0.2

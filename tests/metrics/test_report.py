@@ -8,9 +8,9 @@ from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGr
 from occjax.label_sets import LABEL_SETS
 from occjax.metrics.across_processes import merge
 from occjax.metrics.combined import CombinedScores, ScoredSample, TeacherAnswer
+from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.rayiou import RayIou
 from occjax.metrics.report import format_table, full_table, published_lines, results_dict
-from occjax.metrics.surroundocc import SurroundOccMiou
 
 SMALL = VoxelGrid("lidar", (-5.0, -5.0, -5.0), 0.5, (20, 20, 16))
 
@@ -33,12 +33,12 @@ def street(grid, seed=0):
 
 
 def test_published_numbers_stand_beside_the_whole_validation_split_only():
-    whole = SurroundOccMiou.empty()
+    whole = VoxelMiou.empty(LABEL_SETS["surroundocc"])
     whole = dataclasses.replace(whole, samples=6019)
     assert any("SurroundOcc mIoU 20.30" in line for line in published_lines(whole.compute()[0]))
     part = dataclasses.replace(whole, samples=6018)
     assert published_lines(part.compute()[0]) == []
-    cropped = dataclasses.replace(SurroundOccMiou.empty(SMALL), samples=6019)
+    cropped = dataclasses.replace(VoxelMiou.empty(LABEL_SETS["surroundocc"], SMALL), samples=6019)
     assert published_lines(cropped.compute()[0]) == []
     rays = dataclasses.replace(RayIou.empty(), samples=6019)
     assert any("34.9" in line for line in published_lines(rays.compute()[0]))
@@ -48,7 +48,7 @@ def test_every_number_stands_in_its_row_and_column():
     truth, half = street(SMALL), street(SMALL)
     half[:, ::2, 2] = FREE
     columns = [
-        (name, SurroundOccMiou.empty(SMALL).update(prediction, truth).compute()[0])
+        (name, VoxelMiou.empty(LABEL_SETS["surroundocc"], SMALL).update(prediction, truth).compute()[0])
         for name, prediction in (("perfect", truth), ("half", half))
     ]
     table = format_table(columns, about="split val", remarks=["  a remark"])

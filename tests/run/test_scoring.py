@@ -89,7 +89,6 @@ def run(tmp_path, *, labels="surroundocc", count=5, size=2, change=lambda s: s, 
         model=STUDENT,
         output_dir=tmp_path / "eval",
         outputs=outputs,
-        num_samples=count,
     )
 
 
@@ -175,7 +174,6 @@ def run_without_labels(tmp_path, outputs):
         model=STUDENT,
         output_dir=tmp_path / "eval",
         outputs=outputs,
-        num_samples=5,
     )
 
 
@@ -207,7 +205,6 @@ def test_real_labels_score_100_through_the_loader(shared_dir, tmp_path, labels):
         model=STUDENT,
         output_dir=tmp_path / "eval",
         outputs=Outputs(pictures=1, rayiou=True),
-        num_samples=1,
     )
     assert result.scalars["miou"] == result.scalars["iou"] == 100
     assert ("rayiou" in result.scalars) is (labels == "occ3d")

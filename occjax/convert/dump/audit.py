@@ -11,7 +11,6 @@ from occjax.classes import FREE
 from occjax.label_sets import LabelSet
 from occjax.metrics.across_processes import merge
 from occjax.metrics.confusion import ConfusionMatrix, mean_over
-from occjax.metrics.surroundocc import iou_per_class
 
 # The true pairing must beat shuffled ones by this factor, and be beaten by another order by as much before that is
 # blamed: keyframes half a second apart look alike.
@@ -142,8 +141,8 @@ def confusion(truth: UInt8[np.ndarray, "*s"], prediction: UInt8[np.ndarray, "*s"
 def score(samples: Iterable[ConfusionMatrix], labels: LabelSet) -> Score:
     """Of all these samples together, at least one; 0 where nothing is occupied or present."""
     counts = reduce(merge, samples)
-    iou = iou_per_class(counts)
     # Before the mean, because the protocol counts an absent class as 1.
+    iou = counts.iou_per_class(without_truth=1.0)
     present = mean_over(np.where(counts.has_truth, iou, np.nan), labels.classes)
     return Score(mean_over(iou, labels.classes), *np.nan_to_num([counts.occupied_iou(), present]).tolist())
 

@@ -10,7 +10,7 @@ from occjax.convert.dump import audit as audit_module
 from occjax.convert.dump.audit import confusion, score, shift, shifts, symmetries
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS
-from occjax.metrics.protocols import no_scores
+from occjax.metrics.protocols import VoxelMiou
 
 
 def scene(seed, size=40):
@@ -48,7 +48,7 @@ def test_score_is_the_published_protocol():
     pairs = list(zip(TRUTHS, [GOOD[1], GOOD[2], GOOD[0]], strict=True))
     pairs[0][0][:5] = 0  # noise in the truth is left out
     grid = VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, TRUTHS[0].shape)
-    state = no_scores(LABELS, grid)
+    state = VoxelMiou.empty(LABELS, grid)
     for truth, prediction in pairs:
         state = state.update(prediction, truth)
     theirs = state.compute()[0].summary
