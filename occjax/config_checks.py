@@ -4,7 +4,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import get_args
 
-from occjax.config import Config, DistillConfig, LossConfig, closed_sets
+from occjax.config import Config, closed_sets
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS
@@ -57,7 +57,7 @@ def problems(config: Config) -> list[str]:
             f"data.cameras holds {camera!r}; name cameras as \"('CAM_FRONT','CAM_BACK')\"",
         )
     require(len(config.data.cameras) > 0, "data.cameras must name at least one camera")
-    for rule, holds, paths in _bounds():
+    for rule, holds, paths in _bounds(config):
         for path in paths:
             value = attrgetter(path)(config)
             require(holds(value), f"{path} must be {rule}, not {value}")
@@ -83,10 +83,10 @@ def problems(config: Config) -> list[str]:
     return found
 
 
-def _bounds() -> list[tuple[str, Callable[[float], bool], list[str]]]:
+def _bounds(config: Config) -> list[tuple[str, Callable[[float], bool], list[str]]]:
     """Rule, its test and the fields that it holds for; no test is true of NaN."""
-    weights = [f"loss.{name}" for name in LossConfig.weight_fields()]
-    weights += [f"loss.distill.{name}" for name in DistillConfig.weight_fields()]
+    weights = [f"loss.{name}" for name in config.loss.weight_fields()]
+    weights += [f"loss.distill.{name}" for name in config.loss.distill.weight_fields()]
     counts = ["data.batch_size", "eval.batch_size", "train.accumulate_steps", "train.checkpoint_every"]
     counts += ["train.log_every", "train.epochs", "data.max_skipped"]
     # Of these 0 means something of its own: no worker, all samples, as many steps as the epochs have.

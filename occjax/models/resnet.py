@@ -43,6 +43,14 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
+def _run(block, x: Float[Array, "b h w c"], train: bool, mask: Bool[Array, "b"] | None) -> Float[Array, "b h2 w2 c2"]:
+    return block(x, train=train, mask=mask)
+
+
+# Keeps a block's input alone and computes the rest again in the backward pass: memory for time.
+_run_again = nnx.remat(_run, static_argnums=2)
+
+
 class ResNet(nnx.Module):
     """The image backbone.
 
@@ -79,14 +87,10 @@ class ResNet(nnx.Module):
         features = []
         for index, stage in enumerate(self.stages, start=2):
             stage_train = train and frozen < index
-
-            def apply(block, x, train=stage_train):
-                return block(x, train=train, mask=mask)
-
             # A frozen stage has no backward pass for which anything could be kept or computed again.
-            run = nnx.remat(apply) if self.remat and frozen < index else apply
+            run = _run_again if self.remat and frozen < index else _run
             for block in stage:
-                x = run(block, x)
+                x = run(block, x, stage_train, mask)
             x = jax.lax.stop_gradient(x) if frozen >= index else x
             features.append(x)
         return tuple(features)

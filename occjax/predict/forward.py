@@ -47,7 +47,7 @@ def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) ->
     try:
         return Weights(*checkpoints.restore_student(params, batch_stats, mesh, which=config.eval.weights, best=best))
     finally:
-        checkpoints.close()
+        checkpoints.close()  # ends the threads that orbax starts for each folder
 
 
 def make_predict_fn(

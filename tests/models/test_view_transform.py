@@ -110,11 +110,6 @@ def test_sum_keeps_depth_confidence_and_mean_drops_it(mode):
         assert np.asarray(bev)[0][hit].min() == pytest.approx(2 / 6, rel=1e-4)
 
 
-def test_unknown_splat_is_refused():
-    with pytest.raises(ValueError, match="sum.*mean"):
-        ViewTransform(DepthConfig(), ViewTransformConfig(splat="max"), GRID, rngs=nnx.Rngs(0))
-
-
 @pytest.mark.parametrize(
     ("bins", "of_one_row", "of_all_rows"), [(16, 0.126, 0.238), (44, 0.337, 0.622), (88, 0.626, 0.894)]
 )
