@@ -116,6 +116,7 @@ def _read_occ3d(data: bytes, grid: VoxelGrid) -> Labels:
     for array, what in ((semantics, "semantics"), (camera_mask, "mask_camera")):
         if array.shape != grid.shape:
             raise DataError(f"{what} must have shape {grid.shape}, found {array.shape}")
+    # Occ3D's own labels hold no 255: what no sensor saw is left to the masks.
     if semantics.max() >= NUM_CLASSES:
         raise DataError(f"classes must lie in 0 to {NUM_CLASSES - 1}, found {semantics.max()}")
     return semantics.astype(np.uint8, copy=False), camera_mask.astype(bool)

@@ -34,6 +34,7 @@ def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: b
     Raises:
       UserError: no checkpoint, one of another model, or data that is not there.
     """
+    # Weights first: without a checkpoint there is no need to read the tables.
     mesh = make_mesh()
     weights = restore(config, workdir, mesh, best=best)
     index = load_index(config.data, fallback_dir=workdir)

@@ -134,6 +134,7 @@ def evaluate(
         # The last batch is filled up with samples that were scored already.
         for i in np.flatnonzero(batch.is_valid).tolist():
             row = int(batch.sample_index[i])
+            # Out of the batch once, for scores, file and picture alike: what is seen is what was scored.
             sample = scored_sample(batch, summary, i)
             state = state.update(sample, None if state.rayiou is None else ray_origins_m(split, row))
             if outputs.save_predictions:

@@ -93,6 +93,7 @@ def rows_of_scene(keyframes: SplitIndex, scene: str) -> list[int]:
     """
     rows = [row for row, name in enumerate(keyframes.scene_names) if name == scene]
     if not rows:
+        # The trainval tables have 850: some are enough to show how they are spelt.
         names = sorted(set(keyframes.scene_names))
         raise UserError(f"no scene {scene!r} among {len(names)}: {', '.join(names[:10])}")
     return rows
