@@ -12,12 +12,7 @@ TEXEL_M = 0.1
 # Everything but the carriageway lies this much higher: the class decides the height, so no raster of heights is needed.
 KERB_M = 0.14
 
-ROAD, FLAT, PAVEMENT, TERRAIN = (
-    CLASS["driveable_surface"],
-    CLASS["other_flat"],
-    CLASS["sidewalk"],
-    CLASS["terrain"],
-)
+ROAD, FLAT, PAVEMENT, TERRAIN = (CLASS[name] for name in ("driveable_surface", "other_flat", "sidewalk", "terrain"))
 
 
 @dataclasses.dataclass

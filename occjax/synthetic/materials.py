@@ -4,8 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from occjax.synthetic.objects import MATERIAL
-
 
 @dataclasses.dataclass(frozen=True)
 class Surface:
@@ -167,17 +165,16 @@ def _container(p):
 
 
 PAINTERS = {
-    MATERIAL[name]: painter
-    for name, painter in {
-        "facade": _facade,
-        "roof": _roof,
-        "foliage": _foliage,
-        "bark": _bark,
-        "body": _body,
-        "cabin": _cabin,
-        "bus": _bus,
-        "striped": _striped,
-        "cloth": _cloth,
-        "container": _container,
-    }.items()
+    "facade": _facade,
+    "roof": _roof,
+    "foliage": _foliage,
+    "bark": _bark,
+    "body": _body,
+    "cabin": _cabin,
+    "bus": _bus,
+    "striped": _striped,
+    "cloth": _cloth,
+    "container": _container,
 }
+# How a surface is painted, as a number; what is plain keeps its colour.
+MATERIAL = {name: i for i, name in enumerate(("plain", *PAINTERS))}

@@ -5,23 +5,8 @@ import dataclasses
 import numpy as np
 
 from occjax.classes import CLASS_NAMES
-from occjax.synthetic.shapes import ELLIPSOID, FRUSTUM
+from occjax.synthetic.shapes import ELLIPSOID, FRUSTUM, heading_vector
 
-# How a surface is painted; `materials` knows one pattern for each, plain surfaces excepted.
-MATERIALS = (
-    "plain",
-    "facade",
-    "roof",
-    "foliage",
-    "bark",
-    "body",
-    "cabin",
-    "bus",
-    "striped",
-    "cloth",
-    "container",
-)
-MATERIAL = {name: i for i, name in enumerate(MATERIALS)}
 CLASS = {name: i for i, name in enumerate(CLASS_NAMES)}
 
 # nuScenes category of each kind of object that gets a box.
@@ -62,7 +47,7 @@ class Solid:
     Attributes:
       kind: FRUSTUM or ELLIPSOID.
       center, half: centre (x, y, z) and half sizes; `half` is taken at the bottom of a frustum.
-      material, color: one of MATERIALS, and RGB in 0..1.
+      material, color: one of `materials.MATERIAL`, and RGB in 0..1.
       top: half sizes (x, y) at the top; None = as at the bottom.
     """
 
@@ -92,6 +77,10 @@ class Thing:
     z: float = 0.0
     yaw: float = 0.0
     speed: float = 0.0
+
+    def position_at(self, time_s) -> np.ndarray:
+        """[..., 2] where its origin is at scene times [...]: it goes straight along its yaw at constant speed."""
+        return (self.x, self.y) + self.speed * np.asarray(time_s)[..., None] * heading_vector(self.yaw)
 
     @property
     def half_size(self) -> np.ndarray:

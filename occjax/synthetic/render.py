@@ -7,8 +7,7 @@ from occjax.geometry import invert_rigid
 from occjax.synthetic.city import City
 from occjax.synthetic.ground import TEXEL_M, Ground
 from occjax.synthetic.light import SHADOW_CELL_M, Sky, cast_shadows
-from occjax.synthetic.materials import PAINTERS, Surface
-from occjax.synthetic.objects import MATERIAL
+from occjax.synthetic.materials import MATERIAL, PAINTERS, Surface
 from occjax.synthetic.raycast import KERB, SKY, Hits, camera_windows, cast_ground, cast_parts
 from occjax.synthetic.shapes import Parts, face_planes
 
@@ -153,10 +152,10 @@ class Painter:
         )
         color = surface.color.copy()
         material = parts.material[index]
-        for kind in np.unique(material):
-            if kind in PAINTERS:
-                chosen = material == kind
-                color[chosen] = PAINTERS[kind](surface.take(chosen))
+        for name, painter in PAINTERS.items():
+            chosen = material == MATERIAL[name]
+            if chosen.any():
+                color[chosen] = painter(surface.take(chosen))
         sun = self.city.sun.astype(np.float32)
         facing = np.clip(sun @ normal, 0, 1)
         foliage = material == MATERIAL["foliage"]

@@ -115,19 +115,9 @@ def bev_labels(semantics: np.ndarray) -> np.ndarray:
 def hard_labels(probabilities: np.ndarray) -> np.ndarray:
     """uint8 [X, Y, Z] argmax of float16 [18, X, Y, Z], first class first."""
     # Non-negative float16 compare like their bit patterns, and integers compare faster.
-    bits = probabilities.view(np.uint16)
-    best, labels = bits[0].copy(), np.zeros(bits.shape[1:], np.uint8)
-    for c in range(1, len(bits)):
-        better = bits[c] > best
-        labels[better] = c
-        np.maximum(best, bits[c], out=best)
-    return labels
+    return probabilities.view(np.uint16).argmax(axis=0).astype(np.uint8)
 
 
 def column_maximum(probabilities: np.ndarray) -> np.ndarray:
     """float16 [18, X, Y]: each class's largest probability in a column, the dump's `bev_prob`."""
-    bits = probabilities.view(np.uint16)
-    best = bits[..., 0].copy()
-    for z in range(1, bits.shape[-1]):
-        np.maximum(best, bits[..., z], out=best)
-    return best.view(np.float16)
+    return probabilities.view(np.uint16).max(axis=-1).view(np.float16)

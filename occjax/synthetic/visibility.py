@@ -77,21 +77,16 @@ def lidar_mask(grid: VoxelGrid, grid_from_lidar: np.ndarray, sweep: Sweep) -> np
     rays = rays / np.float32(grid.voxel_size_m)
     origin = (origin - np.array(grid.lower_m, np.float32)) / np.float32(grid.voxel_size_m)
     longest = float(np.linalg.norm(np.array(grid.shape)) * grid.voxel_size_m)
-    steps = np.arange(0.5, min(longest, float(reach.max())), grid.voxel_size_m)
-    shape = np.array(grid.shape)
-    for distance in steps:
-        left = rays[np.searchsorted(reach, distance) :]
-        if len(left) == 0:
-            break
-        index = (origin + left * np.float32(distance)).astype(np.int32)
-        inside = np.all((index >= 0) & (index < shape), axis=1)
+    for distance in np.arange(0.5, min(longest, float(reach.max())), grid.voxel_size_m):
+        first = np.searchsorted(reach, distance)
+        rays, reach = rays[first:], reach[first:]
+        index = (origin + rays * np.float32(distance)).astype(np.int32)
+        inside = np.all((index >= 0) & (index < grid.shape), axis=1)
         if not inside.any():
             break
         # A ray that has left a convex grid does not come back, so it is dropped for good.
-        rays, reach = rays[len(rays) - len(left) :][inside], reach[len(reach) - len(left) :][inside]
-        index = index[inside]
-        seen[index[:, 0], index[:, 1], index[:, 2]] = 1
+        rays, reach = rays[inside], reach[inside]
+        seen[tuple(index[inside].T)] = 1
     hit, inside = grid.indices_from_points(transform_points(grid_from_lidar, sweep.points[:, :3]))
-    hit = hit[inside]
-    seen[hit[:, 0], hit[:, 1], hit[:, 2]] = 1
+    seen[tuple(hit[inside].T)] = 1
     return seen
