@@ -28,7 +28,6 @@ class City:
     Attributes:
       ground: class and colour of the ground.
       things: all objects; the index is the `owner` of their parts.
-      half_sizes_m: float64 [things, 3] half length, width and height of their boxes.
       parts, part_velocity_mps: their solids at scene time 0, and how these move.
       path, speed_mps: the ego's drive: at time t it is at distance speed * t along the path.
       wobble: float64 [4, 2] amplitude (rad) and phase of the ego's slow roll and pitch.
@@ -38,7 +37,6 @@ class City:
 
     ground: Ground
     things: list[Thing]
-    half_sizes_m: np.ndarray
     parts: Parts
     part_velocity_mps: np.ndarray
     path: Path
@@ -53,11 +51,6 @@ class City:
         position, heading = self.path.at(self.speed_mps * time_s)
         roll, pitch = (a * np.sin(0.9 * (i + 1) * time_s + phase) for i, (a, phase) in enumerate(self.wobble))
         return pose_from_angles((*position, 0), float(heading), pitch, roll)
-
-    def thing_position(self, index, time_s: float) -> np.ndarray:
-        """Origin [3] of an object at scene time, city frame: it goes straight along its yaw at constant speed."""
-        thing = self.things[index]
-        return np.array([*thing.position_at(time_s), thing.z])
 
     def parts_at(self, time_s: float) -> Parts:
         """Every solid of the scene where it is at scene time."""
@@ -102,7 +95,7 @@ def build_city(rng: np.random.Generator, keyframes: int) -> City:
     ground = Ground(lower, np.full((rows, columns), TERRAIN, np.uint8), np.zeros((rows, columns, 3), np.uint8))
     # All is carriageway first; the blocks are laid over it, and what they leave are the streets.
     ground.fill(lower[0], upper[0], lower[1], upper[1], ROAD, asphalt)
-    site = Site.empty(lower, upper)
+    site = Site(lower, upper)
     times = np.linspace(0, duration, max(int(duration / 0.1), 2))
     ego_xy, ego_heading = path.at(speed * times)
     clearance = traffic.EgoClearance(times, ego_xy, ego_heading)
@@ -134,9 +127,8 @@ def build_city(rng: np.random.Generator, keyframes: int) -> City:
     sun = np.array([np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)])
     wobble = np.stack([rng.uniform(0.001, 0.006, 2), rng.uniform(0, 2 * np.pi, 2)], axis=-1)
     parts, velocity = assemble_parts(site.things)
-    sizes = np.array([thing.half_size for thing in site.things])
     global_from_city = _global_from_city(yaw, lower, upper)
-    return City(ground, site.things, sizes, parts, velocity, path, speed, wobble, global_from_city, sun)
+    return City(ground, site.things, parts, velocity, path, speed, wobble, global_from_city, sun)
 
 
 def _draw_drive(rng, length_m: float) -> tuple[list[Street], list[Street], Path]:
@@ -160,7 +152,8 @@ def _fill_street(rng, ground: Ground, site: Site, clearance, street: Street, cro
     if rng.random() < 0.7:
         traffic.ride(rng, site, street, clearance, low, high, int(rng.integers(1, 4)))
     # There are no traffic lights: streets along x flow, those across wait, and nobody meets at a junction.
-    traffic.drive_lanes(rng, site, street, clearance, low, high, inside, moving=street.axis == 0)
+    flows = street.axis == 0
+    traffic.drive_lanes(rng, site, street, clearance, [(low, high)] if flows else inside, moving=flows)
 
 
 def _global_from_city(yaw_rad: float, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
@@ -178,6 +171,5 @@ def _raise_skyline(rng, site: Site, lower, upper) -> None:
     for axis in (0, 1):
         for fixed in (lower[1 - axis] - 14, upper[1 - axis] + 14):
             for along in np.arange(lower[axis] - 10, upper[axis] + 10, 21.0):
-                thing = scenery.building(rng, 9.5, 9.5)
-                thing.x, thing.y = (along, fixed) if axis == 0 else (fixed, along)
-                site.things.append(thing)
+                x, y = (along, fixed) if axis == 0 else (fixed, along)
+                site.things.append(scenery.building(rng, 9.5, 9.5).stand(x, y, 0, 0))

@@ -1,7 +1,6 @@
 """The synthetic nuScenes root as a whole: scenes in parallel, then tables, splits and the marker, then one rename."""
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -136,17 +135,20 @@ def _write_scenes(plans: list[ScenePlan], processes: int | None, progress) -> li
     """Rows per table of every scene, in the order of the plans."""
     count = min(processes or len(os.sched_getaffinity(0)), len(plans))
     lines = Progress("synthetic city", len(plans), progress, unit="scenes", every_s=0.0)
-    with contextlib.ExitStack() as stack:
-        if count > 1:
-            # A fork would inherit whatever locks the threads of the parent (OpenCV, jax) hold at that moment.
-            context = multiprocessing.get_context("spawn")
-            pool = concurrent.futures.ProcessPoolExecutor(count, mp_context=context, initializer=start_worker)
-            # Closed before the pool is left: that cancels the scenes still queued, which leaving would wait for.
-            results = stack.enter_context(contextlib.closing(stack.enter_context(pool).map(write_scene, plans)))
-        else:
-            results = map(write_scene, plans)
-        rows = []
-        for result in results:
-            rows.append(result)
+
+    def counted(scenes):
+        for scene in scenes:
             lines.advance()
-        return rows
+            yield scene
+
+    if count <= 1:
+        return list(counted(map(write_scene, plans)))
+    # A fork would inherit whatever locks the threads of the parent (OpenCV, jax) hold at that moment.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(count, mp_context=context, initializer=start_worker) as pool:
+        try:
+            return list(counted(pool.map(write_scene, plans)))
+        except BaseException:
+            # Otherwise leaving the pool waits for every scene still queued.
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -11,7 +11,7 @@ from occjax.config import NUSCENES_CAMERAS, SyntheticConfig
 from occjax.geometry import invert_rigid
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.synthetic import files, rig, tables
-from occjax.synthetic.annotate import annotation_records, box_pose, unoccluded_area
+from occjax.synthetic.annotate import annotation_records, unoccluded_area
 from occjax.synthetic.city import KEYFRAME_STEP_S, LEAD_IN_S, City, build_city
 from occjax.synthetic.ground import PAVEMENT, ROAD, TEXEL_M
 from occjax.synthetic.lidar import sweep
@@ -144,8 +144,9 @@ def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample_token, ti
         count = np.bincount(parts.owner[on_part], minlength=len(city.things))
         seen_px += count
         for index in np.flatnonzero(count):
-            cam_from_box = invert_rigid(pose) @ box_pose(city, index, camera_time)
-            possible_px[index] += unoccluded_area(cam_from_box, city.half_sizes_m[index], lens, width, height)
+            thing = city.things[index]
+            cam_from_box = invert_rigid(pose) @ thing.box_pose(camera_time)
+            possible_px[index] += unoccluded_area(cam_from_box, thing.half_size, lens, width, height)
 
     parts = city.parts_at(time_s)
     city_from_lidar = city_from_ego @ rig.ego_from_sensor(rig.LIDAR)
@@ -199,7 +200,7 @@ def drivable_map(city: City) -> np.ndarray:
     # Pixel (column, row) of the map holds global ((column, rows - row)) * TEXEL_M; of the city raster, its own.
     pixel_from_global = np.array([[1 / TEXEL_M, 0, 0], [0, -1 / TEXEL_M, size[1]], [0, 0, 1]])
     # In the plane: without row and column of z.
-    global_from_city = city.global_from_city[np.ix_((0, 1, 3), (0, 1, 3))]
+    global_from_city = np.delete(np.delete(city.global_from_city, 2, axis=0), 2, axis=1)
     city_from_cell = np.array([[TEXEL_M, 0, city.ground.lower_m[0]], [0, TEXEL_M, city.ground.lower_m[1]], [0, 0, 1]])
     matrix = (pixel_from_global @ global_from_city @ city_from_cell)[:2]
     return cv2.warpAffine(mask, matrix, tuple(int(s) for s in size), flags=cv2.INTER_NEAREST)

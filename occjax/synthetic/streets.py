@@ -32,6 +32,10 @@ class Street:
         """Half the width between the kerbs."""
         return self.median_m / 2 + self.lanes * self.lane_m + self.parking_m
 
+    def heading_rad(self, side: int) -> float:
+        """Where traffic goes, or stands, left (1) or right (-1) of the growing axis: it keeps to the right."""
+        return self.axis * np.pi / 2 + (np.pi if side > 0 else 0)
+
     def lane_offset_m(self, lane: int) -> float:
         """Distance of the centre of a lane (0 = innermost) from the centre line."""
         return self.median_m / 2 + (lane + 0.5) * self.lane_m

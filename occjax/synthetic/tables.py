@@ -10,14 +10,12 @@ from occjax.synthetic.objects import CATEGORIES
 # The devkit takes any version as the folder of the tables; this one keeps anybody from taking them for nuScenes.
 VERSION = "v1.0-synthetic"
 VISIBILITY = {"1": "v0-40", "2": "v40-60", "3": "v60-80", "4": "v80-100"}
-ATTRIBUTES = (
-    "vehicle.moving",
-    "vehicle.parked",
-    "cycle.with_rider",
-    "cycle.without_rider",
-    "pedestrian.moving",
-    "pedestrian.standing",
-)
+# Of each kind of object: one for when it does something, one for when it does not.
+ATTRIBUTES = {
+    "vehicle": ("vehicle.moving", "vehicle.parked"),
+    "cycle": ("cycle.with_rider", "cycle.without_rider"),
+    "pedestrian": ("pedestrian.moving", "pedestrian.standing"),
+}
 
 
 def make_token(*parts) -> str:
@@ -41,15 +39,12 @@ def pose_record(parent_from_child: np.ndarray) -> dict:
 
 def attribute_tokens(name: str, speed: float, ridden: bool) -> list[str]:
     """Those of an object of class `name`; none for what nuScenes gives none, like barriers."""
-    if name in ("bicycle", "motorcycle"):
-        found = "cycle.with_rider" if ridden else "cycle.without_rider"
-    elif name == "pedestrian":
-        found = "pedestrian.moving" if speed else "pedestrian.standing"
-    elif name in ("car", "truck", "bus", "trailer", "construction_vehicle"):
-        found = "vehicle.moving" if speed else "vehicle.parked"
-    else:
+    is_cycle = name in ("bicycle", "motorcycle")
+    kind = "cycle" if is_cycle else "vehicle" if CATEGORIES[name].startswith("vehicle.") else name
+    if kind not in ATTRIBUTES:
         return []
-    return [make_token("attribute", found)]
+    active, idle = ATTRIBUTES[kind]
+    return [make_token("attribute", active if (ridden if is_cycle else speed) else idle)]
 
 
 def shared_tables() -> dict[str, list[dict]]:
@@ -59,7 +54,9 @@ def shared_tables() -> dict[str, list[dict]]:
             row(("category", name), name=name, description=f"synthetic {own}", index=i)
             for i, (own, name) in enumerate(CATEGORIES.items())
         ],
-        "attribute": [row(("attribute", name), name=name, description="") for name in ATTRIBUTES],
+        "attribute": [
+            row(("attribute", name), name=name, description="") for names in ATTRIBUTES.values() for name in names
+        ],
         "visibility": [{"token": t, "level": v, "description": ""} for t, v in VISIBILITY.items()],
         "sensor": [
             row(("sensor", channel), channel=channel, modality="lidar" if channel == rig.LIDAR else "camera")

@@ -27,7 +27,7 @@ CONFUSIONS = {
 }
 GROUND_CLASSES = (11, 12, 13, 14)
 # A voxel hears itself and its face neighbours; elsewhere the teacher is sure of free, as where a splat has no support.
-STENCIL = ((0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
+STENCIL = ((0, 0, 0), (-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
 STENCIL_WEIGHTS = (0.52, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08)
 
 
@@ -75,10 +75,7 @@ def simulate_teacher(rng, labels: np.ndarray) -> np.ndarray:
     noisy = corrupt(rng, labels)
     shape = labels.shape
     padded = np.pad(noisy, 1, constant_values=FREE)
-    windows = [
-        padded[1 + dx : shape[0] + 1 + dx, 1 + dy : shape[1] + 1 + dy, 1 + dz : shape[2] + 1 + dz]
-        for dx, dy, dz in STENCIL
-    ]
+    windows = [np.roll(padded, shift, axis=(0, 1, 2))[1:-1, 1:-1, 1:-1] for shift in STENCIL]
     near = np.logical_or.reduce([w != FREE for w in windows])
     voxels = np.flatnonzero(near)
     # Every neighbour votes for its class; votes for free are what remains to 1.
@@ -99,8 +96,7 @@ def simulate_teacher(rng, labels: np.ndarray) -> np.ndarray:
     channels = np.concatenate([semantics, 1 - p_occ[:, None]], axis=1).astype(np.float16).T
     out = np.zeros((NUM_CLASSES, *shape), np.float16)
     out[FREE] = 1
-    for channel, values in zip(out, channels, strict=True):
-        channel.ravel()[voxels] = values
+    out.reshape(NUM_CLASSES, -1)[:, voxels] = channels
     return out
 
 
