@@ -159,15 +159,14 @@ class BlockBuilder:
 
     def _enclose(self, x0, x1, y0, y1, maker):
         """Lines the rim of a rectangle with barriers, fences or hedges, leaving gaps."""
-        rng = self.rng
         # Pieces a little shorter than their pitch: without that slack each would find its neighbour in its way.
         takes_length = maker is not objects.barrier
         piece = 4.0 if takes_length else 2.3
         for axis, (fixed, start, end) in enumerate(((y0, x0, x1), (y1, x0, x1), (x0, y0, y1), (x1, y0, y1))):
             for along in np.arange(start + piece / 2, end - piece / 2, piece):
-                if rng.random() < 0.12:
+                if self.rng.random() < 0.12:
                     continue
                 x, y, yaw = (along, fixed, 0) if axis < 2 else (fixed, along, np.pi / 2)
                 # Barriers are built across their own x.
-                thing, turn = (maker(rng, piece - 0.1), 0) if takes_length else (maker(rng), np.pi / 2)
+                thing, turn = (maker(self.rng, piece - 0.1), 0) if takes_length else (maker(self.rng), np.pi / 2)
                 self.site.place(thing, x, y, yaw + turn, z=KERB_M, margin_m=0)

@@ -82,11 +82,6 @@ def check(config: SyntheticConfig) -> None:
         raise DataError("synthetic world: " + "; ".join(wrong))
 
 
-def start_worker() -> None:
-    """Keeps a worker process to one core: there is a process for each already."""
-    cv2.setNumThreads(1)
-
-
 def generate(
     root: Path,
     config: SyntheticConfig,
@@ -145,7 +140,8 @@ def _write_scenes(plans: list[ScenePlan], processes: int | None, progress) -> li
         return list(counted(map(write_scene, plans)))
     # A fork would inherit whatever locks the threads of the parent (OpenCV, jax) hold at that moment.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(count, mp_context=context, initializer=start_worker) as pool:
+    # One thread each, for there is a process for every core already.
+    with concurrent.futures.ProcessPoolExecutor(count, context, cv2.setNumThreads, (1,)) as pool:
         try:
             return list(counted(pool.map(write_scene, plans)))
         except BaseException:

@@ -91,13 +91,12 @@ def weather(rng, ground: Ground) -> None:
     Comes after all painting, for it darkens and lightens what is there.
     """
     shape = ground.semantic.shape
-    fine, middle, coarse = (smooth_noise(rng, shape, cells) for cells in (1.5, 12, 120))
+    noise = np.stack([smooth_noise(rng, shape, cells) for cells in (1.5, 12, 120)], axis=-1)
     # How much each class varies over 0.15, 1.2 and 12 m: asphalt in large patches, grass at every scale.
     amount = np.zeros((256, 3), np.float32)
     amount[ROAD], amount[PAVEMENT] = (0.045, 0.05, 0.10), (0.03, 0.04, 0.07)
     amount[FLAT], amount[TERRAIN] = (0.03, 0.04, 0.08), (0.16, 0.16, 0.12)
-    weight = amount[ground.semantic]
-    gain = 1 + np.einsum("rcn,rcn->rc", weight, np.stack([fine, middle, coarse], axis=-1))
+    gain = 1 + np.einsum("rcn,rcn->rc", amount[ground.semantic], noise)
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     pitch = int(rng.choice((10, 15, 20)))  # slabs of 1, 1.5 or 2 m
     joint = (rows % pitch == 0) | (columns % pitch == 0)

@@ -114,11 +114,9 @@ class Painter:
         layers = [self._sample(m, position, TEXEL_M * 4**i, grass).astype(np.float32) for i, m in enumerate(self.mips)]
         # Less 0.4 of a level: pixels are long but narrow on the ground, and by length alone it would blur too much.
         level = np.clip(np.log2(np.maximum(footprint, 1e-3) / TEXEL_M) / 2 - 0.4, 0, 1.999)[..., None]
-        color = np.where(
-            level < 1,
-            layers[0] + (layers[1] - layers[0]) * np.minimum(level, 1),
-            layers[1] + (layers[2] - layers[1]) * np.clip(level - 1, 0, 1),
-        )
+        color = layers[0]
+        for i in (0, 1):  # first all the way to the next coarser layer, then on from there
+            color = color + (layers[i + 1] - layers[i]) * np.clip(level - i, 0, 1)
         sun = self._sample(light, position, SHADOW_CELL_M, 255).astype(np.float32)[..., None] / 255
         color = color / 255 * (0.42 + 0.78 * sun * self.city.sun[2] ** 0.5)
         color[hits.part == KERB] *= 0.75  # upright, so it gets less of the sky

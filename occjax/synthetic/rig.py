@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from occjax.config import NUSCENES_CAMERAS
 from occjax.synthetic.shapes import pose_from_angles
 
 LIDAR = "LIDAR_TOP"
@@ -41,7 +40,6 @@ MOUNTS = {
     "CAM_BACK_RIGHT": Mount((1.01, -0.48, 1.56), -110.7, (0.4, 0.2), -20100, 1258.0, (805.0, 499.0)),
     LIDAR: Mount((0.94, 0.0, 1.84), -89.9, (0.6, -0.9), 0),
 }
-SENSORS = (*NUSCENES_CAMERAS, LIDAR)
 
 # Columns: the axes of a camera (x right, y down, z forward) in a frame that looks along x with z up.
 FORWARD_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])

@@ -59,7 +59,7 @@ def write_scene(plan: ScenePlan) -> dict[str, list[dict]]:
     painter = Painter(rng, city)
     key = (plan.name, plan.config.seed)
     start_us = EPOCH_US + plan.number * 3_600_000_000
-    poses, samples, frames, chains = [], [], [], {channel: [] for channel in rig.SENSORS}
+    poses, samples, frames, chains = [], [], [], {channel: [] for channel in rig.MOUNTS}
     for k in range(plan.config.keyframes_per_scene):
         clock_us = int(1e6 * (LEAD_IN_S + k * KEYFRAME_STEP_S))
         stamp = start_us + clock_us
@@ -202,5 +202,5 @@ def drivable_map(city: City) -> np.ndarray:
     # In the plane: without row and column of z.
     global_from_city = np.delete(np.delete(city.global_from_city, 2, axis=0), 2, axis=1)
     city_from_cell = np.array([[TEXEL_M, 0, city.ground.lower_m[0]], [0, TEXEL_M, city.ground.lower_m[1]], [0, 0, 1]])
-    matrix = (pixel_from_global @ global_from_city @ city_from_cell)[:2]
+    matrix: np.ndarray = (pixel_from_global @ global_from_city @ city_from_cell)[:2]
     return cv2.warpAffine(mask, matrix, tuple(int(s) for s in size), flags=cv2.INTER_NEAREST)

@@ -60,7 +60,7 @@ def shared_tables() -> dict[str, list[dict]]:
         "visibility": [{"token": t, "level": v, "description": ""} for t, v in VISIBILITY.items()],
         "sensor": [
             row(("sensor", channel), channel=channel, modality="lidar" if channel == rig.LIDAR else "camera")
-            for channel in rig.SENSORS
+            for channel in rig.MOUNTS
         ],
     }
 
@@ -74,7 +74,7 @@ def calibration_records(scene_name: str, width: int, height: int) -> list[dict]:
             **pose_record(rig.ego_from_sensor(channel)),
             camera_intrinsic=[] if channel == rig.LIDAR else rig.pixel_from_cam(channel, width, height).tolist(),
         )
-        for channel in rig.SENSORS
+        for channel in rig.MOUNTS
     ]
 
 

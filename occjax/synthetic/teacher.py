@@ -80,11 +80,9 @@ def simulate_teacher(rng, labels: np.ndarray) -> np.ndarray:
     voxels = np.flatnonzero(near)
     # Every neighbour votes for its class; votes for free are what remains to 1.
     classes = np.stack([w[near] for w in windows])  # [stencil, n]
-    votes = np.bincount(
-        (np.arange(len(voxels)) * NUM_CLASSES + classes).ravel(),
-        np.repeat(STENCIL_WEIGHTS, len(voxels)),
-        len(voxels) * NUM_CLASSES,
-    ).reshape(-1, NUM_CLASSES)[:, :FREE]
+    ballots = (np.arange(len(voxels)) * NUM_CLASSES + classes).ravel()
+    votes = np.bincount(ballots, np.repeat(STENCIL_WEIGHTS, len(voxels)), len(voxels) * NUM_CLASSES)
+    votes = votes.reshape(-1, NUM_CLASSES)[:, :FREE]
     total = votes.sum(axis=1)
     x, y = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[:2]), indexing="ij")
     confidence = np.clip(0.95 - 0.2 * np.hypot(x, y) + 0.08 * smooth_noise(rng, shape[:2], 10), 0.35, 0.99)

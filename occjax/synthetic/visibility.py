@@ -5,7 +5,7 @@ import numpy as np
 
 from occjax.geometry import transform_points
 from occjax.grid import VoxelGrid
-from occjax.synthetic.lidar import RANGE_M, Sweep
+from occjax.synthetic.lidar import RANGE_M, Sweep, lidar_rays
 
 
 def camera_mask(grid: VoxelGrid, views: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -67,12 +67,12 @@ def lidar_mask(grid: VoxelGrid, grid_from_lidar: np.ndarray, sweep: Sweep) -> np
     seen = np.zeros(grid.shape, np.uint8)
     origin = grid_from_lidar[:3, 3].astype(np.float32)
     # Every second column halves the work; at the sides of the grid, 40 m away, rays are then 0.46 m apart.
-    reach = sweep.hits.distance[:, ::2].ravel()
+    reach = sweep.range_m[:, ::2].ravel()
     # Sorted by length, the rays that still fly at a distance are the tail of the array: a slice, not a mask.
     order = np.argsort(reach)
     order = order[reach[order] < RANGE_M[1]]
     reach = reach[order]
-    rays = (grid_from_lidar[:3, :3].astype(np.float32) @ sweep.rays_lidar[:, :, ::2].reshape(3, -1)[:, order]).T
+    rays = (grid_from_lidar[:3, :3].astype(np.float32) @ lidar_rays()[:, :, ::2].reshape(3, -1)[:, order]).T
     # In voxels, so that flooring gives the index.
     rays = rays / np.float32(grid.voxel_size_m)
     origin = (origin - np.array(grid.lower_m, np.float32)) / np.float32(grid.voxel_size_m)
