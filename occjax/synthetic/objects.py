@@ -92,7 +92,7 @@ class Thing:
         # Objects stand on their origin, nuScenes' boxes hang on their centre.
         return pose_from_angles((*self.position_at(time_s), self.z + self.half_size[2]), self.yaw)
 
-    def swept_m(self, duration_s: float, margin_m: float = 0.0) -> np.ndarray:
+    def swept_m(self, duration_s=0.0, margin_m=0.0) -> np.ndarray:
         """Corners [4, 2] of what it covers from scene time 0 to `duration_s`, grown by a margin, city frame."""
         reach = self.speed * duration_s / 2
         return footprint_m(self.position_at(duration_s / 2), self.half_size[:2] + margin_m + [reach, 0], self.yaw)

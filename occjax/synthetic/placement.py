@@ -58,8 +58,8 @@ class Site:
           yaw: radians.
         """
         thing.stand(x, y, z, yaw)
-        if self.is_free(thing.swept_m(0, margin_m)):
-            self.add(thing, thing.swept_m(0))
+        if self.is_free(thing.swept_m(margin_m=margin_m)):
+            self.add(thing, thing.swept_m())
 
     def add(self, thing: Thing, outline_m: np.ndarray) -> None:
         """Adds a thing that stands already, and blocks an outline [n, 2], city frame, for it."""
