@@ -60,10 +60,9 @@ def lidar_windows(parts: Parts, city_from_lidar: np.ndarray) -> tuple[np.ndarray
     scale = COLUMNS / (2 * np.pi)
     column0 = np.floor((middle[:, 0] + offset.min(axis=1) - MARGIN_RAD) * scale)
     column1 = np.ceil((middle[:, 0] + offset.max(axis=1) + MARGIN_RAD) * scale)
-    distance = np.hypot(points[..., 0], points[..., 1])
     radius = np.hypot(*np.maximum(parts.half_m[:, :2], parts.top_half_m).T)
     near = np.maximum(np.hypot(*toward.T) - radius, 0.05)
-    far = distance.max(axis=1)
+    far = np.hypot(points[..., 0], points[..., 1]).max(axis=1)
     # Seen from inside its own outline, or nearly, a part may lie in every direction.
     around = np.hypot(*toward.T) <= radius * 1.05
     column0[around], column1[around] = 0, COLUMNS

@@ -40,9 +40,8 @@ def paint_markings(rng, ground: Ground, street: Street, stretches) -> None:
             edge = side * (street.half_m - street.parking_m)
             if street.parking_m:
                 mark(a, b, edge, edge, 0.12, white, (1.0, 1.0))
-            inner, outer = side * (street.median_m / 2), edge
             stop = b if side < 0 else a  # right-hand traffic: the right side drives towards growing axis
-            mark(stop, stop, inner, outer, 0.4, white)
+            mark(stop, stop, side * street.median_m / 2, edge, 0.4, white)
         if zebra:
             for middle in (start + 1.4, end - 1.4):
                 for across in np.arange(-street.half_m + 0.5, street.half_m - 0.3, 1.0):

@@ -154,11 +154,9 @@ class Painter:
             chosen = material == MATERIAL[name]
             if chosen.any():
                 color[chosen] = painter(surface.take(chosen))
-        sun = self.city.sun.astype(np.float32)
-        facing = np.clip(sun @ normal, 0, 1)
-        foliage = material == MATERIAL["foliage"]
+        facing = np.clip(self.city.sun.astype(np.float32) @ normal, 0, 1)
         # Leaves let light through, so their shaded side is never dark.
-        facing = np.where(foliage, 0.25 + 0.75 * facing, facing)
+        facing = np.where(material == MATERIAL["foliage"], 0.25 + 0.75 * facing, facing)
         # Less sky reaches what is close to the ground: things stand on it instead of floating.
         grounded = np.clip(0.55 + 0.45 * position[2] / 0.6, 0.55, 1)
         ambient = (0.36 + 0.16 * normal[2]) * np.where(position[2] < 0.6, grounded, 1)

@@ -46,9 +46,8 @@ def corrupt(rng, labels: np.ndarray) -> np.ndarray:
     noisy = labels[x, y]
     # Misses come in patches and spare most of the ground.
     patch = smooth_noise(rng, shape[:2], 7)
-    missed = patch < (-2.0 + 1.1 * far)
     solid = ~np.isin(noisy, GROUND_CLASSES)
-    noisy = np.where(missed[..., None] & solid, np.uint8(FREE), noisy)
+    noisy = np.where((patch < -2.0 + 1.1 * far)[..., None] & solid, np.uint8(FREE), noisy)
     noisy = np.where((patch > 3.1 - 0.9 * far)[..., None] & ~solid, np.uint8(FREE), noisy)
     # Confusions come in patches too, one wrong class per patch.
     wrong = np.tile(np.arange(NUM_CLASSES, dtype=np.uint8), (2, 1))
