@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-# As every number here, part of the bytes: whoever changes it raises generate.FORMAT. Each encoder reads its own flag.
-_ENCODING = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_PNG_COMPRESSION, 1]
+# As every number here, part of the bytes: whoever changes it raises generate.FORMAT.
+_ENCODING = {".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92), ".png": (cv2.IMWRITE_PNG_COMPRESSION, 1)}
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
@@ -39,7 +39,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # OpenCV thinks in BGR.
-    done, data = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image, _ENCODING)
+    done, data = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image, _ENCODING[path.suffix])
     if not done:
         raise OSError(f"{path}: OpenCV could not encode an image of shape {image.shape}")
     path.write_bytes(data.tobytes())
