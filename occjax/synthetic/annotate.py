@@ -1,30 +1,17 @@
 """Annotations: boxes around the objects of a scene, with identity over time, LiDAR counts and visibility."""
 
+import itertools
+
 import cv2
 import numpy as np
 
 from occjax.synthetic.city import City
 from occjax.synthetic.objects import CATEGORIES
 from occjax.synthetic.shapes import CORNER_SIGNS
-from occjax.synthetic.tables import attribute_of, link, make_token, pose_record
+from occjax.synthetic.tables import attribute_tokens, link, make_token, pose_record, row
 
 # No box farther from the ego than the corners of the 100 m label grid (70.7 m): no label could show its object.
 REACH_M = 70.0
-
-
-def yaw_pose(yaw_rad: float, position) -> np.ndarray:
-    """[4, 4] pose of something upright at `position` [3], in whichever frame both are given."""
-    pose = np.eye(4)
-    pose[:2, :2] = [[np.cos(yaw_rad), -np.sin(yaw_rad)], [np.sin(yaw_rad), np.cos(yaw_rad)]]
-    pose[:3, 3] = position
-    return pose
-
-
-def box_pose(city: City, index, time_s: float) -> np.ndarray:
-    """[4, 4] pose, city frame, of the centre of an object's box at scene time."""
-    # Objects stand on their origin, nuScenes' boxes hang on their centre.
-    half_height = city.half_sizes_m[index, 2]
-    return yaw_pose(city.things[index].yaw, city.thing_position(index, time_s) + [0, 0, half_height])
 
 
 def unoccluded_area(
@@ -64,39 +51,38 @@ def annotation_records(city: City, scene_name: str, frames: list[dict]) -> tuple
     for index, thing in enumerate(city.things):
         if thing.name not in CATEGORIES:  # trees and buildings have labels, but no boxes
             continue
-        positions = np.array([city.thing_position(index, f["time_s"])[:2] for f in frames])
-        near = np.linalg.norm(positions - [f["ego_xy"] for f in frames], axis=1) < REACH_M
+        positions = thing.position_at([frame["time_s"] for frame in frames])
+        near = np.linalg.norm(positions - [frame["ego_xy"] for frame in frames], axis=1) < REACH_M
         if not near.any():
             continue
         token = make_token("instance", scene_name, index)
-        length, width, height = (2 * city.half_sizes_m[index]).tolist()
+        length, width, height = (2 * thing.half_size).tolist()
         # Of all vehicles only those with a rider hold a solid of cloth.
         ridden = any(solid.material == "cloth" for solid in thing.solids)
-        chain = []
-        for frame in (f for f, n in zip(frames, near, strict=True) if n):
-            chain.append(
-                {
-                    "token": make_token("annotation", scene_name, index, frame["token"]),
-                    "sample_token": frame["token"],
-                    "instance_token": token,
-                    "visibility_token": visibility_token(frame["seen_px"][index], frame["possible_px"][index]),
-                    "attribute_tokens": attribute_of(thing.name, thing.speed, ridden),
-                    **pose_record(city.global_from_city @ box_pose(city, index, frame["time_s"])),
-                    "size": [width, length, height],  # nuScenes' order, not x, y, z
-                    "num_lidar_pts": int(frame["lidar_points"][index]),
-                    "num_radar_pts": 0,
-                }
+        chain = [
+            row(
+                ("annotation", scene_name, index, frame["token"]),
+                sample_token=frame["token"],
+                instance_token=token,
+                visibility_token=visibility_token(frame["seen_px"][index], frame["possible_px"][index]),
+                attribute_tokens=attribute_tokens(thing.name, thing.speed, ridden),
+                **pose_record(city.global_from_city @ thing.box_pose(frame["time_s"])),
+                size=[width, length, height],  # nuScenes' order, not x, y, z
+                num_lidar_pts=int(frame["lidar_points"][index]),
+                num_radar_pts=0,
             )
+            for frame in itertools.compress(frames, near)
+        ]
         # An object that leaves the reach and comes back stays one instance, linked across the gap, as in nuScenes.
         link(chain)
         annotations += chain
         instances.append(
-            {
-                "token": token,
-                "category_token": make_token("category", CATEGORIES[thing.name]),
-                "nbr_annotations": len(chain),
-                "first_annotation_token": chain[0]["token"],
-                "last_annotation_token": chain[-1]["token"],
-            }
+            row(
+                ("instance", scene_name, index),
+                category_token=make_token("category", CATEGORIES[thing.name]),
+                nbr_annotations=len(chain),
+                first_annotation_token=chain[0]["token"],
+                last_annotation_token=chain[-1]["token"],
+            )
         )
     return instances, annotations

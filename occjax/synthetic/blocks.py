@@ -4,6 +4,7 @@ import numpy as np
 
 from occjax.synthetic import objects, scenery
 from occjax.synthetic.ground import FLAT, KERB_M, PAVEMENT, ROAD, TERRAIN, Ground
+from occjax.synthetic.objects import maker_by_share, pick
 from occjax.synthetic.placement import Site
 from occjax.synthetic.shapes import footprint_m
 
@@ -42,8 +43,7 @@ class BlockBuilder:
         inset = width + verge
         inner = (x0 + inset, x1 - inset, y0 + inset, y1 - inset)
         # Towers twice: a city's streets run between facades more often than between lawns.
-        kinds = (self._towers, self._towers, self._houses, self._park, self._car_park, self._works)
-        fill = kinds[int(rng.integers(len(kinds)))]
+        fill = pick(rng, (self._towers, self._towers, self._houses, self._park, self._car_park, self._works))
         if min(inner[1] - inner[0], inner[3] - inner[2]) < 10:  # no room for a lot or a row of cars
             fill = self._park
         self._line_with_furniture(x0, x1, y0, y1, verge)
@@ -59,23 +59,19 @@ class BlockBuilder:
                 across = fixed + inward * (0.35 + max(verge, 0.9) / 2)
                 x, y = (along, across) if side < 2 else (across, along)
                 yaw = (np.pi / 2, -np.pi / 2, np.pi, 0)[side]  # faces the street
-                draw = rng.random()
-                if street_trees and draw < 0.45:
-                    thing = scenery.tree(rng)
-                elif draw < 0.55:
-                    thing = scenery.lamp(rng)
-                elif draw < 0.65:
-                    thing = objects.bin_(rng)
-                elif draw < 0.72:
-                    thing, yaw = objects.bicycle(rng), yaw + np.pi / 2
-                elif draw < 0.79:
-                    thing, yaw = objects.motorcycle(rng), yaw + np.pi / 2
-                else:
-                    continue
-                if thing.name == "vegetation":
-                    self._plant(thing, x, y)
-                else:
-                    self.site.place(thing, x, y, yaw, z=KERB_M)
+                maker = maker_by_share(
+                    rng,
+                    (0.45 if street_trees else 0.0, scenery.tree),
+                    (0.55, scenery.lamp),
+                    (0.65, objects.bin_),
+                    (0.72, objects.bicycle),
+                    (0.79, objects.motorcycle),
+                )
+                if maker is scenery.tree:
+                    self._plant(maker(rng), x, y)
+                elif maker:
+                    along_kerb = np.pi / 2 if maker in (objects.bicycle, objects.motorcycle) else 0
+                    self.site.place(maker(rng), x, y, yaw + along_kerb, z=KERB_M)
 
     def _plant(self, thing, x, y) -> None:
         """Plants a tree or bush in any direction; of a tree only 1 m around the trunk keeps others away."""
@@ -83,9 +79,7 @@ class BlockBuilder:
         has_trunk = len(thing.solids) > 1
         outline = footprint_m((x, y), 0.5 if has_trunk else thing.half_size[:2], 0)
         if self.site.is_free(outline):
-            self.site.block(outline)
-            thing.x, thing.y, thing.z, thing.yaw = float(x), float(y), KERB_M, float(self.rng.uniform(0, 2 * np.pi))
-            self.site.things.append(thing)
+            self.site.add(thing.stand(x, y, KERB_M, self.rng.uniform(0, 2 * np.pi)), outline)
 
     def _lots(self, x0, x1, y0, y1, size):
         """Splits a rectangle into lots (x0, x1, y0, y1, lies at the rim) of about `size` metres."""
@@ -118,8 +112,8 @@ class BlockBuilder:
             if rng.random() < 0.85:
                 self.site.place(scenery.house(rng, hx, hy), x, y, 0, z=0, margin_m=0)
             for _ in range(int(rng.integers(1, 4))):
-                plant = (scenery.tree, scenery.bush, scenery.conifer)[int(rng.integers(3))](rng)
-                self._plant(plant, rng.uniform(a, b), rng.uniform(c, d))
+                plant = pick(rng, (scenery.tree, scenery.bush, scenery.conifer))
+                self._plant(plant(rng), rng.uniform(a, b), rng.uniform(c, d))
         if rng.random() < 0.6:
             self._enclose(x0, x1, y0, y1, scenery.hedge)
 
@@ -130,7 +124,7 @@ class BlockBuilder:
         ground.fill(xm - 1.5, xm + 1.5, y0, y1, FLAT, BRICK)
         ground.fill(x0, x1, ym - 1.5, ym + 1.5, FLAT, BRICK)
         for _ in range(int((x1 - x0) * (y1 - y0) / 55)):  # a plant per 55 m²: crowns of about 16 m² leave views between
-            plant = (scenery.tree, scenery.tree, scenery.conifer, scenery.bush)[int(rng.integers(4))](rng)
+            plant = pick(rng, (scenery.tree, scenery.tree, scenery.conifer, scenery.bush))(rng)
             x, y = rng.uniform(x0, x1), rng.uniform(y0, y1)
             if min(abs(x - xm), abs(y - ym)) > 2.5:  # off the two paths
                 self._plant(plant, x, y)
@@ -144,9 +138,8 @@ class BlockBuilder:
             for x in np.arange(x0 + bay, x1 - bay, bay):
                 ground.line((x - bay / 2, y - depth / 2), (x - bay / 2, y + depth / 2), 0.12, (0.8, 0.8, 0.78))
                 if rng.random() < 0.5:
-                    draw = rng.random()
-                    thing = objects.car(rng) if draw < 0.93 else objects.motorcycle(rng)
-                    self.site.place(thing, x, y, np.pi / 2 * (1 if row % 2 else -1), z=0, margin_m=0.05)
+                    maker = objects.car if rng.random() < 0.93 else objects.motorcycle
+                    self.site.place(maker(rng), x, y, np.pi / 2 * (1 if row % 2 else -1), z=0, margin_m=0.05)
         if rng.random() < 0.7:
             self.site.place(objects.trailer(rng), x0 + 8, y1 - 2, 0, z=0)
             self.site.place(objects.truck(rng), x1 - 8, y0 + 9, 0, z=0)
@@ -166,16 +159,14 @@ class BlockBuilder:
 
     def _enclose(self, x0, x1, y0, y1, maker):
         """Lines the rim of a rectangle with barriers, fences or hedges, leaving gaps."""
-        rng = self.rng
         # Pieces a little shorter than their pitch: without that slack each would find its neighbour in its way.
         takes_length = maker is not objects.barrier
         piece = 4.0 if takes_length else 2.3
         for axis, (fixed, start, end) in enumerate(((y0, x0, x1), (y1, x0, x1), (x0, y0, y1), (x1, y0, y1))):
             for along in np.arange(start + piece / 2, end - piece / 2, piece):
-                if rng.random() < 0.12:
+                if self.rng.random() < 0.12:
                     continue
                 x, y, yaw = (along, fixed, 0) if axis < 2 else (fixed, along, np.pi / 2)
-                if takes_length:
-                    self.site.place(maker(rng, piece - 0.1), x, y, yaw, z=KERB_M, margin_m=0)
-                else:  # barriers are built across their own x
-                    self.site.place(maker(rng), x, y, yaw + np.pi / 2, z=KERB_M, margin_m=0)
+                # Barriers are built across their own x.
+                thing, turn = (maker(self.rng, piece - 0.1), 0) if takes_length else (maker(self.rng), np.pi / 2)
+                self.site.place(thing, x, y, yaw + turn, z=KERB_M, margin_m=0)

@@ -8,9 +8,10 @@ from occjax.synthetic import scenery, traffic
 from occjax.synthetic.blocks import BlockBuilder
 from occjax.synthetic.ground import ROAD, TERRAIN, TEXEL_M, Ground, weather
 from occjax.synthetic.markings import paint_markings
-from occjax.synthetic.objects import CLASS, MATERIAL, Thing
+from occjax.synthetic.materials import MATERIAL
+from occjax.synthetic.objects import CLASS, Thing
 from occjax.synthetic.placement import EGO_PATH, Site
-from occjax.synthetic.shapes import Parts, footprint_m
+from occjax.synthetic.shapes import Parts, footprint_m, heading_vector, pose_from_angles, turned
 from occjax.synthetic.streets import Path, Street, draw_path, draw_streets, junction_gaps
 
 KEYFRAME_STEP_S = 0.5
@@ -27,7 +28,6 @@ class City:
     Attributes:
       ground: class and colour of the ground.
       things: all objects; the index is the `owner` of their parts.
-      half_sizes_m: float64 [things, 3] half length, width and height of their boxes.
       parts, part_velocity_mps: their solids at scene time 0, and how these move.
       path, speed_mps: the ego's drive: at time t it is at distance speed * t along the path.
       wobble: float64 [4, 2] amplitude (rad) and phase of the ego's slow roll and pitch.
@@ -37,7 +37,6 @@ class City:
 
     ground: Ground
     things: list[Thing]
-    half_sizes_m: np.ndarray
     parts: Parts
     part_velocity_mps: np.ndarray
     path: Path
@@ -51,20 +50,7 @@ class City:
         # Without roll and pitch every camera would see a flat world, and dropping them somewhere would show nowhere.
         position, heading = self.path.at(self.speed_mps * time_s)
         roll, pitch = (a * np.sin(0.9 * (i + 1) * time_s + phase) for i, (a, phase) in enumerate(self.wobble))
-        cos, sin = np.cos(heading), np.sin(heading)
-        yaw_matrix = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
-        pitch_matrix = np.array([[np.cos(pitch), 0, np.sin(pitch)], [0, 1, 0], [-np.sin(pitch), 0, np.cos(pitch)]])
-        roll_matrix = np.array([[1, 0, 0], [0, np.cos(roll), -np.sin(roll)], [0, np.sin(roll), np.cos(roll)]])
-        pose = np.eye(4)
-        pose[:3, :3] = yaw_matrix @ pitch_matrix @ roll_matrix
-        pose[:2, 3] = position
-        return pose
-
-    def thing_position(self, index, time_s: float) -> np.ndarray:
-        """Origin [3] of an object at scene time, city frame: it goes straight along its yaw at constant speed."""
-        thing = self.things[index]
-        step = thing.speed * time_s
-        return np.array([thing.x + step * np.cos(thing.yaw), thing.y + step * np.sin(thing.yaw), thing.z])
+        return pose_from_angles((*position, 0), float(heading), pitch, roll)
 
     def parts_at(self, time_s: float) -> Parts:
         """Every solid of the scene where it is at scene time."""
@@ -75,12 +61,11 @@ def assemble_parts(things: list[Thing]) -> tuple[Parts, np.ndarray]:
     """The P solids of all things at scene time 0 and their velocities [P, 3] in m/s, city frame."""
     rows = [(i, thing, solid) for i, thing in enumerate(things) for solid in thing.solids]
     yaw = np.array([thing.yaw for _, thing, _ in rows])
-    cos, sin = np.cos(yaw), np.sin(yaw)
     local = np.array([solid.center for _, _, solid in rows])
-    turned = np.stack([cos * local[:, 0] - sin * local[:, 1], sin * local[:, 0] + cos * local[:, 1], local[:, 2]], -1)
+    offset = np.column_stack([turned(local[:, 0], local[:, 1], yaw), local[:, 2]])
     parts = Parts(
         kind=np.array([s.kind for _, _, s in rows], np.uint8),
-        center_m=turned + np.array([(t.x, t.y, t.z) for _, t, _ in rows]),
+        center_m=offset + np.array([(t.x, t.y, t.z) for _, t, _ in rows]),
         yaw_rad=yaw,
         half_m=np.array([s.half for _, _, s in rows], float),
         top_half_m=np.array([s.top or s.half[:2] for _, _, s in rows], float),
@@ -90,7 +75,7 @@ def assemble_parts(things: list[Thing]) -> tuple[Parts, np.ndarray]:
         owner=np.array([i for i, _, _ in rows], np.int32),
     )
     speed = np.array([t.speed for _, t, _ in rows])
-    return parts, np.stack([speed * cos, speed * sin, np.zeros_like(speed)], axis=-1)
+    return parts, np.column_stack([speed[:, None] * heading_vector(yaw), np.zeros_like(speed)])
 
 
 def build_city(rng: np.random.Generator, keyframes: int) -> City:
@@ -110,13 +95,13 @@ def build_city(rng: np.random.Generator, keyframes: int) -> City:
     ground = Ground(lower, np.full((rows, columns), TERRAIN, np.uint8), np.zeros((rows, columns, 3), np.uint8))
     # All is carriageway first; the blocks are laid over it, and what they leave are the streets.
     ground.fill(lower[0], upper[0], lower[1], upper[1], ROAD, asphalt)
-    site = Site.empty(lower, upper)
+    site = Site(lower, upper)
     times = np.linspace(0, duration, max(int(duration / 0.1), 2))
     ego_xy, ego_heading = path.at(speed * times)
     clearance = traffic.EgoClearance(times, ego_xy, ego_heading)
     # Before anything is placed: nothing that stands may stand in the ego's way. Wider than the car by 0.75 m a side.
     for position, heading in zip(ego_xy, ego_heading, strict=True):
-        middle = position + traffic.EGO_CENTER_AHEAD_M * np.array([np.cos(heading), np.sin(heading)])
+        middle = position + traffic.EGO_CENTER_AHEAD_M * heading_vector(heading)
         site.block(footprint_m(middle, (3.6, 1.7), heading), EGO_PATH)
 
     builder = BlockBuilder(rng, ground, site, pavement, asphalt)
@@ -142,9 +127,8 @@ def build_city(rng: np.random.Generator, keyframes: int) -> City:
     sun = np.array([np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)])
     wobble = np.stack([rng.uniform(0.001, 0.006, 2), rng.uniform(0, 2 * np.pi, 2)], axis=-1)
     parts, velocity = assemble_parts(site.things)
-    sizes = np.array([thing.half_size for thing in site.things])
     global_from_city = _global_from_city(yaw, lower, upper)
-    return City(ground, site.things, sizes, parts, velocity, path, speed, wobble, global_from_city, sun)
+    return City(ground, site.things, parts, velocity, path, speed, wobble, global_from_city, sun)
 
 
 def _draw_drive(rng, length_m: float) -> tuple[list[Street], list[Street], Path]:
@@ -153,9 +137,7 @@ def _draw_drive(rng, length_m: float) -> tuple[list[Street], list[Street], Path]
     path = draw_path(rng, along_x, along_y, length_m + 40)
     # Begin anywhere in the first stretch, so that some scenes start in the middle of a turn.
     start = rng.uniform(0, 40)
-    points, headings = path.at(start + np.linspace(0, length_m, max(int(length_m / 0.25), 2)))
-    distance = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    return along_x, along_y, Path(points, headings, distance)
+    return along_x, along_y, Path(*path.at(start + np.linspace(0, length_m, max(int(length_m / 0.25), 2))))
 
 
 def _fill_street(rng, ground: Ground, site: Site, clearance, street: Street, crossing, low, high) -> None:
@@ -170,13 +152,13 @@ def _fill_street(rng, ground: Ground, site: Site, clearance, street: Street, cro
     if rng.random() < 0.7:
         traffic.ride(rng, site, street, clearance, low, high, int(rng.integers(1, 4)))
     # There are no traffic lights: streets along x flow, those across wait, and nobody meets at a junction.
-    traffic.drive_lanes(rng, site, street, clearance, low, high, inside, moving=street.axis == 0)
+    flows = street.axis == 0
+    traffic.drive_lanes(rng, site, street, clearance, [(low, high)] if flows else inside, moving=flows)
 
 
 def _global_from_city(yaw_rad: float, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """[4, 4] turn of a scene, and the shift that puts it 10 m inside the map; `lower`, `upper` [2] bound the scene."""
-    global_from_city = np.eye(4)
-    global_from_city[:2, :2] = [[np.cos(yaw_rad), -np.sin(yaw_rad)], [np.sin(yaw_rad), np.cos(yaw_rad)]]
+    global_from_city = pose_from_angles((0, 0, 0), yaw_rad)
     outline = np.array([(x, y) for x in (lower[0], upper[0]) for y in (lower[1], upper[1])])
     # The map starts at (0, 0) and holds the whole scene.
     global_from_city[:2, 3] = 10 - (outline @ global_from_city[:2, :2].T).min(axis=0)
@@ -189,6 +171,5 @@ def _raise_skyline(rng, site: Site, lower, upper) -> None:
     for axis in (0, 1):
         for fixed in (lower[1 - axis] - 14, upper[1 - axis] + 14):
             for along in np.arange(lower[axis] - 10, upper[axis] + 10, 21.0):
-                thing = scenery.building(rng, 9.5, 9.5)
-                thing.x, thing.y = (along, fixed) if axis == 0 else (fixed, along)
-                site.things.append(thing)
+                x, y = (along, fixed) if axis == 0 else (fixed, along)
+                site.things.append(scenery.building(rng, 9.5, 9.5).stand(x, y, 0, 0))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 # As every number here, part of the bytes: whoever changes it raises generate.FORMAT.
-JPEG_QUALITY = 92
+_ENCODING = {".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92), ".png": (cv2.IMWRITE_PNG_COMPRESSION, 1)}
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
@@ -21,9 +21,8 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
             np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
             # numpy.savez stamps the time of day into the archive; 1980 is where zip's calendar begins.
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
             # Level 6, the default, takes more than twice the time and saves a tenth of a teacher file.
-            archive.writestr(entry, buffer.getbuffer(), compresslevel=1)
+            archive.writestr(entry, buffer.getbuffer(), zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:
@@ -32,31 +31,18 @@ def write_npy(path: Path, array: np.ndarray) -> None:
     np.save(path, array)
 
 
-def write_image(path: Path, image: np.ndarray, options: list[int]) -> None:
-    """Writes uint8 RGB [H, W, 3] or gray [H, W] as the kind of file that the suffix names, and the folders above it.
-
-    Args:
-      options: pairs of OpenCV's IMWRITE flags and their values.
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Writes uint8 RGB [H, W, 3] or gray [H, W] as .jpg or .png, as the suffix says, and the folders above it.
 
     Raises:
       OSError: the encoder refuses the image.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # OpenCV thinks in BGR.
-    done, data = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image, options)
+    done, data = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image, _ENCODING[path.suffix])
     if not done:
         raise OSError(f"{path}: OpenCV could not encode an image of shape {image.shape}")
     path.write_bytes(data.tobytes())
-
-
-def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Writes uint8 RGB [H, W, 3] as JPEG; raises OSError as `write_image` does."""
-    write_image(path, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-
-
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Writes uint8 RGB [H, W, 3] or gray [H, W] as PNG; raises OSError as `write_image` does."""
-    write_image(path, image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
 
 
 def write_json(path: Path, content: object) -> None:

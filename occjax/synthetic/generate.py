@@ -16,7 +16,7 @@ from occjax.config import SyntheticConfig
 from occjax.errors import DataError
 from occjax.progress import Progress
 from occjax.synthetic import files, tables
-from occjax.synthetic.scene import ScenePlan, scene_token, write_scene
+from occjax.synthetic.scene import ScenePlan, write_scene
 
 MARKER = "synthetic.json"
 # Raise when the same configuration gives other files. Every random draw counts: one more, one fewer, or two in another
@@ -50,8 +50,7 @@ def is_generated(root: Path, config: SyntheticConfig) -> bool:
         raise DataError(f"{marker} is not readable ({error}); {remedy}") from None
     wanted = describe(config)
     if found.get("fingerprint") != wanted["fingerprint"]:
-        have = {"format": found.get("format"), **found.get("config", {})}
-        want = {"format": wanted["format"], **wanted["config"]}
+        have, want = ({"format": about.get("format"), **about.get("config", {})} for about in (found, wanted))
         differ = [f"{k} {have.get(k)!r} there, {v!r} wanted" for k, v in want.items() if have.get(k) != v]
         raise DataError(f"{root} holds another synthetic world ({'; '.join(differ) or 'other fingerprint'}); {remedy}")
     return True
@@ -59,18 +58,15 @@ def is_generated(root: Path, config: SyntheticConfig) -> bool:
 
 def plan_scenes(root: Path, config: SyntheticConfig) -> list[ScenePlan]:
     """One plan per scene; keyframes count up by scene token within each split, as GaussianFormer orders its dumps."""
-    # A scene's seed names its split and place in it, so that more scenes leave those there as they are.
-    named = [(f"city-{config.seed}-train-{i:04d}", "train", (config.seed, 0, i)) for i in range(config.train_scenes)]
-    named += [(f"city-{config.seed}-val-{i:04d}", "val", (config.seed, 1, i)) for i in range(config.val_scenes)]
-    positions = {}
-    for split in ("train", "val"):
-        order = sorted((scene_token(name, config.seed), name) for name, s, _ in named if s == split)
-        positions.update({name: i * config.keyframes_per_scene for i, (_, name) in enumerate(order)})
-    size = (config.keyframes_per_scene, config.image_width, config.image_height)
-    return [
-        ScenePlan(root, name, split, seed, number, *size, positions[name])
-        for number, (name, split, seed) in enumerate(named)
-    ]
+    plans = []
+    for code, (split, count) in enumerate((("train", config.train_scenes), ("val", config.val_scenes))):
+        names = [f"city-{config.seed}-{split}-{i:04d}" for i in range(count)]
+        order = sorted(names, key=lambda name: tables.make_token("scene", name, config.seed))
+        for i, name in enumerate(names):
+            position = order.index(name) * config.keyframes_per_scene
+            # A scene's seed names its split and place in it, so that more scenes leave those there as they are.
+            plans.append(ScenePlan(root, name, split, (config.seed, code, i), len(plans), config, position))
+    return plans
 
 
 def check(config: SyntheticConfig) -> None:
@@ -79,17 +75,11 @@ def check(config: SyntheticConfig) -> None:
     Raises:
       DataError: some make no sense; all of them are named.
     """
-    least = {"seed": 0, "train_scenes": 1, "val_scenes": 0, "keyframes_per_scene": 1}
-    least.update(image_width=32, image_height=32)
-    values = {name: getattr(config, name) for name in least}
-    wrong = [f"{name} must be at least {least[name]}, not {v}" for name, v in values.items() if v < least[name]]
+    limits = dict(seed=0, train_scenes=1, val_scenes=0, keyframes_per_scene=1, image_width=32, image_height=32)
+    checked = ((name, least, getattr(config, name)) for name, least in limits.items())
+    wrong = [f"{name} must be at least {least}, not {value}" for name, least, value in checked if value < least]
     if wrong:
         raise DataError("synthetic world: " + "; ".join(wrong))
-
-
-def start_worker() -> None:
-    """Keeps a worker process to one core: there is a process for each already."""
-    cv2.setNumThreads(1)
 
 
 def generate(
@@ -119,8 +109,16 @@ def generate(
     partial = root.with_name(f"{root.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
-        rows = _write_scenes(plan_scenes(partial, config), processes, progress)
-        _write_tables(partial, config, rows)
+        plans = plan_scenes(partial, config)
+        scenes = _write_scenes(plans, processes, progress)
+        content = {name: [row for scene in scenes for row in scene[name]] for name in scenes[0]}
+        for name, rows in {**content, **tables.shared_tables()}.items():
+            files.write_json(partial / tables.VERSION / f"{name}.json", rows)
+        # The devkit knows the scenes of its own versions alone; the split of these is read from this file.
+        splits = {split: [plan.name for plan in plans if plan.split == split] for split in ("train", "val")}
+        files.write_json(partial / "splits.json", splits)
+        note = "Procedural scenes; the teacher dump is simulated from the labels with errors, no model made it."
+        files.write_json(partial / MARKER, {"note": note, "teacher_is_simulated": True, **describe(config)})
         if root.exists():  # empty, or is_generated would have refused it
             root.rmdir()
         partial.rename(root)
@@ -129,41 +127,24 @@ def generate(
 
 
 def _write_scenes(plans: list[ScenePlan], processes: int | None, progress) -> list[dict[str, list[dict]]]:
+    """Rows per table of every scene, in the order of the plans."""
     count = min(processes or len(os.sched_getaffinity(0)), len(plans))
     lines = Progress("synthetic city", len(plans), progress, unit="scenes", every_s=0.0)
-    rows: list = [None] * len(plans)
-    if count <= 1:
-        for i, plan in enumerate(plans):
-            rows[i] = write_scene(plan)
+
+    def counted(scenes):
+        for scene in scenes:
             lines.advance()
-        return rows
+            yield scene
+
+    if count <= 1:
+        return list(counted(map(write_scene, plans)))
     # A fork would inherit whatever locks the threads of the parent (OpenCV, jax) hold at that moment.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(count, mp_context=context, initializer=start_worker) as pool:
-        futures = {pool.submit(write_scene, plan): i for i, plan in enumerate(plans)}
+    # One thread each, for there is a process for every core already.
+    with concurrent.futures.ProcessPoolExecutor(count, context, cv2.setNumThreads, (1,)) as pool:
         try:
-            for future in concurrent.futures.as_completed(futures):
-                rows[futures[future]] = future.result()
-                lines.advance()
+            return list(counted(pool.map(write_scene, plans)))
         except BaseException:
             # Otherwise leaving the pool waits for every scene still queued.
             pool.shutdown(cancel_futures=True)
             raise
-    return rows
-
-
-def _write_tables(root: Path, config: SyntheticConfig, scenes: list[dict[str, list[dict]]]) -> None:
-    content = {name: [row for scene in scenes for row in scene[name]] for name in tables.TABLES}
-    content.update(tables.shared_tables())
-    for name in tables.TABLES:
-        files.write_json(root / tables.VERSION / f"{name}.json", content[name])
-    names = [plan.name for plan in plan_scenes(root, config)]
-    # The devkit knows the scenes of its own versions alone; the split of these is read from this file.
-    splits = {"train": names[: config.train_scenes], "val": names[config.train_scenes :]}
-    files.write_json(root / "splits.json", splits)
-    about = {
-        "note": "Procedural scenes; the teacher dump is simulated from the labels with errors, no model made it.",
-        "teacher_is_simulated": True,
-        **describe(config),
-    }
-    files.write_json(root / MARKER, about)

@@ -6,18 +6,14 @@ import cv2
 import numpy as np
 
 from occjax.synthetic.objects import CLASS
+from occjax.synthetic.shapes import heading_vector
 
 # Lane marks are 0.12 m wide, and a voxel of 0.4 m still holds 16 cells.
 TEXEL_M = 0.1
 # Everything but the carriageway lies this much higher: the class decides the height, so no raster of heights is needed.
 KERB_M = 0.14
 
-ROAD, FLAT, PAVEMENT, TERRAIN = (
-    CLASS["driveable_surface"],
-    CLASS["other_flat"],
-    CLASS["sidewalk"],
-    CLASS["terrain"],
-)
+ROAD, FLAT, PAVEMENT, TERRAIN = (CLASS[name] for name in ("driveable_surface", "other_flat", "sidewalk", "terrain"))
 
 
 @dataclasses.dataclass
@@ -47,24 +43,23 @@ class Ground:
         found = self.semantic[np.where(inside, row, 0), np.where(inside, column, 0)]
         return np.where(inside, found, np.uint8(TERRAIN))
 
+    def _paint(self, raster, outline_cells, value, **options) -> None:
+        """Fills an outline [n, 2] of raster coordinates."""
+        shift = 4  # binary digits after the point in OpenCV's coordinates: sixteenths of a cell
+        # OpenCV puts pixel centres at integers, the raster at half-integers.
+        polygon = np.round((outline_cells - 0.5) * 2**shift).astype(np.int32)
+        cv2.fillPoly(raster, [polygon], value, shift=shift, **options)
+
     def fill(self, x0, x1, y0, y1, semantic: int, color, radius_m=0.0) -> None:
         """Paints a rectangle, its corners rounded by `radius_m`, in class and colour (RGB in 0..1)."""
-        shift = 4  # binary digits after the point in OpenCV's coordinates: sixteenths of a cell
         (c0, r0), (c1, r1) = self.cells((x0, y0)), self.cells((x1, y1))
         radius = max(min(radius_m / TEXEL_M, (c1 - c0) / 2, (r1 - r0) / 2), 0)
         arc = np.linspace(0, np.pi / 2, 8 if radius > 0 else 1)
         left, right, low, high = c0 + radius, c1 - radius, r0 + radius, r1 - radius
-        centers = [(right, high), (left, high), (left, low), (right, low)]
-        outline = np.concatenate(
-            [
-                np.stack([cx + radius * np.cos(arc + k * np.pi / 2), cy + radius * np.sin(arc + k * np.pi / 2)], -1)
-                for k, (cx, cy) in enumerate(centers)
-            ]
-        )
-        # OpenCV puts pixel centres at integers, the raster at half-integers.
-        polygon = np.round((outline - 0.5) * 2**shift).astype(np.int32)
-        cv2.fillPoly(self.semantic, [polygon], (int(semantic),), shift=shift)
-        cv2.fillPoly(self.color, [polygon], tuple(float(255 * c) for c in color), shift=shift)
+        centers = ((right, high), (left, high), (left, low), (right, low))
+        corners = [c + radius * heading_vector(arc + k * np.pi / 2) for k, c in enumerate(centers)]
+        self._paint(self.semantic, np.concatenate(corners), (int(semantic),))
+        self._paint(self.color, np.concatenate(corners), tuple(float(255 * c) for c in color))
 
     def line(self, start, end, width_m, color, dash_m: tuple | None = None) -> None:
         """Paints a strip of colour between two city points [2], dashed (length, gap) if asked; the class stays."""
@@ -77,14 +72,9 @@ class Ground:
         step, run = (sum(dash_m), dash_m[0]) if dash_m else (length, length)
         for begin in np.arange(0, length, step):
             a, b = start + direction * begin, start + direction * min(float(begin) + run, length)
-            outline = self.cells(np.stack([a + side, b + side, b - side, a - side])) - 0.5
-            cv2.fillPoly(
-                self.color,
-                [np.round(outline * 16).astype(np.int32)],
-                tuple(float(255 * c) for c in color),
-                lineType=cv2.LINE_AA,  # markings are as wide as a cell; without it they would come and go
-                shift=4,
-            )
+            outline = self.cells(np.stack([a + side, b + side, b - side, a - side]))
+            # Smooth edges: markings are as wide as a cell, without them they would come and go.
+            self._paint(self.color, outline, tuple(float(255 * c) for c in color), lineType=cv2.LINE_AA)
 
 
 def smooth_noise(rng, shape, cells) -> np.ndarray:
@@ -101,13 +91,12 @@ def weather(rng, ground: Ground) -> None:
     Comes after all painting, for it darkens and lightens what is there.
     """
     shape = ground.semantic.shape
-    fine, middle, coarse = (smooth_noise(rng, shape, cells) for cells in (1.5, 12, 120))
+    noise = np.stack([smooth_noise(rng, shape, cells) for cells in (1.5, 12, 120)], axis=-1)
     # How much each class varies over 0.15, 1.2 and 12 m: asphalt in large patches, grass at every scale.
     amount = np.zeros((256, 3), np.float32)
     amount[ROAD], amount[PAVEMENT] = (0.045, 0.05, 0.10), (0.03, 0.04, 0.07)
     amount[FLAT], amount[TERRAIN] = (0.03, 0.04, 0.08), (0.16, 0.16, 0.12)
-    weight = amount[ground.semantic]
-    gain = 1 + np.einsum("rcn,rcn->rc", weight, np.stack([fine, middle, coarse], axis=-1))
+    gain = 1 + np.einsum("rcn,rcn->rc", amount[ground.semantic], noise)
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     pitch = int(rng.choice((10, 15, 20)))  # slabs of 1, 1.5 or 2 m
     joint = (rows % pitch == 0) | (columns % pitch == 0)

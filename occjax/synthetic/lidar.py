@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from occjax.synthetic.ground import Ground
-from occjax.synthetic.raycast import KERB, SKY, Hits, cast_ground, cast_parts
+from occjax.synthetic.raycast import KERB, SKY, cast_ground, cast_parts
 from occjax.synthetic.shapes import Parts, corners_m
 
 # The beams of a Velodyne HDL-32E, and as many rays as a nuScenes sweep holds, 32 x 1084 = 34,688.
@@ -25,14 +25,12 @@ class Sweep:
     Attributes:
       points: float32 [n, 5] x, y, z (LiDAR frame, metres), intensity 0..255, ring.
       part: int32 [n] part that each point lies on, or a negative code of `raycast`.
-      hits: the full range image [RINGS, COLUMNS], without noise.
-      rays_lidar: float32 [3, RINGS, COLUMNS] unit directions, LiDAR frame.
+      range_m: float32 [RINGS, COLUMNS] how far each of the `lidar_rays` goes, without noise.
     """
 
     points: np.ndarray
     part: np.ndarray
-    hits: Hits
-    rays_lidar: np.ndarray
+    range_m: np.ndarray
 
 
 def lidar_rays() -> np.ndarray:
@@ -62,10 +60,9 @@ def lidar_windows(parts: Parts, city_from_lidar: np.ndarray) -> tuple[np.ndarray
     scale = COLUMNS / (2 * np.pi)
     column0 = np.floor((middle[:, 0] + offset.min(axis=1) - MARGIN_RAD) * scale)
     column1 = np.ceil((middle[:, 0] + offset.max(axis=1) + MARGIN_RAD) * scale)
-    distance = np.hypot(points[..., 0], points[..., 1])
     radius = np.hypot(*np.maximum(parts.half_m[:, :2], parts.top_half_m).T)
     near = np.maximum(np.hypot(*toward.T) - radius, 0.05)
-    far = distance.max(axis=1)
+    far = np.hypot(points[..., 0], points[..., 1]).max(axis=1)
     # Seen from inside its own outline, or nearly, a part may lie in every direction.
     around = np.hypot(*toward.T) <= radius * 1.05
     column0[around], column1[around] = 0, COLUMNS
@@ -106,4 +103,4 @@ def sweep(rng, ground: Ground, parts: Parts, city_from_lidar: np.ndarray) -> Swe
     intensity = np.clip(np.round(255 * brightness * (0.25 + 0.1 * rng.random(len(part)))), 0, 255)
     ring = np.tile(np.arange(RINGS), COLUMNS)
     points = np.concatenate([xyz, intensity[:, None], ring[:, None]], axis=1).astype(np.float32)
-    return Sweep(points[heard], part[heard], hits, rays_lidar)
+    return Sweep(points[heard], part[heard], hits.distance)

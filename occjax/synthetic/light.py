@@ -48,8 +48,8 @@ class Sky:
         base = np.array([(0.33, 0.52, 0.82), (0.45, 0.58, 0.75), (0.62, 0.66, 0.71)])[int(rng.integers(3))]
         self.zenith = base * rng.uniform(0.85, 1.1)
         self.horizon = 0.35 * base + 0.62 * np.array([0.95, 0.96, 0.98])
-        size = (512, 512)
-        noise = sum(smooth_noise(rng, size, cells) * weight for cells, weight in ((90, 1.0), (36, 0.5), (12, 0.22)))
+        octaves = ((90, 1.0), (36, 0.5), (12, 0.22))
+        noise = sum(smooth_noise(rng, (512, 512), cells) * weight for cells, weight in octaves)
         self.clouds = np.clip((noise - rng.uniform(-0.2, 0.9)) * 0.8, 0, 1).astype(np.float32)
 
     def color(self, directions: np.ndarray) -> np.ndarray:

@@ -27,11 +27,9 @@ def paint_markings(rng, ground: Ground, street: Street, stretches) -> None:
         if b <= a:
             continue
         if street.median_m:
-            first = on_street(street, a, -street.median_m / 2)
-            second = on_street(street, b, street.median_m / 2)
+            first, second = (on_street(street, *end) for end in ((a, -street.median_m / 2), (b, street.median_m / 2)))
             # Left of a street along y lies smaller x, so that either corner may be the lower one.
-            x0, x1 = sorted((first[0], second[0]))
-            y0, y1 = sorted((first[1], second[1]))
+            (x0, x1), (y0, y1) = (sorted(pair) for pair in zip(first, second, strict=True))
             ground.fill(x0, x1, y0, y1, FLAT, (0.5, 0.42, 0.36), radius_m=0.7)
         else:
             mark(a, b, 0.0, 0.0, 0.16, centre_color, None if rng.random() < 0.4 else (3.0, 4.0))
@@ -42,9 +40,8 @@ def paint_markings(rng, ground: Ground, street: Street, stretches) -> None:
             edge = side * (street.half_m - street.parking_m)
             if street.parking_m:
                 mark(a, b, edge, edge, 0.12, white, (1.0, 1.0))
-            inner, outer = side * (street.median_m / 2), edge
             stop = b if side < 0 else a  # right-hand traffic: the right side drives towards growing axis
-            mark(stop, stop, inner, outer, 0.4, white)
+            mark(stop, stop, side * street.median_m / 2, edge, 0.4, white)
         if zebra:
             for middle in (start + 1.4, end - 1.4):
                 for across in np.arange(-street.half_m + 0.5, street.half_m - 0.3, 1.0):

@@ -4,8 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from occjax.synthetic.objects import MATERIAL
-
 
 @dataclasses.dataclass(frozen=True)
 class Surface:
@@ -103,15 +101,10 @@ def _bark(p):
 def _wheels(p, color, x_share, radius):
     """Two wheels on each side, near the ends of the part, painted into colours [n, 3]."""
     # Paint, not solids: those would be four casts more for every vehicle, sensor and keyframe.
-    lx, lz = p.local[0], p.height
-    wheel = np.zeros(lx.shape, np.float32)
-    hub = np.zeros(lx.shape, np.float32)
-    for sign in (1, -1):
-        r = np.hypot(lx - sign * x_share * p.half[0], lz - radius)
-        wheel = np.maximum(wheel, r < radius)
-        hub = np.maximum(hub, r < 0.55 * radius)
+    r = np.hypot(np.abs(p.local[0]) - x_share * p.half[0], p.height - radius)  # from the nearer axle
     side = (p.face == 2) | (p.face == 3)
-    return _mix(_mix(color, (0.05, 0.05, 0.05), wheel * side), (0.45, 0.46, 0.48), hub * side)
+    tyre = _mix(color, (0.05, 0.05, 0.05), (r < radius) & side)
+    return _mix(tyre, (0.45, 0.46, 0.48), (r < 0.55 * radius) & side)
 
 
 def _lamps(p, color):
@@ -167,17 +160,16 @@ def _container(p):
 
 
 PAINTERS = {
-    MATERIAL[name]: painter
-    for name, painter in {
-        "facade": _facade,
-        "roof": _roof,
-        "foliage": _foliage,
-        "bark": _bark,
-        "body": _body,
-        "cabin": _cabin,
-        "bus": _bus,
-        "striped": _striped,
-        "cloth": _cloth,
-        "container": _container,
-    }.items()
+    "facade": _facade,
+    "roof": _roof,
+    "foliage": _foliage,
+    "bark": _bark,
+    "body": _body,
+    "cabin": _cabin,
+    "bus": _bus,
+    "striped": _striped,
+    "cloth": _cloth,
+    "container": _container,
 }
+# How a surface is painted, as a number; what is plain keeps its colour.
+MATERIAL = {name: i for i, name in enumerate(("plain", *PAINTERS))}

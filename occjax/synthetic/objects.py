@@ -5,23 +5,8 @@ import dataclasses
 import numpy as np
 
 from occjax.classes import CLASS_NAMES
-from occjax.synthetic.shapes import ELLIPSOID, FRUSTUM
+from occjax.synthetic.shapes import ELLIPSOID, FRUSTUM, footprint_m, heading_vector, pose_from_angles
 
-# How a surface is painted; `materials` knows one pattern for each, plain surfaces excepted.
-MATERIALS = (
-    "plain",
-    "facade",
-    "roof",
-    "foliage",
-    "bark",
-    "body",
-    "cabin",
-    "bus",
-    "striped",
-    "cloth",
-    "container",
-)
-MATERIAL = {name: i for i, name in enumerate(MATERIALS)}
 CLASS = {name: i for i, name in enumerate(CLASS_NAMES)}
 
 # nuScenes category of each kind of object that gets a box.
@@ -62,7 +47,7 @@ class Solid:
     Attributes:
       kind: FRUSTUM or ELLIPSOID.
       center, half: centre (x, y, z) and half sizes; `half` is taken at the bottom of a frustum.
-      material, color: one of MATERIALS, and RGB in 0..1.
+      material, color: one of `materials.MATERIAL`, and RGB in 0..1.
       top: half sizes (x, y) at the top; None = as at the bottom.
     """
 
@@ -93,6 +78,25 @@ class Thing:
     yaw: float = 0.0
     speed: float = 0.0
 
+    def stand(self, x, y, z, yaw, speed=0.0) -> "Thing":
+        """Puts it there, metres and radians, and returns it."""
+        self.x, self.y, self.z, self.yaw, self.speed = (float(v) for v in (x, y, z, yaw, speed))
+        return self
+
+    def position_at(self, time_s) -> np.ndarray:
+        """[..., 2] where its origin is at scene times [...]: it goes straight along its yaw at constant speed."""
+        return (self.x, self.y) + self.speed * np.asarray(time_s)[..., None] * heading_vector(self.yaw)
+
+    def box_pose(self, time_s: float) -> np.ndarray:
+        """[4, 4] pose, city frame, of the centre of its box at scene time."""
+        # Objects stand on their origin, nuScenes' boxes hang on their centre.
+        return pose_from_angles((*self.position_at(time_s), self.z + self.half_size[2]), self.yaw)
+
+    def swept_m(self, duration_s=0.0, margin_m=0.0) -> np.ndarray:
+        """Corners [4, 2] of what it covers from scene time 0 to `duration_s`, grown by a margin, city frame."""
+        reach = self.speed * duration_s / 2
+        return footprint_m(self.position_at(duration_s / 2), self.half_size[:2] + margin_m + [reach, 0], self.yaw)
+
     @property
     def half_size(self) -> np.ndarray:
         """[3] half length, width and height, metres, of the box around all parts, centred on the origin in x and y."""
@@ -114,6 +118,12 @@ def ball(x, y, z, hx, hy, hz, material, color) -> Solid:
 def pick(rng, options):
     """One of the options, each as likely."""
     return options[int(rng.integers(len(options)))]
+
+
+def maker_by_share(rng, *shares):
+    """The first of `shares`, (limit, maker) with growing limits, whose limit exceeds a draw from 0 to 1, else None."""
+    draw = rng.random()
+    return next((maker for limit, maker in shares if draw < limit), None)
 
 
 def tint(rng, color, spread=0.06):

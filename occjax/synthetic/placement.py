@@ -1,12 +1,9 @@
 """Placement of things apart from each other: a raster of what is taken, and the list of what has been placed."""
 
-import dataclasses
-
 import cv2
 import numpy as np
 
 from occjax.synthetic.objects import Thing
-from occjax.synthetic.shapes import footprint_m
 
 # Two outlines, each rounded by half a cell, still keep apart what the usual margin of 0.25 m kept apart.
 CELL_M = 0.2
@@ -14,9 +11,8 @@ CELL_M = 0.2
 EGO_PATH, TAKEN = 1, 255
 
 
-@dataclasses.dataclass
 class Site:
-    """What stands where.
+    """What stands where between two corners [2], city frame; nothing at first.
 
     Attributes:
       lower_m: float64 [2], city-frame corner of cell [0, 0] of `taken`.
@@ -24,15 +20,10 @@ class Site:
       things: everything placed so far.
     """
 
-    lower_m: np.ndarray
-    taken: np.ndarray
-    things: list[Thing]
-
-    @classmethod
-    def empty(cls, lower_m: np.ndarray, upper_m: np.ndarray) -> "Site":
-        """A site between two corners [2], city frame, on which nothing stands."""
+    def __init__(self, lower_m: np.ndarray, upper_m: np.ndarray):
         columns, rows = np.ceil((upper_m - lower_m) / CELL_M).astype(int)
-        return cls(lower_m, np.zeros((rows, columns), np.uint8), [])
+        self.lower_m, self.taken = lower_m, np.zeros((rows, columns), np.uint8)
+        self.things: list[Thing] = []
 
     def _polygon(self, outline_m: np.ndarray) -> np.ndarray:
         """Cells int32 [n, 2] (column, row) of an outline [n, 2], city frame."""
@@ -59,17 +50,18 @@ class Site:
         found = self.taken[low[1] : high[1], low[0] : high[0]][window > 0]
         return not np.any(found > (EGO_PATH if for_traffic else 0))
 
-    def place(self, thing: Thing, x, y, yaw, *, z, margin_m=0.25) -> bool:
-        """Places a standing thing unless its footprint, grown by the margin, is taken; says whether it did.
+    def place(self, thing: Thing, x, y, yaw, *, z, margin_m=0.25) -> None:
+        """Places a standing thing unless its footprint, grown by the margin, is taken.
 
         Args:
           x, y, z: where its origin comes to stand, city frame, metres.
           yaw: radians.
         """
-        half = thing.half_size[:2]
-        if not self.is_free(footprint_m((x, y), half + margin_m, yaw)):
-            return False
-        thing.x, thing.y, thing.z, thing.yaw = float(x), float(y), z, float(yaw)
-        self.block(footprint_m((x, y), half, yaw))
+        thing.stand(x, y, z, yaw)
+        if self.is_free(thing.swept_m(margin_m=margin_m)):
+            self.add(thing, thing.swept_m())
+
+    def add(self, thing: Thing, outline_m: np.ndarray) -> None:
+        """Adds a thing that stands already, and blocks an outline [n, 2], city frame, for it."""
+        self.block(outline_m)
         self.things.append(thing)
-        return True

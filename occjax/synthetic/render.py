@@ -7,8 +7,7 @@ from occjax.geometry import invert_rigid
 from occjax.synthetic.city import City
 from occjax.synthetic.ground import TEXEL_M, Ground
 from occjax.synthetic.light import SHADOW_CELL_M, Sky, cast_shadows
-from occjax.synthetic.materials import PAINTERS, Surface
-from occjax.synthetic.objects import MATERIAL
+from occjax.synthetic.materials import MATERIAL, PAINTERS, Surface
 from occjax.synthetic.raycast import KERB, SKY, Hits, camera_windows, cast_ground, cast_parts
 from occjax.synthetic.shapes import Parts, face_planes
 
@@ -115,11 +114,9 @@ class Painter:
         layers = [self._sample(m, position, TEXEL_M * 4**i, grass).astype(np.float32) for i, m in enumerate(self.mips)]
         # Less 0.4 of a level: pixels are long but narrow on the ground, and by length alone it would blur too much.
         level = np.clip(np.log2(np.maximum(footprint, 1e-3) / TEXEL_M) / 2 - 0.4, 0, 1.999)[..., None]
-        color = np.where(
-            level < 1,
-            layers[0] + (layers[1] - layers[0]) * np.minimum(level, 1),
-            layers[1] + (layers[2] - layers[1]) * np.clip(level - 1, 0, 1),
-        )
+        color = layers[0]
+        for i in (0, 1):  # first all the way to the next coarser layer, then on from there
+            color = color + (layers[i + 1] - layers[i]) * np.clip(level - i, 0, 1)
         sun = self._sample(light, position, SHADOW_CELL_M, 255).astype(np.float32)[..., None] / 255
         color = color / 255 * (0.42 + 0.78 * sun * self.city.sun[2] ** 0.5)
         color[hits.part == KERB] *= 0.75  # upright, so it gets less of the sky
@@ -153,15 +150,13 @@ class Painter:
         )
         color = surface.color.copy()
         material = parts.material[index]
-        for kind in np.unique(material):
-            if kind in PAINTERS:
-                chosen = material == kind
-                color[chosen] = PAINTERS[kind](surface.take(chosen))
-        sun = self.city.sun.astype(np.float32)
-        facing = np.clip(sun @ normal, 0, 1)
-        foliage = material == MATERIAL["foliage"]
+        for name, painter in PAINTERS.items():
+            chosen = material == MATERIAL[name]
+            if chosen.any():
+                color[chosen] = painter(surface.take(chosen))
+        facing = np.clip(self.city.sun.astype(np.float32) @ normal, 0, 1)
         # Leaves let light through, so their shaded side is never dark.
-        facing = np.where(foliage, 0.25 + 0.75 * facing, facing)
+        facing = np.where(material == MATERIAL["foliage"], 0.25 + 0.75 * facing, facing)
         # Less sky reaches what is close to the ground: things stand on it instead of floating.
         grounded = np.clip(0.55 + 0.45 * position[2] / 0.6, 0.55, 1)
         ambient = (0.36 + 0.16 * normal[2]) * np.where(position[2] < 0.6, grounded, 1)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from occjax.config import NUSCENES_CAMERAS
+from occjax.synthetic.shapes import pose_from_angles
 
 LIDAR = "LIDAR_TOP"
 
@@ -40,7 +40,6 @@ MOUNTS = {
     "CAM_BACK_RIGHT": Mount((1.01, -0.48, 1.56), -110.7, (0.4, 0.2), -20100, 1258.0, (805.0, 499.0)),
     LIDAR: Mount((0.94, 0.0, 1.84), -89.9, (0.6, -0.9), 0),
 }
-SENSORS = (*NUSCENES_CAMERAS, LIDAR)
 
 # Columns: the axes of a camera (x right, y down, z forward) in a frame that looks along x with z up.
 FORWARD_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -50,14 +49,9 @@ def ego_from_sensor(channel: str) -> np.ndarray:
     """[4, 4] pose of a sensor; the LiDAR's y looks ahead, its x to the right, up to the mounting error."""
     mount = MOUNTS[channel]
     yaw, roll, pitch = np.radians([mount.yaw_deg, *mount.tilt_deg])
-    turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-    lean = np.array([[np.cos(pitch), 0, np.sin(pitch)], [0, 1, 0], [-np.sin(pitch), 0, np.cos(pitch)]])
-    bank = np.array([[1, 0, 0], [0, np.cos(roll), -np.sin(roll)], [0, np.sin(roll), np.cos(roll)]])
-    pose = np.eye(4)
-    pose[:3, :3] = turn @ lean @ bank
+    pose = pose_from_angles(mount.position_m, yaw, pitch, roll)
     if channel != LIDAR:
         pose[:3, :3] = pose[:3, :3] @ FORWARD_FROM_OPTICAL
-    pose[:3, 3] = mount.position_m
     return pose
 
 
@@ -65,14 +59,9 @@ def pixel_from_cam(channel: str, width: int, height: int) -> np.ndarray:
     """[3, 3] intrinsics of a camera for images of `width` x `height` pixels."""
     mount = MOUNTS[channel]
     # The centre scales like the focal length because pixel centres lie at half-integers.
-    sx, sy = width / 1600, height / 900
-    return np.array(
-        [
-            [mount.focal_px * sx, 0, mount.center_px[0] * sx],
-            [0, mount.focal_px * sy, mount.center_px[1] * sy],
-            [0, 0, 1],
-        ]
-    )
+    scale = np.array([[width / 1600], [height / 900], [1]])
+    (cx, cy), focal = mount.center_px, mount.focal_px
+    return scale * np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
 
 
 def quaternion_from_rotation(rotation: np.ndarray) -> list[float]:

@@ -7,15 +7,16 @@ import cv2
 import numpy as np
 
 from occjax.classes import FREE
-from occjax.config import NUSCENES_CAMERAS
+from occjax.config import NUSCENES_CAMERAS, SyntheticConfig
 from occjax.geometry import invert_rigid
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.synthetic import files, rig, tables
-from occjax.synthetic.annotate import annotation_records, box_pose, unoccluded_area
+from occjax.synthetic.annotate import annotation_records, unoccluded_area
 from occjax.synthetic.city import KEYFRAME_STEP_S, LEAD_IN_S, City, build_city
 from occjax.synthetic.ground import PAVEMENT, ROAD, TEXEL_M
 from occjax.synthetic.lidar import sweep
 from occjax.synthetic.render import Painter, see
+from occjax.synthetic.tables import make_token, row
 from occjax.synthetic.teacher import bev_labels, column_maximum, hard_labels, simulate_teacher
 from occjax.synthetic.visibility import camera_mask, lidar_mask
 from occjax.synthetic.voxelize import voxelize
@@ -32,8 +33,7 @@ class ScenePlan:
       name, split: of the scene; `split` is "train" or "val".
       seed: entropy of the scene's generators.
       number: position among all scenes, which sets its date.
-      keyframes: how many, half a second apart.
-      image_width, image_height: pixels.
+      config: of the world.
       dump_position: position of its first keyframe in the teacher dump of its split.
     """
 
@@ -42,15 +42,8 @@ class ScenePlan:
     split: str
     seed: tuple[int, ...]
     number: int
-    keyframes: int
-    image_width: int
-    image_height: int
+    config: SyntheticConfig
     dump_position: int
-
-
-def scene_token(name: str, seed: int) -> str:
-    """Token of a scene in a world of that seed; dumps are ordered by it, so it is known before the scene is."""
-    return tables.make_token("scene", name, seed)
 
 
 def write_scene(plan: ScenePlan) -> dict[str, list[dict]]:
@@ -62,96 +55,79 @@ def write_scene(plan: ScenePlan) -> dict[str, list[dict]]:
     # One generator for all: city, sky, then each keyframe's pictures, sweep and teacher. To leave out or move one step
     # changes all that follows.
     rng = np.random.default_rng(plan.seed)
-    city = build_city(rng, plan.keyframes)
+    city = build_city(rng, plan.config.keyframes_per_scene)
     painter = Painter(rng, city)
-    token, log_token = scene_token(plan.name, plan.seed[0]), tables.make_token("log", plan.name, plan.seed[0])
+    key = (plan.name, plan.config.seed)
     start_us = EPOCH_US + plan.number * 3_600_000_000
-    rows: dict[str, list[dict]] = {name: [] for name in tables.TABLES}
-    frames, data_rows = [], {channel: [] for channel in rig.SENSORS}
-    for k in range(plan.keyframes):
+    poses, samples, frames, chains = [], [], [], {channel: [] for channel in rig.MOUNTS}
+    for k in range(plan.config.keyframes_per_scene):
         clock_us = int(1e6 * (LEAD_IN_S + k * KEYFRAME_STEP_S))
-        sample = {
-            "token": tables.make_token("sample", plan.name, plan.seed[0], k),
-            "timestamp": start_us + clock_us,
-            "scene_token": token,
-        }
-        rows["sample"].append(sample)
+        stamp = start_us + clock_us
+        samples.append(row(("sample", *key, k), timestamp=stamp, scene_token=make_token("scene", *key)))
         # Rows before files: they give the files their names.
-        for channel in rig.SENSORS:
-            _sensor_rows(plan, city, sample, channel, clock_us, start_us, rows, data_rows)
-        frames.append(_write_keyframe(plan, city, painter, rng, k, sample, clock_us, data_rows))
+        for channel, chain in chains.items():
+            pose, data = _sensor_rows(plan, city, samples[-1]["token"], channel, clock_us, start_us)
+            poses.append(pose)
+            chain.append(data)
+        names = {channel: chain[-1]["filename"] for channel, chain in chains.items()}
+        frames.append(_write_keyframe(plan, city, painter, rng, k, samples[-1]["token"], clock_us * 1e-6, names))
 
-    tables.link(rows["sample"])
-    for chain in data_rows.values():
+    for chain in (samples, *chains.values()):
         tables.link(chain)
-        rows["sample_data"] += chain
-    rows["instance"], rows["sample_annotation"] = annotation_records(city, plan.name, frames)
-    rows["calibrated_sensor"] = tables.calibration_records(plan.name, plan.image_width, plan.image_height)
-    rows["scene"].append(
-        {
-            "token": token,
-            "name": plan.name,
-            "description": "synthetic city",
-            "log_token": log_token,
-            "nbr_samples": plan.keyframes,
-            "first_sample_token": rows["sample"][0]["token"],
-            "last_sample_token": rows["sample"][-1]["token"],
-        }
+    scene = row(
+        ("scene", *key),
+        name=plan.name,
+        description="synthetic city",
+        log_token=make_token("log", *key),
+        nbr_samples=len(samples),
+        first_sample_token=samples[0]["token"],
+        last_sample_token=samples[-1]["token"],
     )
-    rows["log"].append(
-        {
-            "token": log_token,
-            "logfile": plan.name,
-            "vehicle": "synthetic",
-            "date_captured": "2020-09-13",
-            "location": "synthetic-city",
-        }
+    log = row(
+        ("log", *key), logfile=plan.name, vehicle="synthetic", date_captured="2020-09-13", location="synthetic-city"
     )
     map_file = f"maps/{plan.name}.png"
-    files.write_png(plan.root / map_file, drivable_map(city))
-    rows["map"].append(
-        {
-            "token": tables.make_token("map", plan.name, plan.seed[0]),
-            "log_tokens": [log_token],
-            "category": "semantic_prior",
-            "filename": map_file,
-        }
-    )
-    return rows
+    files.write_image(plan.root / map_file, drivable_map(city))
+    instances, annotations = annotation_records(city, plan.name, frames)
+    return {
+        "scene": [scene],
+        "log": [log],
+        "map": [row(("map", *key), log_tokens=[log["token"]], category="semantic_prior", filename=map_file)],
+        "calibrated_sensor": tables.calibration_records(plan.name, plan.config.image_width, plan.config.image_height),
+        "sample": samples,
+        "ego_pose": poses,
+        "sample_data": [data for chain in chains.values() for data in chain],
+        "instance": instances,
+        "sample_annotation": annotations,
+    }
 
 
-def _sensor_rows(plan, city: City, sample, channel, clock_us, start_us, rows, data_rows) -> None:
-    """One sample_data row and the ego pose at its own time stamp."""
+def _sensor_rows(plan, city: City, sample_token, channel, clock_us, start_us) -> tuple[dict, dict]:
+    """The ego pose at a sensor's own time stamp, and the sample_data row."""
     # Integers of microseconds throughout: the stamps of poses and data have to be equal, not close.
     time_us = clock_us + rig.MOUNTS[channel].delay_us
     stamp = start_us + time_us
+    pose_in_map = tables.pose_record(city.global_from_city @ city.city_from_ego(time_us * 1e-6))
+    pose = row(("ego_pose", sample_token, channel), timestamp=stamp, **pose_in_map)
     is_lidar = channel == rig.LIDAR
-    pose = {
-        "token": tables.make_token("ego_pose", sample["token"], channel),
-        "timestamp": stamp,
-        **tables.pose_record(city.global_from_city @ city.city_from_ego(time_us * 1e-6)),
-    }
-    rows["ego_pose"].append(pose)
-    data_rows[channel].append(
-        {
-            "token": tables.make_token("sample_data", sample["token"], channel),
-            "sample_token": sample["token"],
-            "ego_pose_token": pose["token"],
-            "calibrated_sensor_token": tables.make_token("calibration", plan.name, channel),
-            "timestamp": stamp,
-            "fileformat": "pcd" if is_lidar else "jpg",
-            "is_key_frame": True,
-            "height": 0 if is_lidar else plan.image_height,
-            "width": 0 if is_lidar else plan.image_width,
-            "filename": f"samples/{channel}/{plan.name}__{channel}__{stamp}.{'pcd.bin' if is_lidar else 'jpg'}",
-        }
+    data = row(
+        ("sample_data", sample_token, channel),
+        sample_token=sample_token,
+        ego_pose_token=pose["token"],
+        calibrated_sensor_token=make_token("calibration", plan.name, channel),
+        timestamp=stamp,
+        fileformat="pcd" if is_lidar else "jpg",
+        is_key_frame=True,
+        height=0 if is_lidar else plan.config.image_height,
+        width=0 if is_lidar else plan.config.image_width,
+        filename=f"samples/{channel}/{plan.name}__{channel}__{stamp}.{'pcd.bin' if is_lidar else 'jpg'}",
     )
+    return pose, data
 
 
-def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us, data_rows) -> dict:
-    """Files of one keyframe; returns what `annotation_records` asks of a frame."""
-    time_s = clock_us * 1e-6
-    width, height = plan.image_width, plan.image_height
+def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample_token, time_s, names) -> dict:
+    """Files of one keyframe, by channel at `names`; returns what `annotation_records` asks of a frame."""
+    width, height = plan.config.image_width, plan.config.image_height
     city_from_ego = city.city_from_ego(time_s)
     seen_px, possible_px = np.zeros(len(city.things)), np.zeros(len(city.things))
     views = []
@@ -162,29 +138,30 @@ def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us
         lens, parts = rig.pixel_from_cam(channel, width, height), city.parts_at(camera_time)
         hits, rays = see(parts, city.ground, pose, lens, width, height)
         image = painter.paint(rng, parts, hits, rays, pose[:3, 3], lens[0, 0])
-        files.write_jpeg(plan.root / data_rows[channel][k]["filename"], image)
+        files.write_image(plan.root / names[channel], image)
         views.append((lens, invert_rigid(pose) @ city_from_ego, hits.distance))
         on_part = hits.part[hits.part >= 0]
         count = np.bincount(parts.owner[on_part], minlength=len(city.things))
         seen_px += count
         for index in np.flatnonzero(count):
-            cam_from_box = invert_rigid(pose) @ box_pose(city, index, camera_time)
-            possible_px[index] += unoccluded_area(cam_from_box, city.half_sizes_m[index], lens, width, height)
+            thing = city.things[index]
+            cam_from_box = invert_rigid(pose) @ thing.box_pose(camera_time)
+            possible_px[index] += unoccluded_area(cam_from_box, thing.half_size, lens, width, height)
 
     parts = city.parts_at(time_s)
     city_from_lidar = city_from_ego @ rig.ego_from_sensor(rig.LIDAR)
     turn = sweep(rng, city.ground, parts, city_from_lidar)
-    lidar_file = data_rows[rig.LIDAR][k]["filename"]
-    (plan.root / lidar_file).parent.mkdir(parents=True, exist_ok=True)
-    turn.points.tofile(plan.root / lidar_file)
+    lidar_file = plan.root / names[rig.LIDAR]
+    lidar_file.parent.mkdir(parents=True, exist_ok=True)
+    turn.points.tofile(lidar_file)
 
     # Each label set in its own form: SurroundOcc lists the occupied voxels of a LiDAR grid, Occ3D fills an ego grid.
     labels = voxelize(parts, city.ground, SURROUNDOCC_GRID, city_from_lidar)
     occupied = np.argwhere(labels != FREE)
     listed = np.concatenate([occupied, labels[tuple(occupied.T)][:, None]], axis=1).astype(np.int32)
-    files.write_npy(plan.root / "surroundocc" / "samples" / f"{Path(lidar_file).name}.npy", listed)
+    files.write_npy(plan.root / "surroundocc" / "samples" / f"{lidar_file.name}.npy", listed)
     files.write_npz(
-        plan.root / "gts" / plan.name / sample["token"] / "labels.npz",
+        plan.root / "gts" / plan.name / sample_token / "labels.npz",
         semantics=voxelize(parts, city.ground, OCC3D_GRID, city_from_ego),
         mask_lidar=lidar_mask(OCC3D_GRID, invert_rigid(city_from_ego) @ city_from_lidar, turn),
         mask_camera=camera_mask(OCC3D_GRID, views),
@@ -192,7 +169,7 @@ def _write_keyframe(plan, city: City, painter: Painter, rng, k, sample, clock_us
     _write_teacher(plan, rng, k, labels)
     owners = parts.owner[turn.part[turn.part >= 0]]
     return {
-        "token": sample["token"],
+        "token": sample_token,
         "time_s": time_s,
         "ego_xy": city_from_ego[:2, 3],
         "lidar_points": np.bincount(owners, minlength=len(city.things)),
@@ -222,8 +199,8 @@ def drivable_map(city: City) -> np.ndarray:
     size = np.ceil((upper + 10) / TEXEL_M).astype(int)
     # Pixel (column, row) of the map holds global ((column, rows - row)) * TEXEL_M; of the city raster, its own.
     pixel_from_global = np.array([[1 / TEXEL_M, 0, 0], [0, -1 / TEXEL_M, size[1]], [0, 0, 1]])
-    global_from_city = np.eye(3)
-    global_from_city[:2, :2], global_from_city[:2, 2] = city.global_from_city[:2, :2], city.global_from_city[:2, 3]
+    # In the plane: without row and column of z.
+    global_from_city = np.delete(np.delete(city.global_from_city, 2, axis=0), 2, axis=1)
     city_from_cell = np.array([[TEXEL_M, 0, city.ground.lower_m[0]], [0, TEXEL_M, city.ground.lower_m[1]], [0, 0, 1]])
-    matrix = (pixel_from_global @ global_from_city @ city_from_cell)[:2]
+    matrix: np.ndarray = (pixel_from_global @ global_from_city @ city_from_cell)[:2]
     return cv2.warpAffine(mask, matrix, tuple(int(s) for s in size), flags=cv2.INTER_NEAREST)

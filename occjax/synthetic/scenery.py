@@ -64,10 +64,8 @@ def building(rng, half_x: float, half_y: float) -> Thing:
     color = tint(rng, pick(rng, FACADE_COLORS))
     solids = [box(0, 0, 0, height, half_x, half_y, "facade", color)]
     if rng.random() < 0.5:
-        plant_room = box(
-            0, 0, height, height + rng.uniform(1.5, 4), half_x * 0.5, half_y * 0.5, "plain", tint(rng, color)
-        )
-        solids.append(plant_room)
+        top = height + rng.uniform(1.5, 4)
+        solids.append(box(0, 0, height, top, half_x / 2, half_y / 2, "plain", tint(rng, color)))
     return Thing("manmade", solids)
 
 

@@ -49,14 +49,35 @@ class Parts:
         return Parts(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
 
 
+def turned(x, y, yaw_rad) -> np.ndarray:
+    """[..., 2] what (x, y) becomes when turned counter-clockwise; all three [...], as far as they broadcast."""
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
+
+
+def heading_vector(heading_rad) -> np.ndarray:
+    """[..., 2] unit vectors along headings [...]."""
+    return np.stack([np.cos(heading_rad), np.sin(heading_rad)], axis=-1)
+
+
+def pose_from_angles(position, yaw_rad: float, pitch_rad: float = 0.0, roll_rad: float = 0.0) -> np.ndarray:
+    """[4, 4] pose at `position` [3] of a frame that is rolled about x, then pitched about y, then turned about z."""
+    (cy, cp, cr), (sy, sp, sr) = (f([yaw_rad, pitch_rad, roll_rad]) for f in (np.cos, np.sin))
+    turn = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    lean = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+    bank = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = turn @ lean @ bank, position
+    return pose
+
+
 def corners_m(parts: Parts) -> np.ndarray:
     """Corners [P, 8, 3] of a box around each part, city frame."""
     top = CORNER_SIGNS[:, 2] > 0
     half_xy = np.where(top[None, :, None], parts.top_half_m[:, None], parts.half_m[:, None, :2])
     x, y = np.moveaxis(half_xy * CORNER_SIGNS[None, :, :2], -1, 0)
-    cos, sin = np.cos(parts.yaw_rad)[:, None], np.sin(parts.yaw_rad)[:, None]
     z = parts.half_m[:, 2:] * CORNER_SIGNS[None, :, 2]
-    return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1) + parts.center_m[:, None]
+    return np.concatenate([turned(x, y, parts.yaw_rad[:, None]), z[..., None]], axis=-1) + parts.center_m[:, None]
 
 
 def face_planes(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
@@ -83,5 +104,4 @@ def footprint_m(center_xy, half_xy, yaw_rad) -> np.ndarray:
     """Corners [4, 2] of a rectangle of half sizes [2] (or one for both) about [2], turned by `yaw_rad`, in order."""
     signs = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
     x, y = (signs * half_xy).T
-    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
-    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1) + center_xy
+    return turned(x, y, yaw_rad) + center_xy

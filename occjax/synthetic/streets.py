@@ -1,6 +1,7 @@
 """Streets: the grid of a scene and the ego's path along it, in the city frame: main street along x, metres."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,6 +31,10 @@ class Street:
     def half_m(self) -> float:
         """Half the width between the kerbs."""
         return self.median_m / 2 + self.lanes * self.lane_m + self.parking_m
+
+    def heading_rad(self, side: int) -> float:
+        """Where traffic goes, or stands, left (1) or right (-1) of the growing axis: it keeps to the right."""
+        return self.axis * np.pi / 2 + (np.pi if side > 0 else 0)
 
     def lane_offset_m(self, lane: int) -> float:
         """Distance of the centre of a lane (0 = innermost) from the centre line."""
@@ -84,12 +89,15 @@ class Path:
     Attributes:
       points_m: float64 [n, 2].
       heading_rad: float64 [n], counter-clockwise from x; grows on through turns, never wrapped.
-      distance_m: float64 [n] from the start, strictly growing.
     """
 
     points_m: np.ndarray
     heading_rad: np.ndarray
-    distance_m: np.ndarray
+
+    @functools.cached_property
+    def distance_m(self) -> np.ndarray:
+        """Distance float64 [n] from the start."""
+        return np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(self.points_m, axis=0), axis=1))])
 
     def at(self, distance_m) -> tuple[np.ndarray, np.ndarray]:
         """Position [..., 2] and heading [...] at distances [...] along the path; beyond an end, those of the end."""
@@ -113,10 +121,18 @@ def draw_path(rng, along_x: list[Street], along_y: list[Street], length_m: float
     travelled, heading = 0.0, 0.0
 
     def append(points, angles):
-        nonlocal travelled
+        nonlocal travelled, position
         pieces.append(points)
         headings.append(angles)
-        travelled += float(np.sum(np.linalg.norm(np.diff(np.concatenate([pieces[-2][-1:], points]), axis=0), axis=1)))
+        travelled += float(np.sum(np.linalg.norm(np.diff(np.concatenate([position[None], points]), axis=0), axis=1)))
+        position = points[-1]
+
+    def go_straight_to(place):
+        """Goes on along `axis` as far as `place`."""
+        end = position.copy()
+        end[axis] = place
+        steps = max(int(np.linalg.norm(end - position) / 0.5), 2)
+        append(np.linspace(position, end, steps)[1:], np.full(steps - 1, heading))
 
     while travelled < length_m:
         axis = int(np.argmax(np.abs(direction)))
@@ -125,30 +141,21 @@ def draw_path(rng, along_x: list[Street], along_y: list[Street], length_m: float
         cross = min(ahead, key=lambda s: abs(s.center_m - position[axis])) if ahead else None
         turn = int(rng.choice((0, 0, 1, -1))) if cross and travelled < 0.7 * length_m else 0  # 1 left, -1 right
         if cross is None or turn == 0:
-            target = position.copy()
-            target[axis] = (cross.center_m if cross else position[axis]) + direction[axis] * (0.0 if cross else 80.0)
-            if cross:  # past the far kerb, so that the same junction is not met again
-                target[axis] += direction[axis] * (cross.half_m + 1)
-            steps = max(int(np.linalg.norm(target - position) / 0.5), 2)
-            append(np.linspace(position, target, steps)[1:], np.full(steps - 1, heading))
-            position = target
+            # Past the far kerb, so that the same junction is not met again.
+            begin, distance = (cross.center_m, cross.half_m + 1) if cross else (position[axis], 80.0)
+            go_straight_to(begin + direction[axis] * distance)
             continue
-        left = np.array([-direction[1], direction[0]])
-        outgoing = left * turn
+        outgoing = np.array([-direction[1], direction[0]]) * turn
         offset = cross.lane_offset_m(int(rng.integers(cross.lanes)))
         # The lane lies to the right of the new heading: right of `outgoing` is `direction` for a left turn.
         lane_center = cross.center_m + offset * turn * direction[axis]
         radius = rng.uniform(5.5, 7.5) if turn == -1 else rng.uniform(8.0, 11.0)
-        start = position.copy()
-        start[axis] = lane_center - direction[axis] * radius
-        steps = max(int(np.linalg.norm(start - position) / 0.5), 2)
-        append(np.linspace(position, start, steps)[1:], np.full(steps - 1, heading))
+        go_straight_to(lane_center - direction[axis] * radius)
         angle = np.linspace(0, np.pi / 2, 24)[1:, None]
-        arc = start + radius * (np.sin(angle) * direction + (1 - np.cos(angle)) * outgoing)
+        arc = position + radius * (np.sin(angle) * direction + (1 - np.cos(angle)) * outgoing)
         append(arc, heading + turn * angle[:, 0])
-        position, direction, heading = pieces[-1][-1], outgoing, heading + turn * np.pi / 2
-    points = np.concatenate(pieces)
-    distance = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    # Pieces begin where the last one ended; interpolation wants distances that grow.
-    keep = np.concatenate([[True], np.diff(distance) > 1e-6])
-    return Path(points[keep], np.concatenate(headings)[keep], distance[keep])
+        direction, heading = outgoing, heading + turn * np.pi / 2
+    path = Path(np.concatenate(pieces), np.concatenate(headings))
+    # A straight of no length repeats a point; interpolation wants distances that grow.
+    keep = np.concatenate([[True], np.diff(path.distance_m) > 1e-6])
+    return Path(path.points_m[keep], path.heading_rad[keep])

@@ -4,42 +4,29 @@ import hashlib
 
 import numpy as np
 
-from occjax.config import NUSCENES_CAMERAS
 from occjax.synthetic import rig
 from occjax.synthetic.objects import CATEGORIES
 
 # The devkit takes any version as the folder of the tables; this one keeps anybody from taking them for nuScenes.
 VERSION = "v1.0-synthetic"
-TABLES = (
-    "category",
-    "attribute",
-    "visibility",
-    "instance",
-    "sensor",
-    "calibrated_sensor",
-    "ego_pose",
-    "log",
-    "scene",
-    "sample",
-    "sample_data",
-    "sample_annotation",
-    "map",
-)
 VISIBILITY = {"1": "v0-40", "2": "v40-60", "3": "v60-80", "4": "v80-100"}
-ATTRIBUTES = (
-    "vehicle.moving",
-    "vehicle.parked",
-    "cycle.with_rider",
-    "cycle.without_rider",
-    "pedestrian.moving",
-    "pedestrian.standing",
-)
+# Of each kind of object: one for when it does something, one for when it does not.
+ATTRIBUTES = {
+    "vehicle": ("vehicle.moving", "vehicle.parked"),
+    "cycle": ("cycle.with_rider", "cycle.without_rider"),
+    "pedestrian": ("pedestrian.moving", "pedestrian.standing"),
+}
 
 
 def make_token(*parts) -> str:
     """A token of 32 hexadecimal digits, as nuScenes has them, that depends on `parts` alone."""
     # Not random: the same configuration gives the same bytes. Systems that forbid MD5 allow it where it guards nothing.
     return hashlib.md5("/".join(str(p) for p in parts).encode(), usedforsecurity=False).hexdigest()
+
+
+def row(key: tuple, **fields) -> dict:
+    """A row of a table: its token, which `make_token` makes of `key`, and then the fields in their order."""
+    return {"token": make_token(*key), **fields}
 
 
 def pose_record(parent_from_child: np.ndarray) -> dict:
@@ -50,35 +37,30 @@ def pose_record(parent_from_child: np.ndarray) -> dict:
     }
 
 
-def attribute_of(name: str, speed: float, ridden: bool) -> list[str]:
-    """Tokens of the attributes of an object of class `name`; none for what nuScenes gives none, like barriers."""
-    if name in ("bicycle", "motorcycle"):
-        found = "cycle.with_rider" if ridden else "cycle.without_rider"
-    elif name == "pedestrian":
-        found = "pedestrian.moving" if speed else "pedestrian.standing"
-    elif name in ("car", "truck", "bus", "trailer", "construction_vehicle"):
-        found = "vehicle.moving" if speed else "vehicle.parked"
-    else:
+def attribute_tokens(name: str, speed: float, ridden: bool) -> list[str]:
+    """Those of an object of class `name`; none for what nuScenes gives none, like barriers."""
+    is_cycle = name in ("bicycle", "motorcycle")
+    kind = "cycle" if is_cycle else "vehicle" if CATEGORIES[name].startswith("vehicle.") else name
+    if kind not in ATTRIBUTES:
         return []
-    return [make_token("attribute", found)]
+    active, idle = ATTRIBUTES[kind]
+    return [make_token("attribute", active if (ridden if is_cycle else speed) else idle)]
 
 
 def shared_tables() -> dict[str, list[dict]]:
     """Tables that do not depend on the scenes."""
     return {
         "category": [
-            {"token": make_token("category", name), "name": name, "description": f"synthetic {own}", "index": i}
+            row(("category", name), name=name, description=f"synthetic {own}", index=i)
             for i, (own, name) in enumerate(CATEGORIES.items())
         ],
-        "attribute": [{"token": make_token("attribute", a), "name": a, "description": ""} for a in ATTRIBUTES],
+        "attribute": [
+            row(("attribute", name), name=name, description="") for names in ATTRIBUTES.values() for name in names
+        ],
         "visibility": [{"token": t, "level": v, "description": ""} for t, v in VISIBILITY.items()],
         "sensor": [
-            {
-                "token": make_token("sensor", c),
-                "channel": c,
-                "modality": "camera" if c in NUSCENES_CAMERAS else "lidar",
-            }
-            for c in rig.SENSORS
+            row(("sensor", channel), channel=channel, modality="lidar" if channel == rig.LIDAR else "camera")
+            for channel in rig.MOUNTS
         ],
     }
 
@@ -86,13 +68,13 @@ def shared_tables() -> dict[str, list[dict]]:
 def calibration_records(scene_name: str, width: int, height: int) -> list[dict]:
     """One calibrated_sensor record per sensor of a scene."""
     return [
-        {
-            "token": make_token("calibration", scene_name, channel),
-            "sensor_token": make_token("sensor", channel),
+        row(
+            ("calibration", scene_name, channel),
+            sensor_token=make_token("sensor", channel),
             **pose_record(rig.ego_from_sensor(channel)),
-            "camera_intrinsic": [] if channel == rig.LIDAR else rig.pixel_from_cam(channel, width, height).tolist(),
-        }
-        for channel in rig.SENSORS
+            camera_intrinsic=[] if channel == rig.LIDAR else rig.pixel_from_cam(channel, width, height).tolist(),
+        )
+        for channel in rig.MOUNTS
     ]
 
 

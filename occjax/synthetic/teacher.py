@@ -27,7 +27,7 @@ CONFUSIONS = {
 }
 GROUND_CLASSES = (11, 12, 13, 14)
 # A voxel hears itself and its face neighbours; elsewhere the teacher is sure of free, as where a splat has no support.
-STENCIL = ((0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
+STENCIL = ((0, 0, 0), (-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
 STENCIL_WEIGHTS = (0.52, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08)
 
 
@@ -46,9 +46,8 @@ def corrupt(rng, labels: np.ndarray) -> np.ndarray:
     noisy = labels[x, y]
     # Misses come in patches and spare most of the ground.
     patch = smooth_noise(rng, shape[:2], 7)
-    missed = patch < (-2.0 + 1.1 * far)
     solid = ~np.isin(noisy, GROUND_CLASSES)
-    noisy = np.where(missed[..., None] & solid, np.uint8(FREE), noisy)
+    noisy = np.where((patch < -2.0 + 1.1 * far)[..., None] & solid, np.uint8(FREE), noisy)
     noisy = np.where((patch > 3.1 - 0.9 * far)[..., None] & ~solid, np.uint8(FREE), noisy)
     # Confusions come in patches too, one wrong class per patch.
     wrong = np.tile(np.arange(NUM_CLASSES, dtype=np.uint8), (2, 1))
@@ -75,19 +74,14 @@ def simulate_teacher(rng, labels: np.ndarray) -> np.ndarray:
     noisy = corrupt(rng, labels)
     shape = labels.shape
     padded = np.pad(noisy, 1, constant_values=FREE)
-    windows = [
-        padded[1 + dx : shape[0] + 1 + dx, 1 + dy : shape[1] + 1 + dy, 1 + dz : shape[2] + 1 + dz]
-        for dx, dy, dz in STENCIL
-    ]
+    windows = [np.roll(padded, shift, axis=(0, 1, 2))[1:-1, 1:-1, 1:-1] for shift in STENCIL]
     near = np.logical_or.reduce([w != FREE for w in windows])
     voxels = np.flatnonzero(near)
     # Every neighbour votes for its class; votes for free are what remains to 1.
     classes = np.stack([w[near] for w in windows])  # [stencil, n]
-    votes = np.bincount(
-        (np.arange(len(voxels)) * NUM_CLASSES + classes).ravel(),
-        np.repeat(STENCIL_WEIGHTS, len(voxels)),
-        len(voxels) * NUM_CLASSES,
-    ).reshape(-1, NUM_CLASSES)[:, :FREE]
+    ballots = (np.arange(len(voxels)) * NUM_CLASSES + classes).ravel()
+    votes = np.bincount(ballots, np.repeat(STENCIL_WEIGHTS, len(voxels)), len(voxels) * NUM_CLASSES)
+    votes = votes.reshape(-1, NUM_CLASSES)[:, :FREE]
     total = votes.sum(axis=1)
     x, y = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[:2]), indexing="ij")
     confidence = np.clip(0.95 - 0.2 * np.hypot(x, y) + 0.08 * smooth_noise(rng, shape[:2], 10), 0.35, 0.99)
@@ -99,8 +93,7 @@ def simulate_teacher(rng, labels: np.ndarray) -> np.ndarray:
     channels = np.concatenate([semantics, 1 - p_occ[:, None]], axis=1).astype(np.float16).T
     out = np.zeros((NUM_CLASSES, *shape), np.float16)
     out[FREE] = 1
-    for channel, values in zip(out, channels, strict=True):
-        channel.ravel()[voxels] = values
+    out.reshape(NUM_CLASSES, -1)[:, voxels] = channels
     return out
 
 
@@ -115,19 +108,9 @@ def bev_labels(semantics: np.ndarray) -> np.ndarray:
 def hard_labels(probabilities: np.ndarray) -> np.ndarray:
     """uint8 [X, Y, Z] argmax of float16 [18, X, Y, Z], first class first."""
     # Non-negative float16 compare like their bit patterns, and integers compare faster.
-    bits = probabilities.view(np.uint16)
-    best, labels = bits[0].copy(), np.zeros(bits.shape[1:], np.uint8)
-    for c in range(1, len(bits)):
-        better = bits[c] > best
-        labels[better] = c
-        np.maximum(best, bits[c], out=best)
-    return labels
+    return probabilities.view(np.uint16).argmax(axis=0).astype(np.uint8)
 
 
 def column_maximum(probabilities: np.ndarray) -> np.ndarray:
     """float16 [18, X, Y]: each class's largest probability in a column, the dump's `bev_prob`."""
-    bits = probabilities.view(np.uint16)
-    best = bits[..., 0].copy()
-    for z in range(1, bits.shape[-1]):
-        np.maximum(best, bits[..., z], out=best)
-    return best.view(np.float16)
+    return probabilities.view(np.uint16).max(axis=-1).view(np.float16)

@@ -6,7 +6,7 @@ from occjax.synthetic import objects
 from occjax.synthetic.ground import KERB_M, PAVEMENT, Ground
 from occjax.synthetic.objects import Thing
 from occjax.synthetic.placement import Site
-from occjax.synthetic.shapes import footprint_m
+from occjax.synthetic.shapes import heading_vector
 from occjax.synthetic.streets import Street, on_street
 
 EGO_HALF_WIDTH_M = 0.95
@@ -15,11 +15,9 @@ EGO_CENTER_AHEAD_M = 1.3  # the ego frame sits on the rear axle
 
 def draw_vehicle(rng) -> Thing:
     """A vehicle for a lane, a car in two of three cases; others more often than in traffic, so that they are seen."""
-    draw = rng.random()
-    for limit, maker in ((0.68, objects.car), (0.8, objects.truck), (0.91, objects.bus), (0.96, objects.trailer)):
-        if draw < limit:
-            return maker(rng)
-    return objects.motorcycle(rng, ridden=True)
+    shares = ((0.68, objects.car), (0.8, objects.truck), (0.91, objects.bus), (0.96, objects.trailer))
+    maker = objects.maker_by_share(rng, *shares)
+    return maker(rng) if maker else objects.motorcycle(rng, ridden=True)
 
 
 def park_vehicles(rng, site: Site, street: Street, stretches) -> None:
@@ -34,10 +32,8 @@ def park_vehicles(rng, site: Site, street: Street, stretches) -> None:
                 thing = objects.car(rng) if rng.random() < 0.88 else objects.truck(rng)
                 half = thing.half_size[0]
                 if rng.random() < share:
-                    x, y = on_street(street, along + half, side * (across + rng.normal(0, 0.06)))
-                    # Right-hand traffic: whoever is left of the growing axis goes, or stands, against it.
-                    heading = street.axis * np.pi / 2 + (np.pi if side > 0 else 0)
-                    site.place(thing, x, y, heading + rng.normal(0, 0.02), z=0)
+                    place = on_street(street, along + half, side * (across + rng.normal(0, 0.06)))
+                    site.place(thing, *place, street.heading_rad(side) + rng.normal(0, 0.02), z=0)
                 along += 2 * half + rng.uniform(0.7, 1.8)
 
 
@@ -49,16 +45,12 @@ def close_lane(rng, site: Site, street: Street, stretch) -> None:
     inner = street.median_m / 2 + (street.lanes - 1) * street.lane_m + 0.3
     heading = street.axis * np.pi / 2
     for along in np.arange(begin, begin + 18, 2.2):
-        x, y = on_street(street, along, side * inner)
-        site.place(objects.traffic_cone(rng), x, y, 0, z=0)
+        site.place(objects.traffic_cone(rng), *on_street(street, along, side * inner), 0, z=0)
     for across in np.arange(inner + 1.0, street.half_m, 2.1):
         for along in (begin - 1.5, begin + 19):
-            x, y = on_street(street, along, side * across)
-            site.place(objects.barrier(rng), x, y, heading, z=0, margin_m=0.02)
-    middle = (inner + street.half_m) / 2
-    machine = objects.construction_vehicle(rng)
-    x, y = on_street(street, begin + 9, side * middle)
-    site.place(machine, x, y, heading, z=0, margin_m=0)
+            site.place(objects.barrier(rng), *on_street(street, along, side * across), heading, z=0, margin_m=0.02)
+    place = on_street(street, begin + 9, side * (inner + street.half_m) / 2)
+    site.place(objects.construction_vehicle(rng), *place, heading, z=0, margin_m=0)
 
 
 class EgoClearance:
@@ -72,7 +64,7 @@ class EgoClearance:
 
     def __init__(self, times_s: np.ndarray, positions_m: np.ndarray, headings_rad: np.ndarray):
         self.times_s = times_s
-        forward = np.stack([np.cos(headings_rad), np.sin(headings_rad)], axis=-1)
+        forward = heading_vector(headings_rad)
         # Three circles of the car's half width along its length: the distance to a centre is all there is to know, and
         # what they leave out of its outline, up to 0.4 m, is less than any `gap_m`.
         ahead = np.linspace(-1.5, 1.5, 3)[None, :, None] * forward[:, None]
@@ -81,42 +73,34 @@ class EgoClearance:
     def allows(self, thing: Thing, gap_m: float = 1.0) -> bool:
         """Whether a thing, going straight at its own speed, always stays more than `gap_m` metres from the ego."""
         # In the thing's own frame, where its box is aligned with the axes.
-        half = thing.half_size
-        direction = np.array([np.cos(thing.yaw), np.sin(thing.yaw)])
-        position = np.array([thing.x, thing.y]) + thing.speed * self.times_s[:, None] * direction
-        relative = self.centers_m - position[:, None]
+        half, direction = thing.half_size, heading_vector(thing.yaw)
+        relative = self.centers_m - thing.position_at(self.times_s)[:, None]
         along, left = relative @ direction, relative @ np.array([-direction[1], direction[0]])
         outside = np.hypot(np.maximum(np.abs(along) - half[0], 0), np.maximum(np.abs(left) - half[1], 0))
         return bool(np.all(outside > gap_m + EGO_HALF_WIDTH_M))
 
 
-def drive_lanes(rng, site: Site, street: Street, clearance: EgoClearance, low, high, stretches, *, moving) -> None:
-    """Fills the lanes of a street, moving as one column per lane, or waiting between the junctions.
+def drive_lanes(rng, site: Site, street: Street, clearance: EgoClearance, stretches, *, moving) -> None:
+    """Fills the lanes of a street with what moves, at one speed per lane, or waits.
 
     Args:
-      low, high: ends of the street, metres along its axis.
-      stretches: (start, end) between the junctions, metres along the axis.
+      stretches: (start, end) to fill, metres along the axis.
     """
     # One speed per lane: nobody catches up, so a column needs no check against itself.
-    duration = float(clearance.times_s[-1])
     for side in (1, -1):
-        heading = street.axis * np.pi / 2 + (np.pi if side > 0 else 0)
         for lane in range(street.lanes):
             speed = rng.uniform(3, 11) if moving else 0.0
-            spans = [(low, high)] if moving else stretches
-            for start, end in spans:
+            for start, end in stretches:
                 along = start + rng.uniform(0, 10)
                 while along < end - 6:
                     thing = draw_vehicle(rng)
-                    half = thing.half_size
-                    gap = rng.uniform(6, 34) if moving else rng.uniform(1.5, 22)
-                    x, y = on_street(street, along + half[0], side * street.lane_offset_m(lane))
-                    along += 2 * half[0] + gap
-                    thing.x, thing.y, thing.yaw, thing.speed = x, y, heading, speed
-                    travel = speed * duration * np.array([np.cos(heading), np.sin(heading)])
+                    half = thing.half_size[0]
+                    x, y = on_street(street, along + half, side * street.lane_offset_m(lane))
+                    along += 2 * half + (rng.uniform(6, 34) if moving else rng.uniform(1.5, 22))
+                    thing.stand(x, y, 0, street.heading_rad(side), speed)
                     # Everything between start and end of the travel has to be free; what moves does not block it,
                     # for the column behind drives over the same road later.
-                    swept = footprint_m((x, y) + travel / 2, half[:2] + 0.15 + [speed * duration / 2, 0], heading)
+                    swept = thing.swept_m(clearance.times_s[-1], 0.15)
                     if clearance.allows(thing, 1.5) and site.is_free(swept, for_traffic=True):
                         site.things.append(thing)
                         if not moving:
@@ -130,7 +114,6 @@ def walk(rng, site: Site, ground: Ground, clearance: EgoClearance, low, high, co
       low, high: [2] corners of the region, city frame, metres.
       count: a group may exceed it; fewer where the pavements are full.
     """
-    duration = float(clearance.times_s[-1])
     placed = 0
     # Most points of a region are no pavement, hence many tries; full pavements must not hold the scene up, hence 12.
     for _ in range(count * 12):
@@ -143,34 +126,24 @@ def walk(rng, site: Site, ground: Ground, clearance: EgoClearance, low, high, co
         for _ in range(int(rng.choice((1, 1, 2, 3)))):
             person = objects.pedestrian(rng)
             speed = rng.uniform(0.7, 1.7) if rng.random() < 0.75 else 0.0
-            person.x, person.y = float(x + rng.normal(0, 0.7)), float(y + rng.normal(0, 0.7))
-            person.yaw, person.speed, person.z = float(heading), speed, KERB_M
-            travel = speed * duration
-            middle = np.array([person.x, person.y]) + travel / 2 * np.array([np.cos(heading), np.sin(heading)])
-            swept = footprint_m(middle, person.half_size[:2] + 0.1 + [travel / 2, 0], heading)
+            person.stand(x + rng.normal(0, 0.7), y + rng.normal(0, 0.7), KERB_M, heading, speed)
+            swept = person.swept_m(clearance.times_s[-1], 0.1)
             # A walker never steps off the pavement, and has the whole way to itself: two never have to be compared in
             # time.
-            if np.any(ground.semantic_at(*swept.T) != PAVEMENT):
-                continue
-            if site.is_free(swept) and clearance.allows(person):
-                site.block(swept)
-                site.things.append(person)
+            on_pavement = np.all(ground.semantic_at(*swept.T) == PAVEMENT)
+            if on_pavement and site.is_free(swept) and clearance.allows(person):
+                site.add(person, swept)
                 placed += 1
 
 
 def ride(rng, site: Site, street: Street, clearance: EgoClearance, low, high, count: int) -> None:
     """Up to `count` cyclists and motorcyclists along the outer edge of the lanes, from `low` to `high` on the axis."""
-    duration = float(clearance.times_s[-1])
     for _ in range(count):
         side = int(rng.choice((1, -1)))
         thing = (objects.bicycle if rng.random() < 0.7 else objects.motorcycle)(rng, ridden=True)
         across = side * (street.half_m - street.parking_m - 0.45)
-        thing.x, thing.y = on_street(street, rng.uniform(low, high), across)
-        thing.yaw = street.axis * np.pi / 2 + (np.pi if side > 0 else 0)
-        thing.speed = float(rng.uniform(2.5, 5))
-        travel = thing.speed * duration
-        middle = np.array([thing.x, thing.y]) + travel / 2 * np.array([np.cos(thing.yaw), np.sin(thing.yaw)])
-        swept = footprint_m(middle, thing.half_size[:2] + [travel / 2, 0], thing.yaw)
+        x, y = on_street(street, rng.uniform(low, high), across)
+        thing.stand(x, y, 0, street.heading_rad(side), rng.uniform(2.5, 5))
+        swept = thing.swept_m(clearance.times_s[-1])
         if site.is_free(swept) and clearance.allows(thing, 0.6):
-            site.block(swept)
-            site.things.append(thing)
+            site.add(thing, swept)

@@ -5,7 +5,7 @@ import numpy as np
 
 from occjax.geometry import transform_points
 from occjax.grid import VoxelGrid
-from occjax.synthetic.lidar import RANGE_M, Sweep
+from occjax.synthetic.lidar import RANGE_M, Sweep, lidar_rays
 
 
 def camera_mask(grid: VoxelGrid, views: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -67,31 +67,26 @@ def lidar_mask(grid: VoxelGrid, grid_from_lidar: np.ndarray, sweep: Sweep) -> np
     seen = np.zeros(grid.shape, np.uint8)
     origin = grid_from_lidar[:3, 3].astype(np.float32)
     # Every second column halves the work; at the sides of the grid, 40 m away, rays are then 0.46 m apart.
-    reach = sweep.hits.distance[:, ::2].ravel()
+    reach = sweep.range_m[:, ::2].ravel()
     # Sorted by length, the rays that still fly at a distance are the tail of the array: a slice, not a mask.
     order = np.argsort(reach)
     order = order[reach[order] < RANGE_M[1]]
     reach = reach[order]
-    rays = (grid_from_lidar[:3, :3].astype(np.float32) @ sweep.rays_lidar[:, :, ::2].reshape(3, -1)[:, order]).T
+    rays = (grid_from_lidar[:3, :3].astype(np.float32) @ lidar_rays()[:, :, ::2].reshape(3, -1)[:, order]).T
     # In voxels, so that flooring gives the index.
     rays = rays / np.float32(grid.voxel_size_m)
     origin = (origin - np.array(grid.lower_m, np.float32)) / np.float32(grid.voxel_size_m)
     longest = float(np.linalg.norm(np.array(grid.shape)) * grid.voxel_size_m)
-    steps = np.arange(0.5, min(longest, float(reach.max())), grid.voxel_size_m)
-    shape = np.array(grid.shape)
-    for distance in steps:
-        left = rays[np.searchsorted(reach, distance) :]
-        if len(left) == 0:
-            break
-        index = (origin + left * np.float32(distance)).astype(np.int32)
-        inside = np.all((index >= 0) & (index < shape), axis=1)
+    for distance in np.arange(0.5, min(longest, float(reach.max())), grid.voxel_size_m):
+        first = np.searchsorted(reach, distance)
+        rays, reach = rays[first:], reach[first:]
+        index = (origin + rays * np.float32(distance)).astype(np.int32)
+        inside = np.all((index >= 0) & (index < grid.shape), axis=1)
         if not inside.any():
             break
         # A ray that has left a convex grid does not come back, so it is dropped for good.
-        rays, reach = rays[len(rays) - len(left) :][inside], reach[len(reach) - len(left) :][inside]
-        index = index[inside]
-        seen[index[:, 0], index[:, 1], index[:, 2]] = 1
+        rays, reach = rays[inside], reach[inside]
+        seen[tuple(index[inside].T)] = 1
     hit, inside = grid.indices_from_points(transform_points(grid_from_lidar, sweep.points[:, :3]))
-    hit = hit[inside]
-    seen[hit[:, 0], hit[:, 1], hit[:, 2]] = 1
+    seen[tuple(hit[inside].T)] = 1
     return seen

@@ -85,8 +85,8 @@ def _probes_inside(parts, i, normals, offsets, grid, city_from_grid, window) -> 
     return total
 
 
-def ground_height_index(ground: Ground, grid: VoxelGrid, city_from_grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Height index [X, Y] at which each column's axis meets the ground, and the ground's class [X, Y] there.
+def _lay_ground(labels: np.ndarray, ground: Ground, grid: VoxelGrid, city_from_grid: np.ndarray) -> None:
+    """Gives the voxels through which the ground passes its class, in labels [X, Y, Z], where nothing stands in them.
 
     Args:
       city_from_grid: [4, 4]; the grid may lean, its columns then meet the ground askew.
@@ -103,12 +103,7 @@ def ground_height_index(ground: Ground, grid: VoxelGrid, city_from_grid: np.ndar
     # The class at road height says how high the ground is, and the second meeting which class is there.
     z, semantic = meet(0.0)
     z, semantic = meet(np.where(semantic == ROAD, 0.0, KERB_M))
-    return np.floor((z - grid.lower_m[2]) / grid.voxel_size_m).astype(int), semantic
-
-
-def _lay_ground(labels: np.ndarray, ground: Ground, grid: VoxelGrid, city_from_grid: np.ndarray) -> None:
-    """Gives the voxels through which the ground passes its class, in labels [X, Y, Z], where nothing stands in them."""
-    height, semantic = ground_height_index(ground, grid, city_from_grid)
+    height = np.floor((z - grid.lower_m[2]) / grid.voxel_size_m).astype(int)
     x, y = np.nonzero((height >= 0) & (height < grid.shape[2]))
     z = height[x, y]
     free = labels[x, y, z] == FREE

@@ -29,7 +29,7 @@ class World:
         """The scene's geometry, built again from its seed."""
         if scene_name not in self.cities:
             plan = next(p for p in plan_scenes(self.root, self.config) if p.name == scene_name)
-            self.cities[scene_name] = build_city(np.random.default_rng(plan.seed), plan.keyframes)
+            self.cities[scene_name] = build_city(np.random.default_rng(plan.seed), plan.config.keyframes_per_scene)
         return self.cities[scene_name]
 
     def global_from_sensor(self, data_token: str) -> np.ndarray:

@@ -15,7 +15,6 @@ from occjax.config import NUSCENES_CAMERAS, SyntheticConfig
 from occjax.errors import DataError
 from occjax.synthetic import generate
 from occjax.synthetic.__main__ import main
-from occjax.synthetic.tables import TABLES
 
 TINY = SyntheticConfig(
     enabled=True, seed=5, train_scenes=1, val_scenes=1, keyframes_per_scene=1, image_width=32, image_height=32
@@ -30,10 +29,10 @@ def digests(root):
 
 def test_tables_are_complete_and_linked(world):
     nusc, config = world.nusc, world.config
-    assert sorted(p.stem for p in (world.root / "v1.0-synthetic").glob("*.json")) == sorted(TABLES)
+    assert sorted(p.stem for p in (world.root / "v1.0-synthetic").glob("*.json")) == sorted(nusc.table_names)
     keyframes = (config.train_scenes + config.val_scenes) * config.keyframes_per_scene
     assert len(nusc.sample) == keyframes and len(nusc.sample_data) == 7 * keyframes
-    for table in TABLES:
+    for table in nusc.table_names:
         tokens = [row["token"] for row in getattr(nusc, table)]
         assert tokens and len(set(tokens)) == len(tokens)
     for scene in nusc.scene:
