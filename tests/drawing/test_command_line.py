@@ -8,7 +8,7 @@ from PIL import Image
 from occjax.drawing.__main__ import main
 from occjax.drawing.top_view import ERROR_COLORS
 from occjax.grid import VoxelGrid
-from occjax.label_sets import label_set
+from occjax.label_sets import LABEL_SETS, label_set
 from occjax.metrics.prediction_files import write_prediction
 
 
@@ -47,7 +47,7 @@ def test_every_mistake_is_named(labels, tmp_path, capsys):
 
     nameless = tmp_path / "token.npy"
     np.save(nameless, np.full((200, 200, 16), 4, np.uint8))
-    assert "--grid=surroundocc or --grid=occ3d" in error_of(nameless)
+    assert all(f"--grid={name}" in error_of(nameless) for name in LABEL_SETS)
     assert "no aligned crop" in error_of(nameless, "--grid", "occ3d", "--truth", labels[1])
     np.save(nameless, np.full((200, 200, 16), 18, np.uint8))
     assert "classes 0 to 17, found 18" in error_of(nameless, "--grid", "occ3d")
