@@ -32,6 +32,8 @@ class DepthConfig:
       bins: that the range is cut into.
       channels: of its hidden layers.
       dropout: share of the ASPP's outputs that are dropped in training.
+      camera_norm: what the camera numbers are divided by: "fixed" units, or "batch" statistics (the PyTorch original,
+        for imported weights; with one sample per batch, evaluation then meets inputs of hundreds of sigma).
     """
 
     min_m: float = 0.5
@@ -39,6 +41,9 @@ class DepthConfig:
     bins: int = 88  # half a metre each, as wide as a voxel
     channels: int = 256
     dropout: float = 0.5
+    # Numbers that all cameras of a sample share have no variance in a batch of one, so BatchNorm would hide them in
+    # training and blow them up in evaluation.
+    camera_norm: Literal["fixed", "batch"] = "fixed"
 
 
 @dataclass

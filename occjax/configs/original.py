@@ -20,7 +20,10 @@ def get_config() -> Config:
     # The original trains so.
     config.model.backbone.frozen_stages = 2
     config.model.backbone.frozen_batch_norm = True
+    config.model.depth.max_m = 45.0
     config.model.depth.bins = 16
+    # Imported weights bring the running statistics that their camera numbers were normalised by.
+    config.model.depth.camera_norm = "batch"
     # Divides depth confidence out again; ours keeps it.
     config.model.view_transform.splat = "mean"
     config.loss.scene_class_affinity = 0.0

@@ -5,7 +5,7 @@ import json
 import typing
 from pathlib import Path
 
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from occjax.config import Config
 from occjax.errors import UserError
@@ -28,6 +28,8 @@ _FREE_FIELDS = (
     "data.synthetic",
     "model.backbone.weights",
 )
+# What runs did whose config.json lacks a field, where that is not the field's default.
+_WITHOUT_FIELD = {"model.depth.camera_norm": "batch"}
 
 
 class WorkdirError(UserError):
@@ -83,7 +85,8 @@ def load_config(workdir: Path) -> Config:
         beside = f"; runs beside it: {', '.join(runs)}" if runs else ""
         raise WorkdirError(f"{workdir} holds no run (no config.json){beside}; train first or name another --workdir")
     try:
-        return _from_dict(Config, json.loads(path.read_text(encoding="utf-8"))["config"])
+        values = flatten_dict(json.loads(path.read_text(encoding="utf-8"))["config"], sep=".")
+        return _from_dict(Config, unflatten_dict(_WITHOUT_FIELD | values, sep="."))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise WorkdirError(
             f"{path} does not fit this version of occjax: {error}; name the configuration with --config, or use the "

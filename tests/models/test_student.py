@@ -63,7 +63,7 @@ def test_a_missing_camera_is_as_good_as_none(student):
     np.testing.assert_allclose(
         run(params, stats, images, rig).voxel_logits, run(params, stats, kept, pair).voxel_logits, atol=1e-5
     )
-    # In training it counts in no statistic either, the camera numbers' included.
+    # In training it counts in no statistic either.
     train = jax.jit(lambda i, r: apply_student(graphdef, params, stats, i, r, train=True))
     (out, moved), (expected, expected_moved) = train(images, rig), train(kept, pair)
     np.testing.assert_allclose(out.voxel_logits, expected.voxel_logits, atol=1e-3)

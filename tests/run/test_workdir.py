@@ -66,6 +66,17 @@ def test_unknown_fields_of_another_version_are_an_error(tmp_path):
         load_config(tmp_path)
 
 
+def test_a_run_from_before_the_camera_norm_could_be_chosen_has_batch_norm(tmp_path):
+    start_run(tmp_path)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    del content["config"]["model"]["depth"]["camera_norm"]
+    path.write_text(json.dumps(content))
+    assert load_config(tmp_path).model.depth.camera_norm == "batch"
+    with pytest.raises(WorkdirError, match=r"camera_norm: was 'batch', now 'fixed'"):
+        open_workdir(tmp_path, Config())
+
+
 def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkdirError, match="choose another --workdir"):
