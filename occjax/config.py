@@ -126,7 +126,7 @@ class AugmentConfig:
       image_rotate_deg: largest turn of an image about its centre, either way.
       image_flip: half of the images are mirrored left to right.
       bev_rotate_deg: largest turn of the scene about the grid's z axis, either way.
-      bev_scale: smallest and largest factor on the scene's size.
+      bev_scale: smallest and largest factor on the scene along x and y; heights stay.
       bev_flip_x, bev_flip_y: half of the scenes are mirrored along that axis of the grid.
       photometric: brightness, contrast, saturation, hue and channel order vary; on the device.
     """
