@@ -96,7 +96,8 @@ class ModelConfig:
 
     Attributes:
       fpn_channels: of the image features.
-      compute_dtype: of convolutions; parameters, softmax and losses stay float32.
+      compute_dtype: of convolutions and dense layers; "auto" = bfloat16 on accelerators, float32 on CPUs. Parameters,
+        statistics, logits, softmax and losses are float32 all the same.
       remat_backbone: recompute backbone activations in the backward pass: less memory, more time.
     """
 
@@ -107,5 +108,5 @@ class ModelConfig:
     bev_encoder: BevEncoderConfig = field(default_factory=BevEncoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     # bfloat16 halves memory on accelerators; on most CPUs it is emulated and slower.
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     remat_backbone: bool = False

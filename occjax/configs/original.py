@@ -20,6 +20,8 @@ def get_config() -> Config:
     # The original trains so.
     config.model.backbone.frozen_stages = 2
     config.model.backbone.frozen_batch_norm = True
+    # The original computes so, and imported weights are compared with it.
+    config.model.compute_dtype = "float32"
     config.model.depth.max_m = 45.0
     config.model.depth.bins = 16
     # Imported weights bring the running statistics that their camera numbers were normalised by.

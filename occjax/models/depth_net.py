@@ -126,7 +126,8 @@ class DepthNet(nnx.Module):
         self.aspp = ASPP(channels, config.dropout, dtype=dtype, rngs=rngs)
         self.depth_conv = Conv(channels, channels, 3, dtype=dtype, rngs=rngs)
         # Near-uniform depth at the start: a confident random depth would starve most BEV cells of gradient.
-        self.depth = Conv(channels, config.bins, 1, use_bias=True, gain=0.02, dtype=dtype, rngs=rngs)
+        # float32, for the softmax over bins: near 16, bfloat16 has steps of 0.06 to 0.12.
+        self.depth = Conv(channels, config.bins, 1, use_bias=True, gain=0.02, rngs=rngs)
 
     def __call__(
         self,
@@ -145,9 +146,7 @@ class DepthNet(nnx.Module):
         for block in self.depth_blocks:
             y = block(y, train=train, mask=mask)
         y = self.aspp(y, train=train, mask=mask, dropout_key=dropout_key)
-        logits = self.depth(self.depth_conv(y))
-        # The softmax over bins wants float32: near 16, bfloat16 has steps of 0.06 to 0.12.
-        return logits.astype(jnp.float32), context
+        return self.depth(self.depth_conv(y)), context
 
     def normalized(
         self, camera: Float[Array, "m 27"], *, train: bool, mask: Bool[Array, "m"] | None = None
