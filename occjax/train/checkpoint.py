@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import operator
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,11 +61,21 @@ class Checkpoints:
             self._last.save(step, args=_save_args(state, data_state), force=True)
 
     def save_best(self, step: int, state: TrainState, data_state: dict, miou: float) -> bool:
-        """Keeps this state as the best if `miou` beats the best so far; returns whether it did."""
-        best = self._best.best_step()
-        metrics = None if best is None else self._best.metrics(best)
-        if metrics is not None and metrics["miou"] >= miou:
+        """Keeps this state as the best if `miou` beats the best so far; returns whether it is the best.
+
+        NaN is never the best. A checkpoint of `step` that is there already, of a run that was killed after it, is
+        replaced by a better one.
+        """
+        if math.isnan(miou):
             return False
+        scores = {s: (self._best.metrics(s) or {}).get("miou", math.nan) for s in self._best.all_steps()}
+        better = [s for s, score in scores.items() if score >= miou]  # which is true of no NaN
+        if better:
+            return step in better
+        # What orbax would refuse to write again, or, with a NaN, could take for the best.
+        for stale, score in scores.items():
+            if stale == step or math.isnan(score):
+                self._best.delete(stale)
         return self._best.save(step, args=_save_args(state, data_state), metrics={"miou": miou}, force=True)
 
     def restore(self, abstract_state: TrainState, mesh: Mesh) -> tuple[TrainState, dict]:
