@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+RANDOM = "random"  # in the place of a file of weights
+
 
 @dataclass
 class BackboneConfig:
@@ -11,14 +13,14 @@ class BackboneConfig:
     Attributes:
       depth: number of layers.
       width: channels of the stem; 64 in the published networks.
-      weights: file made by converters/weights_from_torch.py --kind=resnet; empty = random.
+      weights: what it starts from: a file made by converters/weights_from_torch.py --kind=resnet, or "random".
       frozen_stages: that do not train: 1 = stem, 2 = stem and layer1, ...
       frozen_batch_norm: its BatchNorm keeps its running statistics.
     """
 
     depth: Literal[18, 34, 50] = 50
     width: int = 64
-    weights: str = ""
+    weights: str = RANDOM
     frozen_stages: int = 0
     frozen_batch_norm: bool = False
 

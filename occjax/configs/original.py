@@ -17,6 +17,8 @@ from occjax.configs import base
 def get_config() -> Config:
     config = base.get_config()
     config.name = "original"
+    # Imported weights come as a checkpoint; trained from scratch, it starts from nothing.
+    config.model.backbone.weights = "random"
     # The original trains so.
     config.model.backbone.frozen_stages = 2
     config.model.backbone.frozen_batch_norm = True

@@ -16,7 +16,7 @@ def test_occ3d_trains_evaluates_and_scores_the_same_from_files(world, tmp_path):
     config.data.labels, config.data.teacher_dir = "occ3d", ""
     config.loss.distill = type(config.loss.distill)()
     config.grid = type(config.grid)("ego", OCC3D_GRID.lower_m, OCC3D_GRID.voxel_size_m, OCC3D_GRID.shape)
-    config.train.steps, config.train.ema_decay = 4, 0.5
+    config.train.steps, config.train.ema_samples = 4, 2 * config.data.batch_size
     train(config, tmp_path)
     evaluation = evaluate_workdir(config, tmp_path, outputs=Outputs(save_predictions=True, rayiou=True))
     predictions = tmp_path / "eval" / "step-4" / "predictions"

@@ -36,6 +36,7 @@ def shrink(config: Config) -> None:
 @pytest.fixture
 def config(shared_dir, tmp_path) -> Config:
     config = load_config_file("configs/kd.py")
+    config.model.backbone.weights = "random"
     shrink(config)
     config.data.root = str(shared_dir / "data" / "nuscenes_real")
     config.data.index_dir = str(tmp_path / "index")

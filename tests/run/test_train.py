@@ -78,6 +78,9 @@ def test_the_run_ends_with_a_table_and_the_paths_of_what_it_wrote(uninterrupted)
         assert wanted in output
     assert "samples/s" in output
     assert "left" in output
+    assert "the student starts from random weights" in output and "of step 6, from random weights, 3 samples" in output
+    (metrics,) = workdir.glob("eval/*/metrics.json")
+    assert json.loads(metrics.read_text())["initialisation"]["kind"] == "random"
     assert load_config(workdir).name == "tiny"
     entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
     assert all(entry["gradient_ratio"] > 0.01 for entry in entries if entry["group"] == "train")
