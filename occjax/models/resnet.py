@@ -1,4 +1,4 @@
-"""ResNet-18, -34 and -50: images become feature maps at strides 4, 8, 16, 32 (He et al. 2016, stride on the 3x3)."""
+"""ResNet-10, -18, -34 and -50: images become feature maps at strides 4, 8, 16, 32 (He et al. 2016, stride on the 3x3)."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from occjax.errors import UserError
 from occjax.models.layers import BasicBlock, ConvNorm
 from occjax.storage import writing
 
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 class Bottleneck(nnx.Module):

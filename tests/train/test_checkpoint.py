@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 import pytest
 from small import small_config
 
-from occjax.config import Config
+from occjax.config import Config, ModelConfig
 from occjax.predict.forward import restore
 from occjax.train.checkpoint import CheckpointError, Checkpoints
 from occjax.train.learner import abstract_state, initial_state, make_learner
@@ -23,9 +23,16 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+def model(**depth) -> ModelConfig:
+    """A student of few arrays: each is a file, more or less, and is read in every test."""
+    config = small_config(**depth)
+    config.backbone.depth = 10
+    return config
+
+
 @pytest.fixture(scope="module")
 def config() -> Config:
-    config = Config(model=small_config())
+    config = Config(model=model())
     config.grid.shape, config.grid.lower_m = (16, 16, 4), (-8.0, -8.0, -2.0)
     return config
 
@@ -88,7 +95,7 @@ def test_prediction_reads_nothing_but_the_averages(config, state, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_another_model_is_named(workdir, config):
-    other = Config(model=small_config(bins=7), grid=config.grid)
+    other = Config(model=model(bins=7), grid=config.grid)
     with pytest.raises(CheckpointError, match="does not fit the configured model"):
         restore(other, workdir, make_mesh())
     checkpoints = Checkpoints(workdir)
@@ -96,7 +103,7 @@ def test_another_model_is_named(workdir, config):
         checkpoints.restore(abstract_state(make_learner(other, 1)), make_mesh())
     for which in ("ema", "raw"):
         for stages in ((6, 8), (6, 8, 10, 12)):  # less and more than what is stored
-            other = Config(model=small_config(), grid=config.grid)
+            other = Config(model=model(), grid=config.grid)
             other.model.bev_encoder.stage_channels, other.eval.weights = stages, which
             with pytest.raises(CheckpointError, match="does not fit the configured model"):
                 restore(other, workdir, make_mesh())
