@@ -11,14 +11,14 @@ class BackboneConfig:
     """The ResNet that looks at every image.
 
     Attributes:
-      depth: number of layers.
+      depth: number of layers; no published weights have 10, which is for trials.
       width: channels of the stem; 64 in the published networks.
       weights: what it starts from: a file made by converters/weights_from_torch.py --kind=resnet, or "random".
       frozen_stages: that do not train: 1 = stem, 2 = stem and layer1, ...
       frozen_batch_norm: its BatchNorm keeps its running statistics.
     """
 
-    depth: Literal[18, 34, 50] = 50
+    depth: Literal[10, 18, 34, 50] = 50
     width: int = 64
     weights: str = RANDOM
     frozen_stages: int = 0

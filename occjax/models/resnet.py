@@ -1,4 +1,4 @@
-"""ResNet-18, -34 and -50: images become feature maps at strides 4, 8, 16, 32 (He et al. 2016, stride on the 3x3)."""
+"""ResNet-10, -18, -34, -50: images become feature maps at strides 4, 8, 16, 32 (He et al. 2016, stride on the 3x3)."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from occjax.storage import writing
 
 # What torchvision calls its ImageNet weights of each depth.
 _TORCHVISION = {18: "resnet18-f37072fd", 34: "resnet34-b627a593", 50: "resnet50-0676ba61"}
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 class Bottleneck(nnx.Module):
@@ -112,6 +112,12 @@ def require_backbone_weights(config: BackboneConfig) -> None:
     """Raises BackboneWeightsError, with the commands that make it, where the configured file of weights is absent."""
     if config.weights == RANDOM or Path(config.weights).is_file():
         return
+    random = f"choose to start from random weights: --config.model.backbone.weights={RANDOM}"
+    if config.depth not in _TORCHVISION:
+        raise BackboneWeightsError(
+            f"model.backbone.weights={config.weights!r} is no file, and torchvision has no weights of depth "
+            f"{config.depth}; {random}"
+        )
     path = Path(config.weights or f"data/weights/resnet{config.depth}.npz")
     name = _TORCHVISION[config.depth]
     download = path.parent / f"{name}.pth"
@@ -120,7 +126,7 @@ def require_backbone_weights(config: BackboneConfig) -> None:
         f"  curl --create-dirs -o {download} https://download.pytorch.org/models/{name}.pth\n"
         f"  python converters/weights_from_torch.py --kind=resnet --depth={config.depth} --input={download} "
         f"--output={path}\n"
-        f"or choose to start from random weights: --config.model.backbone.weights={RANDOM}"
+        f"or {random}"
     )
 
 

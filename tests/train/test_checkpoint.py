@@ -13,16 +13,23 @@ import pytest
 from small import small_config
 from tiny_state import tiny_state
 
-from occjax.config import Config
+from occjax.config import Config, ModelConfig
 from occjax.predict.forward import restore
 from occjax.train.checkpoint import CheckpointError, Checkpoints
 from occjax.train.learner import abstract_state, initial_state, make_learner
 from occjax.train.mesh import make_mesh, replicated
 
 
+def model(**depth) -> ModelConfig:
+    """A student of few arrays: each is a file, more or less, and is read in every test."""
+    config = small_config(**depth)
+    config.backbone.depth = 10
+    return config
+
+
 @pytest.fixture(scope="module")
 def config() -> Config:
-    config = Config(model=small_config())
+    config = Config(model=model())
     config.grid.shape, config.grid.lower_m = (16, 16, 4), (-8.0, -8.0, -2.0)
     return config
 
@@ -95,7 +102,7 @@ def misfit_of(restoring) -> str:
 
 def test_another_model_is_named(workdir, config):
     # Six depth bins are stored; a BEV encoder of three stages.
-    other = Config(model=small_config(bins=7), grid=config.grid)
+    other = Config(model=model(bins=7), grid=config.grid)
     said = misfit_of(lambda: restore(other, workdir, make_mesh()))
     assert "params/depth_net/" in said and "(6,) stored, (7,) wanted" in said and "missing" not in said
     checkpoints = Checkpoints(workdir)
@@ -105,14 +112,14 @@ def test_another_model_is_named(workdir, config):
     checkpoints.close()
     for which in ("ema", "raw"):
         for stages, kind in (((6, 8), "not in the model: "), ((6, 8, 10, 12), "missing: ")):
-            other = Config(model=small_config(), grid=config.grid)
+            other = Config(model=model(), grid=config.grid)
             other.model.bev_encoder.stage_channels, other.eval.weights = stages, which
             said = misfit_of(lambda other=other: restore(other, workdir, make_mesh()))
             assert kind in said and "bev_encoder/stages/" in said and "opt_state" not in said
 
 
 def test_of_many_misfits_ten_of_a_kind_are_named_and_the_rest_counted(workdir, config):
-    other = Config(model=small_config(), grid=config.grid)
+    other = Config(model=model(), grid=config.grid)
     other.model.fpn_channels, other.model.backbone.width = 16, 8
     lines = misfit_of(lambda: restore(other, workdir, make_mesh())).splitlines()
     named = [line for line in lines if line.startswith("  shape: ")]
