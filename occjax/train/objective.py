@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from occjax.cpu import sum_all
 from occjax.label_sets import label_set
-from occjax.losses.distillation import distillation_terms, needs_adapter
+from occjax.losses.distillation import distillation_terms, needs_adapter, share_in_mask
 from occjax.losses.total import supervised_terms, weighted_sum
 from occjax.models.student import PureDict
 from occjax.train.learner import Learner
@@ -35,19 +35,20 @@ def objective_gradient(
     * with a teacher, at the voxel logits: `gradient_ratio`, the norm of the distillation's gradient over that of the
       supervision's (near 0, distillation would be silently off), and `gradient_cosine` between the two (below 0, they
       pull against each other);
+    * with a teacher of voxels, on labels that have a camera mask: `distill_in_mask`, of `share_in_mask`;
     * `gradient/<term>`: the norm of the weighted term's gradient at the prediction that it reads: the depth logits for
       depth, the BEV features (behind the adapter) for bev_feature, the voxel logits for all others. 0 unless
       `is_logged`, since computing them costs as much as the objective and its gradient.
     """
-    config = learner.config.loss
+    config, weights = learner.config, learner.config.loss
 
     def supervision(predictions):
         terms = supervised(learner, predictions, batch)
-        return weighted_sum(terms, config.weights()), terms
+        return weighted_sum(terms, weights.weights()), terms
 
     def distillation(predictions, adapter):
         terms = distilled(learner, predictions, adapter, batch)
-        return weighted_sum(terms, config.distill.weights()), terms
+        return weighted_sum(terms, weights.distill.weights()), terms
 
     # Apart, as they are logged apart; they share no arithmetic to speak of.
     (supervision_sum, terms), of_supervision = jax.value_and_grad(supervision, has_aux=True)(predictions)
@@ -59,11 +60,14 @@ def objective_gradient(
         **terms,
     }
     gradient = ObjectiveGradient(of_supervision, jax.tree.map(jnp.zeros_like, adapter))
-    if config.distill.is_on:
+    if weights.distill.is_on:
         (distillation_sum, terms), (of_distillation, of_adapter) = jax.value_and_grad(
             distillation, argnums=(0, 1), has_aux=True
         )(predictions, adapter)
         scalars |= terms | {"loss": supervision_sum + distillation_sum, "distillation": distillation_sum}
+        teacher, camera_mask = batch.teacher, _camera_mask(batch)
+        if camera_mask is not None and teacher is not None and teacher.voxels is not None:
+            scalars["distill_in_mask"] = share_in_mask(teacher, camera_mask, weights.distill, config.grid.build())
         scalars |= _balance(of_supervision.voxel_logits, of_distillation.voxel_logits)
         gradient = ObjectiveGradient(jax.tree.map(jnp.add, of_supervision, of_distillation), of_adapter)
 
@@ -90,7 +94,13 @@ def distilled(learner: Learner, predictions: Predictions, adapter: PureDict, bat
     adapter_output = None
     if needs_adapter(config.loss.distill):
         adapter_output = nnx.merge(learner.adapter, adapter)(predictions.bev_features)
-    return distillation_terms(predictions, batch.teacher, adapter_output, config.loss.distill, config.grid.build())
+    return distillation_terms(
+        predictions, batch.teacher, adapter_output, config.loss.distill, config.grid.build(), _camera_mask(batch)
+    )
+
+
+def _camera_mask(batch: Batch) -> Bool[Array, "b x y z"] | None:
+    return None if batch.labels is None else batch.labels.camera_mask
 
 
 def term_gradient_norms(

@@ -49,7 +49,13 @@ def test_accumulating_averages_the_micro_batches_and_passes_statistics_on(config
     config.train.accumulate_steps = 2
     learner = make_learner(config, 10)
     state = abstract_state(learner)
-    arguments = state.params, state.batch_stats, jax.tree.map(jnp.asarray, batches[0]), jax.random.key(0), jnp.bool_(True)
+    arguments = (
+        state.params,
+        state.batch_stats,
+        jax.tree.map(jnp.asarray, batches[0]),
+        jax.random.key(0),
+        jnp.bool_(True),
+    )
     one, many = (
         jax.eval_shape(functools.partial(function, learner), *arguments)
         for function in (step.gradients, step.accumulated_gradients)
