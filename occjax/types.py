@@ -120,7 +120,8 @@ class Predictions(NamedTuple):
       depth_logits: float32 [B, N, H/16, W/16, D].
       lifted_features: [B, X, Y, C] BEV features after the view transform.
       bev_features: [B, X, Y, C] BEV features that the head reads.
-      bev_coverage: float32 [B] share of BEV cells that at least one lifted point of a present camera falls into.
+      bev_coverage: float32 [B] share of all X · Y cells of the model's grid, near and far, that at least one lifted
+        point of a present camera falls into.
     """
 
     voxel_logits: Array
