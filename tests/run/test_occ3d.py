@@ -33,7 +33,7 @@ def test_the_losses_on_occ3d_fall_as_far_as_every_part_of_the_gradient_takes_the
     config = occ3d_config(world, (16, 16, 16))
     config.data.cameras, config.data.batch_size = config.data.cameras[:2], 2
     config.augment = AugmentConfig(photometric=False)
-    config.loss = LossConfig(cross_entropy=1.0, depth=1.0, semantic_affinity=0, geometric_affinity=0, lovasz=0)
+    config.loss = LossConfig(cross_entropy=1.0, depth=1.0, scene_class_affinity=0.0, lovasz=0.0)
     config.train.learning_rate, config.train.warmup_steps = 1e-2, 1
     steps, mesh = 12, make_mesh(jax.devices()[:1])
     batch = next(make_train_loader(config, load_index(config.data), training_parts(config)))
