@@ -9,6 +9,7 @@ from occjax.config_loss import DistillConfig as DistillConfig
 from occjax.config_loss import LossConfig as LossConfig
 from occjax.config_loss import LossWeights as LossWeights
 from occjax.config_loss import term_weight as term_weight
+from occjax.config_model import RANDOM as RANDOM
 from occjax.config_model import BackboneConfig as BackboneConfig
 from occjax.config_model import BevEncoderConfig as BevEncoderConfig
 from occjax.config_model import DepthConfig as DepthConfig
@@ -126,7 +127,7 @@ class AugmentConfig:
       image_rotate_deg: largest turn of an image about its centre, either way.
       image_flip: half of the images are mirrored left to right.
       bev_rotate_deg: largest turn of the scene about the grid's z axis, either way.
-      bev_scale: smallest and largest factor on the scene's size.
+      bev_scale: smallest and largest factor on the scene along x and y; heights stay.
       bev_flip_x, bev_flip_y: half of the scenes are mirrored along that axis of the grid.
       photometric: brightness, contrast, saturation, hue and channel order vary; on the device.
     """
@@ -154,8 +155,11 @@ class TrainConfig:
       warmup_steps: updates until then.
       warmup_factor: share of the learning rate at the first of them.
       clip_norm: largest norm of the gradient.
-      accumulate_steps: micro-batches per update.
-      ema_decay: of the averaged weights, per update.
+      accumulate_steps: micro-batches that a batch is cut into, to save memory. It does not do what the whole batch at
+        once would: BatchNorm's statistics, Lovász and the affinity terms are those of each micro-batch, and only
+        their gradients are averaged.
+      ema_samples: about how many of the last samples the averaged weights remember; the decay per update is
+        1 - batch_size / ema_samples.
       log_every: steps between lines of the log.
       checkpoint_every: steps between checkpoints.
       keep_checkpoints: newest ones that stay; the best one stays beside them.
@@ -172,7 +176,7 @@ class TrainConfig:
     warmup_factor: float = 0.001  # hardly any: Adam's second moments know nothing yet
     clip_norm: float = 5.0
     accumulate_steps: int = 1
-    ema_decay: float = 0.999  # about the last thousand updates
+    ema_samples: int = 8000  # in samples, so that the average fits every batch: 0.999 per update at batch 8
     log_every: int = 10
     checkpoint_every: int = 500
     keep_checkpoints: int = 3
@@ -208,6 +212,11 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+
+    @property
+    def ema_decay(self) -> float:
+        """Share of the averaged weights that stays at each update, 0 where a batch is all that they remember."""
+        return max(0.0, 1 - self.data.batch_size / self.train.ema_samples)
 
     def to_dict(self) -> dict:
         """Nested dicts of plain values."""

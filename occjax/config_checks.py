@@ -88,15 +88,15 @@ def _bounds(config: Config) -> list[tuple[str, Callable[[float], bool], list[str
     weights = [f"loss.{name}" for name in config.loss.weight_fields()]
     weights += [f"loss.distill.{name}" for name in config.loss.distill.weight_fields()]
     counts = ["data.batch_size", "eval.batch_size", "train.accumulate_steps", "train.checkpoint_every"]
-    counts += ["train.log_every", "train.epochs", "data.max_skipped"]
+    counts += ["train.log_every", "train.epochs", "train.ema_samples", "data.max_skipped"]
     # Of these 0 means something of its own: no worker, all samples, as many steps as the epochs have.
     counts_or_none = ["data.workers", "train.steps", "train.eval_every", "eval.max_samples"]
     return [
         ("at least 1", lambda value: value >= 1, counts),
         ("0 or more", lambda value: value >= 0, counts_or_none + weights),
         ("above 0", lambda value: value > 0, ["train.learning_rate", "loss.distill.temperature"]),
-        # At 1 the average would never move, and dropout would leave nothing.
-        ("0 or more and below 1", lambda value: 0 <= value < 1, ["train.ema_decay", "model.depth.dropout"]),
+        # At 1 dropout would leave nothing.
+        ("0 or more and below 1", lambda value: 0 <= value < 1, ["model.depth.dropout"]),
         ("0 to 1", lambda value: 0 <= value <= 1, ["loss.distill.free_share"]),
     ]
 

@@ -3,22 +3,24 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+RANDOM = "random"  # in the place of a file of weights
+
 
 @dataclass
 class BackboneConfig:
     """The ResNet that looks at every image.
 
     Attributes:
-      depth: number of layers.
+      depth: number of layers; no published weights have 10, which is for trials.
       width: channels of the stem; 64 in the published networks.
-      weights: file made by converters/weights_from_torch.py --kind=resnet; empty = random.
+      weights: what it starts from: a file made by converters/weights_from_torch.py --kind=resnet, or "random".
       frozen_stages: that do not train: 1 = stem, 2 = stem and layer1, ...
       frozen_batch_norm: its BatchNorm keeps its running statistics.
     """
 
-    depth: Literal[18, 34, 50] = 50
+    depth: Literal[10, 18, 34, 50] = 50
     width: int = 64
-    weights: str = ""
+    weights: str = RANDOM
     frozen_stages: int = 0
     frozen_batch_norm: bool = False
 
@@ -32,6 +34,8 @@ class DepthConfig:
       bins: that the range is cut into.
       channels: of its hidden layers.
       dropout: share of the ASPP's outputs that are dropped in training.
+      camera_norm: what the camera numbers are divided by: "fixed" units, or "batch" statistics (the PyTorch original,
+        for imported weights; with one sample per batch, evaluation then meets inputs of hundreds of sigma).
     """
 
     min_m: float = 0.5
@@ -39,6 +43,9 @@ class DepthConfig:
     bins: int = 88  # half a metre each, as wide as a voxel
     channels: int = 256
     dropout: float = 0.5
+    # Numbers that all cameras of a sample share have no variance in a batch of one, so BatchNorm would hide them in
+    # training and blow them up in evaluation.
+    camera_norm: Literal["fixed", "batch"] = "fixed"
 
 
 @dataclass
@@ -91,7 +98,8 @@ class ModelConfig:
 
     Attributes:
       fpn_channels: of the image features.
-      compute_dtype: of convolutions; parameters, softmax and losses stay float32.
+      compute_dtype: of convolutions and dense layers; "auto" = bfloat16 on accelerators, float32 on CPUs. Parameters,
+        statistics, logits, softmax and losses are float32 all the same.
       remat_backbone: recompute backbone activations in the backward pass: less memory, more time.
     """
 
@@ -102,5 +110,5 @@ class ModelConfig:
     bev_encoder: BevEncoderConfig = field(default_factory=BevEncoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     # bfloat16 halves memory on accelerators; on most CPUs it is emulated and slower.
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     remat_backbone: bool = False

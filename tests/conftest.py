@@ -1,5 +1,6 @@
 """Shared test set-up: four virtual CPU devices, checked array annotations, and where reference data may be found."""
 
+import fcntl
 import os
 import tempfile
 from importlib.metadata import version
@@ -16,11 +17,13 @@ if os.environ.get("OCCJAX_TESTS_AS_USERS") != "1":
         _flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *_flags))
 
-# Programs that a test session compiles twice come from here the second time, in other processes too; with `-n 2` each
-# of pytest's own processes finds what the other has compiled.
+# What a test session makes once lies here; with `-n 2` each of pytest's own processes finds what the other has made.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    _compiled = tempfile.TemporaryDirectory(prefix="occjax-compiled-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+    _session = tempfile.TemporaryDirectory(prefix="occjax-tests-")
+    os.environ["OCCJAX_TEST_SESSION"] = _session.name
+SESSION = Path(os.environ["OCCJAX_TEST_SESSION"])
+# Programs that a session compiles twice come from here the second time, in processes that tests start too.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(SESSION / "compiled")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jaxtyping  # noqa: E402 - after the environment is set
@@ -41,12 +44,39 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory) -> Path:
-    """Root of a tiny generated world with its teacher; `tiny_world.tiny_config(world)` trains on it."""
+def world() -> Path:
+    """Root of a tiny generated world with its teacher; `tiny_world.tiny_config(world)` trains on it.
+
+    All of a session's processes share it: tests only read it.
+    """
     from tiny_world import tiny_config
 
     from occjax.run.prepare import prepare
 
-    root = tmp_path_factory.mktemp("world") / "nuscenes"
-    prepare(tiny_config(root))
+    root = SESSION / "world/nuscenes"
+    with (SESSION / "world.lock").open("w") as lock:
+        # The second process finds it done.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        prepare(tiny_config(root))
     return root
+
+
+# Files that take longest, longest first: a process that began one of them last would end alone.
+LONGEST = (
+    "run/test_train.py",
+    "train/test_step.py",
+    "run/test_dump.py",
+    "run/test_real_data.py",
+    "train/test_checkpoint.py",
+    "train/test_finite_check.py",
+    "models/test_student.py",
+    "converters/test_weights_from_torch.py",
+    "benchmark/test_distillation_cost.py",
+    "run/test_third_label_set.py",
+    "run/test_unlabelled.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    rank = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))

@@ -63,7 +63,7 @@ def changed(path: str, value) -> list[str]:
         ("loss.distill.bev_kl", -1.0, "loss.distill.bev_kl must be 0 or more"),
         ("loss.distill.temperature", float("nan"), "above 0"),
         ("loss.distill.free_share", 1.5, "0 to 1"),
-        ("train.ema_decay", 1.0, "below 1"),
+        ("train.ema_samples", 0, "at least 1"),
         ("model.depth.dropout", 1.0, "below 1"),
     ],
 )
@@ -83,3 +83,18 @@ def test_labels_in_another_frame_are_answered_with_overrides_that_work(labels, g
     flags = re.findall(r"--config\.grid\.\w+=[^\s\"]+", problem)
     config = apply_overrides(config, flags)
     assert problems(config) == [] and config.grid.build() == grid
+
+
+@pytest.mark.parametrize(
+    ("batch", "samples", "decay"), [(8, 8000, 0.999), (2, 100, 0.98), (1, 8000, 0.999875), (8, 8, 0.0), (9, 8, 0.0)]
+)
+def test_the_average_remembers_samples_whatever_the_batch(batch, samples, decay):
+    config = Config()
+    config.data.batch_size, config.train.ema_samples = batch, samples
+    assert config.ema_decay == pytest.approx(decay, abs=1e-12)
+
+
+def test_the_recipes_say_what_the_backbone_starts_from():
+    weights = {name: load_config_file(f"configs/{name}.py").model.backbone.weights for name in ("kd", "original")}
+    assert weights == {"kd": "data/weights/resnet50.npz", "original": "random"}
+    assert Config().train.ema_samples == 8000 and load_config_file("configs/quickstart.py").train.ema_samples == 100

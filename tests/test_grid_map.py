@@ -80,12 +80,21 @@ def test_sampled_matrices_stay_in_range():
     signs = set()
     for _ in range(64):
         matrix = sample_bev_augmentation(rng, config)
-        scale = matrix[2, 2]
+        scale = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
         assert 0.95 <= scale <= 1.05
+        # Scenes grow and shrink on the ground alone.
+        np.testing.assert_array_equal([*matrix[2], *matrix[:2, 2]], [0, 0, 1, 0, 0])
         flips = tuple(np.sign(np.diag(matrix)[:2]))
         signs.add(flips)
-        rotation = np.diag([*flips, 1.0]) @ matrix / scale
-        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+        rotation = np.diag(flips) @ matrix[:2, :2] / scale
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(2), atol=1e-12)
         assert abs(np.rad2deg(np.arctan2(rotation[1, 0], rotation[0, 0]))) <= 22.5
     assert len(signs) == 4
     np.testing.assert_array_equal(sample_bev_augmentation(rng, AugmentConfig()), np.eye(3))
+
+
+def test_a_scaled_scene_keeps_its_layers():
+    matrix = sample_bev_augmentation(np.random.default_rng(1), AugmentConfig(bev_scale=(1.3, 1.3)))
+    # A class per layer, so that a voxel says which height it came from.
+    layers = np.broadcast_to(np.arange(GRID.shape[2], dtype=np.uint8), GRID.shape)
+    np.testing.assert_array_equal(make_grid_map(GRID, GRID, matrix).gather(layers, 255), layers)

@@ -16,7 +16,7 @@ from occjax.data.pipeline import make_train_loader
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import apply_student
 from occjax.train.feed import DeviceFeed
-from occjax.train.learner import initial_state, make_learner
+from occjax.train.learner import make_learner, random_state
 from occjax.train.mesh import make_mesh, put_batch, replicated
 from occjax.train.step import make_train_step
 from occjax.types import Batch
@@ -51,7 +51,8 @@ def measure_step(config: Config, index: Index, parts: Parts, host_batch: Batch) 
     mesh = make_mesh()
     transfer_s = median_wall_s(lambda: put_batch(host_batch, mesh), seconds=1.0)
     learner = make_learner(config, total_steps=1000)
-    state = initial_state(learner, replicated(mesh))
+    # Random weights cost what others do.
+    state = jax.device_put(random_state(learner), replicated(mesh))
     batch = put_batch(host_batch, mesh)
 
     @jax.jit

@@ -1,5 +1,7 @@
 """Our recipe at full size: nuScenes, SurroundOcc labels, distilled from GaussianFormer-2.
 
+curl --create-dirs -o data/weights/resnet50-0676ba61.pth https://download.pytorch.org/models/resnet50-0676ba61.pth
+occjax convert-weights --kind=resnet --input=data/weights/resnet50-0676ba61.pth --output=data/weights/resnet50.npz
 occjax convert-teacher --input=out/dump --output=data/teacher --data-root=data/nuscenes
 occjax --mode=doctor --config=configs/kd.py
 occjax --config=configs/kd.py --workdir=runs/kd
@@ -22,6 +24,8 @@ def get_config() -> Config:
     config.data.teacher_dir = "data/teacher"
     # What a step was measured with.
     config.data.batch_size = 1
+    # Trained on ImageNet: the first two commands above.
+    config.model.backbone.weights = "data/weights/resnet50.npz"
     # BEVDet's ranges.
     config.augment.image_scale = (0.94, 1.11)
     config.augment.image_rotate_deg = 5.4

@@ -17,10 +17,17 @@ from occjax.configs import base
 def get_config() -> Config:
     config = base.get_config()
     config.name = "original"
+    # Imported weights come as a checkpoint; trained from scratch, it starts from nothing.
+    config.model.backbone.weights = "random"
     # The original trains so.
     config.model.backbone.frozen_stages = 2
     config.model.backbone.frozen_batch_norm = True
+    # The original computes so, and imported weights are compared with it.
+    config.model.compute_dtype = "float32"
+    config.model.depth.max_m = 45.0
     config.model.depth.bins = 16
+    # Imported weights bring the running statistics that their camera numbers were normalised by.
+    config.model.depth.camera_norm = "batch"
     # Divides depth confidence out again; ours keeps it.
     config.model.view_transform.splat = "mean"
     config.loss.scene_class_affinity = 0.0

@@ -47,6 +47,7 @@ def get_config(variant: str = "distilled") -> Config:
 
     config.model.backbone.depth = 18
     config.model.backbone.width = 32
+    config.model.backbone.weights = "random"
     config.model.fpn_channels = 64
     config.model.depth.bins = 48
     # The grid's corner lies 22.6 m away; a bin is half a metre.
@@ -68,8 +69,8 @@ def get_config(variant: str = "distilled") -> Config:
     config.train.steps = 240
     config.train.learning_rate = 1e-3
     config.train.warmup_steps = 20
-    # About the last fifty updates: 0.999 would still remember the first.
-    config.train.ema_decay = 0.98
+    # The last fifty updates: more would still remember the first.
+    config.train.ema_samples = 100
     config.train.checkpoint_every = 120
     config.train.eval_every = 240
     config.eval.batch_size = 2

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from occjax.config import BackboneConfig, ModelConfig
+from occjax.config import BackboneConfig, DepthConfig, ModelConfig
 from occjax.models.depth_net import ASPP_DILATIONS
 from occjax.models.resnet import BLOCKS
 
@@ -85,9 +85,10 @@ def resnet_entries(config: BackboneConfig) -> list[Entry]:
     return _resnet(config, (), "", ("conv1", "bn1"))
 
 
-def _depth_net_entries() -> list[Entry]:
+def _depth_net_entries(config: DepthConfig) -> list[Entry]:
     ours, theirs = ("depth_net",), "vt.depthnet"
-    entries = _norm((*ours, "camera_norm"), f"{theirs}.bn")
+    # Fixed units hold nothing that could be imported.
+    entries = _norm((*ours, "camera_norm"), f"{theirs}.bn") if config.camera_norm == "batch" else []
     entries += _conv_norm((*ours, "reduce"), f"{theirs}.reduce_conv.0", f"{theirs}.reduce_conv.1", "image_conv")
     for gate in ("context", "depth"):
         layers = {
@@ -133,7 +134,7 @@ def student_entries(config: ModelConfig) -> list[Entry]:
     for part, name in (("laterals", "lateral_convs"), ("outputs", "fpn_convs")):
         for level in range(4):
             entries += _weights(("fpn", part, level), f"neck.{name}.{level}", "image_conv", bias=True)
-    return entries + _depth_net_entries() + _bev_entries(config)
+    return entries + _depth_net_entries(config.depth) + _bev_entries(config)
 
 
 def needs_no_counterpart(key: str) -> bool:

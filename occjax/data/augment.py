@@ -41,13 +41,14 @@ def sample_image_augmentation(
 
 
 def sample_bev_augmentation(rng: np.random.Generator, config: AugmentConfig) -> Float[np.ndarray, "3 3"]:
-    """`augmented_from_grid` [3, 3] for points in the grid's frame: rotate about z, scale, flip x and y."""
+    """`augmented_from_grid` [3, 3] for points in the grid's frame: rotate about z, scale and flip x and y."""
     # The order of the draws is a contract: a resumed run has to draw what it would have drawn.
     rotate = _rotation(rng, config.bev_rotate_deg)
     scale = _uniform(rng, config.bev_scale)
     flip_x = config.bev_flip_x and rng.uniform() < 0.5
     flip_y = config.bev_flip_y and rng.uniform() < 0.5
-    return np.diag([-scale if flip_x else scale, -scale if flip_y else scale, scale]) @ rotate
+    # Heights stay: the lift does not look at them, so that labels moved up or down would part from their features.
+    return np.diag([-scale if flip_x else scale, -scale if flip_y else scale, 1.0]) @ rotate
 
 
 def _uniform(rng: np.random.Generator, limits: tuple[float, ...]) -> float:

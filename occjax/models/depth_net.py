@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -10,6 +11,18 @@ from occjax.models.layers import BasicBlock, BatchNorm, Conv, ConvNorm, Dense
 from occjax.types import CameraRig
 
 CAMERA_NUMBERS = 27  # intrinsics 4, image augmentation 6, BEV augmentation 5, pose 12
+# What each of them is divided by for `camera_norm` "fixed", so that all are of the order of 1. Lengths in images are in
+# thousands of pixels: a nuScenes camera (1600 x 900) has fx 0.8 to 1.3, one of 320 x 180 a fifth of it. Ratios and
+# rotations are of that order by themselves, and cameras stand a metre or two from the grid's origin.
+CAMERA_UNITS = np.array(
+    [
+        *(1000.0, 1000.0, 1000.0, 1000.0),  # fx fy cx cy, px of the recorded image
+        *(1.0, 1.0, 1000.0, 1.0, 1.0, 1000.0),  # A00 A01 tx A10 A11 ty: ratios, and tx ty in px of the network input
+        *(1.0, 1.0, 1.0, 1.0, 1.0),  # BEV augmentation 00 01 10 11 22: ratios
+        *(1.0, 1.0, 1.0, 1.0) * 3,  # grid_from_cam row by row: three ratios and a translation in m
+    ],
+    np.float32,
+)
 ASPP_DILATIONS = (1, 6, 12, 18)  # DeepLabv3's for feature maps of stride 16
 
 
@@ -98,13 +111,13 @@ class ASPP(nnx.Module):
 class DepthNet(nnx.Module):
     """Depth logits and context per feature pixel.
 
-    The camera vector is normalised by BatchNorm over the cameras of the batch, as in the original. Missing cameras are
-    masked out of this and every other batch statistic on the image side.
+    The camera vector is divided by `CAMERA_UNITS`, or normalised by BatchNorm over the cameras of the batch, as in the
+    original, where `config.camera_norm` says so. Missing cameras are masked out of every batch statistic.
     """
 
     def __init__(self, c_in: int, context_channels: int, config: DepthConfig, *, dtype=jnp.float32, rngs: nnx.Rngs):
         channels = config.channels
-        self.camera_norm = BatchNorm(CAMERA_NUMBERS)
+        self.camera_norm = BatchNorm(CAMERA_NUMBERS) if config.camera_norm == "batch" else None
         self.reduce = ConvNorm(c_in, channels, 3, dtype=dtype, rngs=rngs)
         self.context_gate = CameraGate(channels, rngs=rngs)
         self.context = Conv(channels, context_channels, 1, use_bias=True, dtype=dtype, rngs=rngs)
@@ -113,7 +126,8 @@ class DepthNet(nnx.Module):
         self.aspp = ASPP(channels, config.dropout, dtype=dtype, rngs=rngs)
         self.depth_conv = Conv(channels, channels, 3, dtype=dtype, rngs=rngs)
         # Near-uniform depth at the start: a confident random depth would starve most BEV cells of gradient.
-        self.depth = Conv(channels, config.bins, 1, use_bias=True, gain=0.02, dtype=dtype, rngs=rngs)
+        # float32, for the softmax over bins: near 16, bfloat16 has steps of 0.06 to 0.12.
+        self.depth = Conv(channels, config.bins, 1, use_bias=True, gain=0.02, rngs=rngs)
 
     def __call__(
         self,
@@ -125,13 +139,19 @@ class DepthNet(nnx.Module):
         dropout_key: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "m h w d"], Float[Array, "m h w c2"]]:
         """Depth logits (float32) and context features of B·N images."""
-        camera = self.camera_norm(camera, train=train, mask=mask)
+        camera = self.normalized(camera, train=train, mask=mask)
         x = jax.nn.relu(self.reduce(features, train=train, mask=mask))
         context = self.context(self.context_gate(x, camera))
         y = self.depth_gate(x, camera)
         for block in self.depth_blocks:
             y = block(y, train=train, mask=mask)
         y = self.aspp(y, train=train, mask=mask, dropout_key=dropout_key)
-        logits = self.depth(self.depth_conv(y))
-        # The softmax over bins wants float32: near 16, bfloat16 has steps of 0.06 to 0.12.
-        return logits.astype(jnp.float32), context
+        return self.depth(self.depth_conv(y)), context
+
+    def normalized(
+        self, camera: Float[Array, "m 27"], *, train: bool, mask: Bool[Array, "m"] | None = None
+    ) -> Float[Array, "m 27"]:
+        """The camera vector as the gates read it."""
+        if self.camera_norm is None:
+            return camera / CAMERA_UNITS
+        return self.camera_norm(camera, train=train, mask=mask)

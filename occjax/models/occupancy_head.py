@@ -24,10 +24,9 @@ class OccupancyHead(nnx.Module):
         self.heights = grid.shape[2]
         self.conv = Conv(c_in, config.channels, 3, use_bias=True, dtype=dtype, rngs=rngs)
         self.hidden = Dense(config.channels, config.hidden, dtype=dtype, rngs=rngs)
-        # Small next to the bias below, which shall decide what an untrained head says.
-        self.out = Dense(
-            config.hidden, self.heights * NUM_CLASSES, std=0.1 / math.sqrt(config.hidden), dtype=dtype, rngs=rngs
-        )
+        # Small next to the bias below, which shall decide what an untrained head says. float32, for the softmax over
+        # classes: where free and occupied part, bfloat16 has steps of 0.06.
+        self.out = Dense(config.hidden, self.heights * NUM_CLASSES, std=0.1 / math.sqrt(config.hidden), rngs=rngs)
         # The softmax gives this logit the wanted probability where the K - 1 others are 0.
         odds = INITIAL_FREE_PROBABILITY / (1 - INITIAL_FREE_PROBABILITY)
         bias = jnp.zeros((self.heights, NUM_CLASSES)).at[:, FREE].set(math.log(odds * (NUM_CLASSES - 1)))
@@ -37,4 +36,4 @@ class OccupancyHead(nnx.Module):
         """Logits, float32, of [B, X, Y, Z, K]."""
         x = jax.nn.relu(self.conv(bev_features))
         logits = self.out(jax.nn.softplus(self.hidden(x)))  # [B, X, Y, Z*K]
-        return logits.reshape(*logits.shape[:3], self.heights, NUM_CLASSES).astype(jnp.float32)
+        return logits.reshape(*logits.shape[:3], self.heights, NUM_CLASSES)

@@ -1,4 +1,4 @@
-"""ResNet-18, -34 and -50: images become feature maps at strides 4, 8, 16, 32 (He et al. 2016, stride on the 3x3)."""
+"""ResNet-10, -18, -34, -50: images become feature maps at strides 4, 8, 16, 32 (He et al. 2016, stride on the 3x3)."""
 
 from pathlib import Path
 
@@ -8,12 +8,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Shaped
 
-from occjax.config import BackboneConfig
+from occjax.config import RANDOM, BackboneConfig
 from occjax.errors import UserError
 from occjax.models.layers import BasicBlock, ConvNorm
 from occjax.storage import writing
 
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+# What torchvision calls its ImageNet weights of each depth.
+_TORCHVISION = {18: "resnet18-f37072fd", 34: "resnet34-b627a593", 50: "resnet50-0676ba61"}
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 class Bottleneck(nnx.Module):
@@ -106,21 +108,40 @@ def save_backbone_weights(path: Path, arrays: dict[tuple[str | int, ...], Shaped
         np.savez(file, **{"/".join(map(str, key)): value for key, value in arrays.items()})
 
 
-def load_backbone_weights(path: Path, params: dict, batch_stats: dict) -> tuple[dict, dict]:
+def require_backbone_weights(config: BackboneConfig) -> None:
+    """Raises BackboneWeightsError, with the commands that make it, where the configured file of weights is absent."""
+    if config.weights == RANDOM or Path(config.weights).is_file():
+        return
+    random = f"choose to start from random weights: --config.model.backbone.weights={RANDOM}"
+    if config.depth not in _TORCHVISION:
+        raise BackboneWeightsError(
+            f"model.backbone.weights={config.weights!r} is no file, and torchvision has no weights of depth "
+            f"{config.depth}; {random}"
+        )
+    path = Path(config.weights or f"data/weights/resnet{config.depth}.npz")
+    name = _TORCHVISION[config.depth]
+    download = path.parent / f"{name}.pth"
+    raise BackboneWeightsError(
+        f"model.backbone.weights={config.weights!r} is no file; make {path} of torchvision's ImageNet weights with\n"
+        f"  curl --create-dirs -o {download} https://download.pytorch.org/models/{name}.pth\n"
+        f"  python converters/weights_from_torch.py --kind=resnet --depth={config.depth} --input={download} "
+        f"--output={path}\n"
+        f"or {random}"
+    )
+
+
+def load_backbone_weights(config: BackboneConfig, params: dict, batch_stats: dict) -> tuple[dict, dict]:
     """The student's parameters and statistics with the backbone's replaced by those of an .npz.
 
     Args:
-      path: file made by converters/weights_from_torch.py --kind=resnet.
+      config: names the file, made by converters/weights_from_torch.py --kind=resnet.
       params: the student's parameters, nested dicts; likewise batch_stats.
 
     Raises:
       BackboneWeightsError: no such file, or names and shapes differ from the configured backbone's; lists all of them.
     """
-    if not Path(path).is_file():
-        raise BackboneWeightsError(
-            f"no backbone weights {path}; make them with converters/weights_from_torch.py --kind=resnet, or set "
-            "model.backbone.weights to an empty string"
-        )
+    require_backbone_weights(config)
+    path = Path(config.weights)
     with np.load(path, allow_pickle=False) as file:
         stored = dict(file)
     problems = []  # all of them, since a file for another depth differs in more than one place

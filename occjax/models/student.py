@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -28,8 +29,7 @@ class Student(nnx.Module):
     """Camera images to voxel logits on `grid`, for any camera count and any image size divisible by 16."""
 
     def __init__(self, config: ModelConfig, grid: VoxelGrid, *, rngs: nnx.Rngs):
-        # Of convolutions and dense layers; parameters, statistics, softmax and logits are float32 all the same.
-        dtype = jnp.dtype(config.compute_dtype)
+        dtype = compute_dtype(config, jax.default_backend())
         bev = config.bev_encoder
         self.bev_size = grid.shape[:2]
         self.backbone = ResNet(config.backbone, dtype=dtype, remat=config.remat_backbone, rngs=rngs)
@@ -82,6 +82,13 @@ class Student(nnx.Module):
             bev_features=bev_features,
             bev_coverage=coverage,
         )
+
+
+def compute_dtype(config: ModelConfig, platform: str) -> np.dtype:
+    """Type of the convolutions and dense layers on `platform`, as `jax.default_backend` names it."""
+    if config.compute_dtype != "auto":
+        return jnp.dtype(config.compute_dtype)
+    return jnp.dtype(jnp.float32 if platform == "cpu" else jnp.bfloat16)
 
 
 def abstract_student(config: ModelConfig, grid: VoxelGrid) -> tuple[nnx.GraphDef, PureDict, PureDict]:

@@ -18,13 +18,14 @@ from occjax.errors import UserError
 from occjax.label_sets import label_set
 from occjax.metrics.prior import PositionPrior
 from occjax.metrics.protocols import VoxelMiou
+from occjax.run.initialisation import said_of
 from occjax.run.workdir import load_config
 
 _SHOWN = {"miou": "mIoU", "miou_present": "mIoU, classes present", "iou": "IoU, occupied", "bev_miou": "BEV mIoU"}
 
 
-def newest_scores(workdir: Path) -> dict[str, float]:
-    """Per cent of the newest evaluation of a run, by name.
+def newest_scores(workdir: Path) -> tuple[dict[str, float], str]:
+    """Per cent of the newest evaluation of a run, by name, and what the run's weights started from.
 
     Raises:
       UserError: the run was never evaluated.
@@ -33,9 +34,11 @@ def newest_scores(workdir: Path) -> dict[str, float]:
     found = sorted((workdir / "eval").glob("*/metrics.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UserError(f"{workdir} holds no evaluation; run python main.py --mode=eval --workdir={workdir}")
+    results = json.loads(found[-1].read_text(encoding="utf-8"))
     # The first protocol is the label set's own.
-    protocol = json.loads(found[-1].read_text(encoding="utf-8"))["protocols"][0]
-    return {name: protocol[name] for name in _SHOWN if protocol.get(name) is not None}
+    protocol = results["protocols"][0]
+    scores = {name: protocol[name] for name in _SHOWN if protocol.get(name) is not None}
+    return scores, said_of(results.get("initialisation"))
 
 
 def prior_scores(config: Config) -> dict[str, dict[str, float]]:
@@ -79,19 +82,20 @@ def compare(groups: dict[str, list[Path]]) -> str:
     for name, workdirs in groups.items():
         if not workdirs:
             raise UserError(f"no run matches group {name!r}")
-        scores = [newest_scores(workdir) for workdir in workdirs]
+        scores, initialisations = zip(*map(newest_scores, workdirs), strict=True)
         cells = []
         for key in _SHOWN:
             values = [s[key] for s in scores if key in s]
             # One run has no deviation.
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.2f}{spread}" if values else "-")
-        rows.append([f"{name} ({len(workdirs)} runs)", *cells])
+        # Runs of a group that did not start from the same weights differ by more than their seeds.
+        rows.append([f"{name} ({len(workdirs)} runs)", *cells, "; ".join(dict.fromkeys(initialisations))])
     # Of any run: all groups of a table share data and grid, or it compares nothing.
     config = load_config(next(iter(groups.values()))[0])
     for name, scores in prior_scores(config).items():
-        rows.append([name, *(f"{scores[key]:.2f}" if key in scores else "-" for key in _SHOWN)])
-    lines = [["", *_SHOWN.values()], ["---", *("---:" for _ in _SHOWN)], *rows]
+        rows.append([name, *(f"{scores[key]:.2f}" if key in scores else "-" for key in _SHOWN), "-"])
+    lines = [["", *_SHOWN.values(), "started from"], ["---", *("---:" for _ in _SHOWN), "---"], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

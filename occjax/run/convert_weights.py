@@ -22,6 +22,7 @@ from occjax.configs import original
 from occjax.convert.torch_weights import WeightsMismatchError, read_state_dict, student_trees, write_resnet
 from occjax.models.student import Student, apply_student, split_student
 from occjax.run import workdir as run_folder
+from occjax.run.initialisation import Initialisation, of_file
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import make_learner, random_state
 from occjax.types import CameraRig
@@ -45,7 +46,7 @@ def _convert(options: argparse.Namespace) -> int:
             # Before anything is written: weights that compute something else are no import.
             if options.verify and not verify(config, params, stats, options.verify):
                 return 1
-            written = write_student(config, params, stats, options.workdir)
+            written = write_student(config, params, stats, options.workdir, of_file("student", options.input))
     except OSError as error:
         raise WeightsMismatchError(f"cannot write {error.filename}: {error.strerror}; choose another place") from error
     # Dozens of them in every file, so they are counted and not named.
@@ -56,8 +57,10 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
-def write_student(config: Config, params: dict, stats: dict, workdir: Path) -> Path:
+def write_student(config: Config, params: dict, stats: dict, workdir: Path, source: Initialisation) -> Path:
     """A workdir at step 0 whose raw and averaged weights are both the imported ones; returns the checkpoint's path.
+
+    config.json says that they are of `source`.
 
     Raises:
       WeightsMismatchError: the workdir holds a run already.
@@ -69,7 +72,7 @@ def write_student(config: Config, params: dict, stats: dict, workdir: Path) -> P
     state = jax.jit(lambda: random_state(learner))()
     # The averages too: evaluation reads them by default, and there is only one set of weights.
     state = state.with_student(*jax.tree.map(jnp.asarray, (params, stats)))
-    run_folder.open_workdir(workdir, config)
+    run_folder.open_workdir(workdir, config, imported=source)
     checkpoints = Checkpoints(workdir)
     checkpoints.save(0, state, {})
     checkpoints.close()

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from occjax import config_checks
-from occjax.config import Config
+from occjax.config import RANDOM, Config
 from occjax.data.files import FileSet, camera_files, damaged_npz, file_sizes, label_files, lidar_files, teacher_files
 from occjax.data.index import Index, SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.record_store import RecordStore
 from occjax.errors import UserError
 from occjax.label_sets import LABEL_SETS
+from occjax.models.resnet import require_backbone_weights
 from occjax.targets.folder import TeacherFolder
 from occjax.targets.reader import open_teacher
 
@@ -28,7 +29,16 @@ def report(config: Config) -> tuple[str, bool]:
     """
     # Collected and not raised: a report that ends at the first problem would be an error message.
     problems = config_checks.problems(config)
-    lines = [f"nuScenes root  {Path(config.data.root).resolve()}", f"version        {config.data.version}"]
+    weights = config.model.backbone.weights
+    lines = [
+        f"nuScenes root  {Path(config.data.root).resolve()}",
+        f"version        {config.data.version}",
+        f"backbone       {'random weights' if weights == RANDOM else weights}",
+    ]
+    try:
+        require_backbone_weights(config.model.backbone)
+    except UserError as error:
+        problems.append(str(error))
     try:
         index = load_index(config.data)
     except UserError as error:

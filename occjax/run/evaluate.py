@@ -22,6 +22,7 @@ from occjax.label_sets import LabelSet, label_set
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
 from occjax.predict.forward import Weights, full_batch, make_predict_fn, restore
 from occjax.run.scoring import EvaluatedModel, Evaluation, Outputs, evaluate
+from occjax.run.workdir import stored_initialisation
 from occjax.targets.commands import completing_command
 from occjax.targets.reader import complete_teacher
 from occjax.train.mesh import make_mesh
@@ -40,11 +41,26 @@ def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: b
     index = load_index(config.data, fallback_dir=workdir)
     # A folder of its own for the best: the newest checkpoint may be of the same step, with other outputs.
     output_dir = workdir / "eval" / f"step-{weights.step}{'-best' if best else ''}"
-    return evaluate_student(config, weights, index, mesh=mesh, output_dir=output_dir, outputs=outputs)
+    return evaluate_student(
+        config,
+        weights,
+        index,
+        mesh=mesh,
+        output_dir=output_dir,
+        outputs=outputs,
+        initialisation=stored_initialisation(workdir),
+    )
 
 
 def evaluate_student(
-    config: Config, weights: Weights, index: Index, *, mesh: Mesh, output_dir: Path, outputs: Outputs
+    config: Config,
+    weights: Weights,
+    index: Index,
+    *,
+    mesh: Mesh,
+    output_dir: Path,
+    outputs: Outputs,
+    initialisation: dict[str, str] | None,
 ) -> Evaluation:
     """Evaluates a student on `config.data.val_split`.
 
@@ -55,6 +71,7 @@ def evaluate_student(
       mesh: devices; the batch is rounded up to a multiple of their number.
       output_dir: gets metrics.json, pictures and predictions.
       outputs: what is produced beside scores.
+      initialisation: what the weights started from, as the run's config.json holds it.
 
     Raises:
       UserError: data that is not there, or nothing to do: no labels to score by, and predictions are not asked for.
@@ -64,7 +81,7 @@ def evaluate_student(
         labels=has_labels(config, split, required=not outputs.save_predictions),
         teacher=complete_teacher(config, split.name, split.tokens),
     )
-    model = EvaluatedModel("student", config.eval.weights, weights.step)
+    model = EvaluatedModel("student", config.eval.weights, weights.step, initialisation=initialisation)
     predict_fn = make_summary_fn(config, weights, mesh)
     with _loader(config, index, split, parts, full_batch(config.eval.batch_size, mesh)) as loader:
         return evaluate(predict_fn, loader, split, config, model=model, output_dir=output_dir, outputs=outputs)

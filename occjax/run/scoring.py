@@ -1,5 +1,6 @@
 """Scoring pass over a split: batches in, protocol scores, pictures and metrics.json out."""
 
+import json
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,7 +21,8 @@ from occjax.metrics.prediction_files import write_prediction
 from occjax.metrics.rayiou import ray_origins_m
 from occjax.metrics.report import full_table, results_dict
 from occjax.progress import Progress
-from occjax.storage import versions, write_json
+from occjax.run.initialisation import said_of
+from occjax.storage import versions, write_json, writing
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
@@ -34,12 +36,14 @@ class EvaluatedModel(NamedTuple):
       weights: "ema", "raw", or "" where there are none.
       step: of the checkpoint, -1 where there is none.
       scope: which voxels are scored, where it is not all that the protocol counts.
+      initialisation: what the weights started from, as config.json holds it; None where that is not known.
     """
 
     subject: str
     weights: str
     step: int
     scope: str = ""
+    initialisation: dict[str, str] | None = None
 
 
 class Outputs(NamedTuple):
@@ -87,6 +91,16 @@ class Evaluation(NamedTuple):
         return "\n".join([self.table, "", f"run: {workdir}", *(f"wrote {path}" for path in self.files)])
 
 
+def read_evaluation(output_dir: Path) -> Evaluation | None:
+    """What a pass that was completed left in its folder, predictions aside; None where there is none."""
+    metrics_path, table_path = output_dir / "metrics.json", output_dir / "table.txt"
+    if not (metrics_path.exists() and table_path.exists()):
+        return None
+    results = json.loads(metrics_path.read_text(encoding="utf-8"))
+    pictures = sorted((output_dir / "pictures").glob("*.png"))
+    return Evaluation(results, table_path.read_text(encoding="utf-8"), (metrics_path, *pictures))
+
+
 def evaluate(
     predict_fn: Callable[[Batch], VoxelSummary],
     loader: Iterable[Batch],
@@ -109,8 +123,8 @@ def evaluate(
       split: keyframes that `Batch.sample_index` points into.
       config: label set, grid, cameras.
       model: what is evaluated.
-      output_dir: gets metrics.json, pictures and predictions; those of an earlier pass that this one writes anew are
-        removed first, so that a pass that breaks off leaves no metrics.json, and none mixes two passes.
+      output_dir: gets metrics.json, table.txt, pictures and predictions; those of an earlier pass that this one writes
+        anew are removed first, so that a pass that breaks off leaves no metrics.json, and none mixes two passes.
       outputs: what is produced beside scores.
 
     Raises:
@@ -158,19 +172,24 @@ def evaluate(
         **results_dict(state),
         "versions": versions(),
     }
-    metrics_path = output_dir / "metrics.json"
-    if jax.process_index() == 0:
-        write_json(metrics_path, results)
     # The teacher's files have neither weights nor step.
-    weights = f", {model.weights} weights of step {model.step}" if model.weights else ""
+    weights = ""
+    if model.weights:
+        weights = f", {model.weights} weights of step {model.step}, from {said_of(model.initialisation)}"
     scope = f", {model.scope}" if model.scope else ""
     table = full_table(state, heading=model.subject, about=f"split {split.name}{weights}{scope}")
+    metrics_path = output_dir / "metrics.json"
+    if jax.process_index() == 0:
+        with writing(output_dir / "table.txt") as scratch:
+            scratch.write_text(table, encoding="utf-8")
+        # Last: it says that the pass was completed.
+        write_json(metrics_path, results)
     return Evaluation(results, table, (metrics_path, *files))
 
 
 def _remove_old(output_dir: Path, outputs: Outputs) -> None:
     # metrics.json first: it says that a pass was completed, and must not outlive what it speaks of.
-    stale = [output_dir / "metrics.json"]
+    stale = [output_dir / "metrics.json", output_dir / "table.txt"]
     stale += (output_dir / "pictures").glob("*.png") if outputs.pictures else []
     stale += (output_dir / "predictions").glob("*.npz") if outputs.save_predictions else []
     for path in stale:

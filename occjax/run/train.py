@@ -1,6 +1,7 @@
 """Training run: data in, steps, logs, validation, checkpoints, and a clean end whenever it comes."""
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from occjax.errors import UserError
 from occjax.predict.forward import Weights
 from occjax.progress import format_duration
 from occjax.run.evaluate import evaluate_student, has_labels
-from occjax.run.scoring import Evaluation, Outputs
-from occjax.run.workdir import open_workdir
+from occjax.run.initialisation import said_of
+from occjax.run.scoring import Evaluation, Outputs, read_evaluation
+from occjax.run.workdir import open_workdir, stored_initialisation
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
 from occjax.train.feed import DeviceFeed
@@ -44,12 +46,14 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
       KeyboardInterrupt: SIGINT (Ctrl-C) ended the run early (state saved).
       NonFiniteLossError: names step, terms and sample tokens; the last checkpoint is the last good state.
       WorkdirError: `workdir` belongs to a run with another configuration.
+      BackboneWeightsError: the run is new, and its file of backbone weights is absent.
       UserError: the validation split has no labels, or other data is not there.
     """
     mesh = make_mesh() if mesh is None else mesh
     check_batch_size(config.data.batch_size, config.train.accumulate_steps, mesh)
     for remark in open_workdir(workdir, config):
         log.warning("configuration changed since the run began: %s", remark)
+    log.info("the student starts from %s", said_of(stored_initialisation(workdir)))
     index = load_index(config.data, fallback_dir=workdir)
     # Now rather than hours later, at the first validation.
     has_labels(config, index.split(config.data.val_split), required=True)
@@ -70,7 +74,9 @@ class TrainingRun:
     The order of the loop is a contract:
 
     * nothing is saved, validated or logged before the finite check has settled: no bad state reaches a disk;
-    * a step is saved before it is validated: a run that is killed while it validates loses nothing;
+    * a step is saved before it is validated: a run that is killed while it validates loses nothing, and one that is
+      resumed knows by the log of its step whether that was validated;
+    * the best state is saved before its validation is logged: what the log has is done, and is not done again;
     * the data position that is saved is that of the batch the step consumed, though the loader is ahead of it;
     * the state is donated to the step: the one that comes back is the only one there is.
     """
@@ -93,8 +99,8 @@ class TrainingRun:
             process_count=jax.process_count(),
         )
         self.step = self.checkpoints.last_step or 0
-        self.state = self._first_state()
-        self.position: dict | None = None  # of the batch that the last step consumed
+        # The position is that of the batch which the last step consumed; None before the first.
+        self.state, self.position = self._first_state()
         self.train_step = make_train_step(self.learner, mesh)
         self.finite_check = FiniteCheck(split.tokens, self._last_checkpoint)
         self.metrics_log = MetricsLog(workdir, self.step)
@@ -104,16 +110,16 @@ class TrainingRun:
             "training to step %d; the first step waits for the compiler, on a CPU a minute or two", self.total_steps
         )
 
-    def _first_state(self) -> TrainState:
+    def _first_state(self) -> tuple[TrainState, dict | None]:
         """By priority: the newest checkpoint of the workdir, the configured backbone weights, random numbers."""
         if self.checkpoints.last_step is None:
-            return initial_state(self.learner, replicated(self.mesh))
+            return initial_state(self.learner, replicated(self.mesh)), None
         # Imported weights are a checkpoint too: of step 0, without a data position.
         state, position = self.checkpoints.restore(abstract_state(self.learner), self.mesh)
         if position:
             self.loader.set_state(position)
         log.info("resumed from step %d of %d", self.step, self.total_steps)
-        return state
+        return state, position or None
 
     def close(self) -> None:
         """Ends the loader and its thread, and closes the files."""
@@ -126,6 +132,9 @@ class TrainingRun:
         """All steps that are left, or those until `stop_requested`; returns as `train` does."""
         config = self.config.train
         first_step, started = self.step + 1, time.perf_counter()
+        # A run that was killed after it had saved this step.
+        if self._is_validation_due():
+            self._validate()
         while self.step < self.total_steps and not stop_requested():
             if self.feed.is_empty:
                 # There is no batch to hand over: the device may as well finish, and what follows is waiting for data.
@@ -142,10 +151,11 @@ class TrainingRun:
                 self.finite_check.settle()
                 log.info("first step done after %s", format_duration(time.perf_counter() - started))
                 self.progress.reset()  # what compiling took says nothing about the steps to come
-            if self.step % config.checkpoint_every == 0:
+            is_validation_due = self._is_validation_due()
+            if is_validation_due or self.step % config.checkpoint_every == 0:
                 self._save()
                 self.progress.reset()
-            if self.step % self.eval_every == 0 and self.step < self.total_steps:
+            if is_validation_due:
                 self._validate()
                 self.progress.reset()
         self._save()
@@ -153,7 +163,7 @@ class TrainingRun:
             where = self.checkpoints.path(self.step)
             log.info("stopped on request after step %d; run the same command to resume from %s", self.step, where)
             return None
-        result = self._validate()
+        result = self._final_evaluation()
         return result._replace(files=(self.checkpoints.path(self.step), *result.files))
 
     def _save(self) -> None:
@@ -175,6 +185,31 @@ class TrainingRun:
         log.info("%s", self.progress.line(self.step, shown, speed))
         self.progress.reset()
 
+    def _is_validation_due(self) -> bool:
+        """Whether this step, before the last one, is to be validated and was not yet, by this run or one before."""
+        is_chosen = 0 < self.step < self.total_steps and self.step % self.eval_every == 0
+        return is_chosen and not self.metrics_log.has(self.step, "validation")
+
+    def _final_evaluation(self) -> Evaluation:
+        """That of the last step; read where the run was finished before and all that it shows is there."""
+        config = self.config.eval
+        if self.metrics_log.has(self.step, "validation"):
+            found = read_evaluation(self._evaluation_dir())
+            split = self.index.split(self.config.data.val_split)
+            samples = min(len(split), config.max_samples or len(split))
+            wanted = {"step": self.step, "weights": config.weights, "split": split.name, "samples": samples}
+            if (
+                found is not None
+                and wanted.items() <= found.results.items()
+                and len(found.files) > min(config.pictures, samples)  # metrics.json is one of them
+            ):
+                log.info("step %d was evaluated before", self.step)
+                return found
+        return self._validate()
+
+    def _evaluation_dir(self) -> Path:
+        return self.workdir / "eval" / f"step-{self.step}"
+
     def _validate(self) -> Evaluation:
         """Evaluates and keeps the state if it is the best; pictures and table only at the end of the run."""
         self.finite_check.settle()
@@ -184,12 +219,14 @@ class TrainingRun:
             Weights(*self.state.student(self.config.eval.weights), self.step),
             self.index,
             mesh=self.mesh,
-            output_dir=self.workdir / "eval" / f"step-{self.step}",
+            output_dir=self._evaluation_dir(),
             outputs=Outputs(pictures=self.config.eval.pictures if is_final else 0),
+            initialisation=stored_initialisation(self.workdir),
         )
-        self.metrics_log.write(self.step, "validation", result.scalars)
-        miou = result.scalars["miou"]
+        miou = result.scalars.get("miou", math.nan)
         is_best = self.position is not None and self.checkpoints.save_best(self.step, self.state, self.position, miou)
+        # After the best state: see above.
+        self.metrics_log.write(self.step, "validation", result.scalars)
         # SurroundOcc counts classes without truth as 100, so that its mIoU of a useless model can be high.
         present = result.scalars.get("miou_present")
         remark = "" if present is None else f", over classes present {present:.2f}"

@@ -5,10 +5,11 @@ import json
 import typing
 from pathlib import Path
 
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from occjax.config import Config
+from occjax.config import RANDOM, Config
 from occjax.errors import UserError
+from occjax.run.initialisation import Initialisation, configured_initialisation
 from occjax.storage import versions, write_json
 
 # Sections whose change would make a resumed run another run.
@@ -28,22 +29,31 @@ _FREE_FIELDS = (
     "data.synthetic",
     "model.backbone.weights",
 )
+# What runs did whose config.json lacks a field, where that is not the field's default.
+_WITHOUT_FIELD = {"model.depth.camera_norm": "batch"}
 
 
 class WorkdirError(UserError):
     """A workdir belongs to another run, or holds none."""
 
 
-def open_workdir(workdir: Path, config: Config) -> list[str]:
+def open_workdir(workdir: Path, config: Config, imported: Initialisation | None = None) -> list[str]:
     """Makes `workdir` the home of a run with this configuration, or checks that it already is.
 
-    A start that failed before its first checkpoint (a path mistyped, say) leaves it free.
+    A start that failed before its first checkpoint (a path mistyped, say) leaves it free. config.json says what the
+    weights started from: found out by the first start, once, and kept by those that resume it.
+
+    Args:
+      workdir: folder, made if absent.
+      config: of the run.
+      imported: what the weights are of, where it is not what the configuration says.
 
     Returns:
       remarks about fields that changed and may change (training schedule, paths, workers).
 
     Raises:
       WorkdirError: the run in `workdir` had another model, grid, data, augmentation or loss, or there can be no folder.
+      BackboneWeightsError: the run is new, and its file of backbone weights is absent.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -53,6 +63,7 @@ def open_workdir(workdir: Path, config: Config) -> list[str]:
     remarks = []
     # Without a checkpoint there is nothing that the new configuration could contradict.
     if path.exists() and any((workdir / "checkpoints").glob("[0-9]*")):
+        initialisation = stored_initialisation(workdir)
         before, now = _flat(load_config(workdir)), _flat(config)
         changed = {key: f"{key}: was {before[key]!r}, now {now[key]!r}" for key in now if before[key] != now[key]}
         fixed = [
@@ -66,9 +77,17 @@ def open_workdir(workdir: Path, config: Config) -> list[str]:
                 "resume it with the values it was started with, or choose a new --workdir"
             )
         remarks = list(changed.values())
+    else:
+        initialisation = (imported or configured_initialisation(config))._asdict()
     # After the comparison, which reads what it replaces.
-    write_json(path, {"config": config.to_dict(), "versions": versions()})
+    write_json(path, {"config": config.to_dict(), "initialisation": initialisation, "versions": versions()})
     return remarks
+
+
+def stored_initialisation(workdir: Path) -> dict[str, str] | None:
+    """What the weights of the run in `workdir` started from, as config.json holds it; None where it does not say."""
+    path = workdir / "config.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("initialisation") if path.exists() else None
 
 
 def load_config(workdir: Path) -> Config:
@@ -83,12 +102,22 @@ def load_config(workdir: Path) -> Config:
         beside = f"; runs beside it: {', '.join(runs)}" if runs else ""
         raise WorkdirError(f"{workdir} holds no run (no config.json){beside}; train first or name another --workdir")
     try:
-        return _from_dict(Config, json.loads(path.read_text(encoding="utf-8"))["config"])
+        return _from_dict(Config, _as_now(json.loads(path.read_text(encoding="utf-8"))["config"]))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise WorkdirError(
             f"{path} does not fit this version of occjax: {error}; name the configuration with --config, or use the "
             "version that wrote it (its `versions` entry)"
         ) from error
+
+
+def _as_now(values: dict) -> dict:
+    """A configuration of any version, with the fields of this one."""
+    fields = _WITHOUT_FIELD | flatten_dict(values, sep=".")
+    if "train.ema_decay" in fields:
+        fields["train.ema_samples"] = round(fields["data.batch_size"] / (1 - fields.pop("train.ema_decay")))
+    if fields.get("model.backbone.weights") == "":
+        fields["model.backbone.weights"] = RANDOM
+    return unflatten_dict(fields, sep=".")
 
 
 def _from_dict(kind: type, values: dict):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import operator
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,11 +61,21 @@ class Checkpoints:
             self._last.save(step, args=_save_args(state, data_state), force=True)
 
     def save_best(self, step: int, state: TrainState, data_state: dict, miou: float) -> bool:
-        """Keeps this state as the best if `miou` beats the best so far; returns whether it did."""
-        best = self._best.best_step()
-        metrics = None if best is None else self._best.metrics(best)
-        if metrics is not None and metrics["miou"] >= miou:
+        """Keeps this state as the best if `miou` beats the best so far; returns whether it is the best.
+
+        NaN is never the best. A checkpoint of `step` that is there already, of a run that was killed after it, is
+        replaced by a better one.
+        """
+        if math.isnan(miou):
             return False
+        scores = {s: (self._best.metrics(s) or {}).get("miou", math.nan) for s in self._best.all_steps()}
+        better = [s for s, score in scores.items() if score >= miou]  # which is true of no NaN
+        if better:
+            return step in better
+        # What orbax would refuse to write again, or, with a NaN, could take for the best.
+        for stale, score in scores.items():
+            if stale == step or math.isnan(score):
+                self._best.delete(stale)
         return self._best.save(step, args=_save_args(state, data_state), metrics={"miou": miou}, force=True)
 
     def restore(self, abstract_state: TrainState, mesh: Mesh) -> tuple[TrainState, dict]:
@@ -79,7 +90,9 @@ class Checkpoints:
         if _keeps_ema_apart(self.path(step)):
             targets["ema"] = targets["state"].pop("ema")
         args = {item: ocp.args.StandardRestore(_placed(tree, mesh)) for item, tree in targets.items()}
-        with _named_misfit(self.path(step)):
+        with _named_damage(self.path(step)):
+            stored = {item: _stored_tree(self.path(step) / item) for item in targets}
+            _require_fit(self.path(step), _shapes(stored), _shapes(targets))
             items = self._last.restore(step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore()))
         trees = items["state"] | {item: items[item] for item in targets if item != "state"}
         return abstract_state._replace(**trees), items["data"]
@@ -108,10 +121,9 @@ class Checkpoints:
             item, paths = "ema", (("params",), ("batch_stats",))
         else:  # of an earlier version
             item, paths = "state", (("ema", "params"), ("ema", "batch_stats"))
-        with _named_misfit(folder):
-            params, batch_stats = _read_subtrees(
-                folder / item, dict(zip(paths, (params, batch_stats), strict=True)), mesh
-            )
+        with _named_damage(folder):
+            wanted: dict[tuple[str, ...], Any] = dict(zip(paths, (params, batch_stats), strict=True))
+            params, batch_stats = _read_subtrees(folder, item, wanted, mesh)
         return params, batch_stats, step
 
     def _existing(self, best: bool) -> int:
@@ -146,26 +158,72 @@ def _placed(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
-def _read_subtrees(folder: Path, wanted: dict[tuple[str, ...], Any], mesh: Mesh) -> list[Any]:
+def _read_subtrees(checkpoint: Path, item: str, wanted: dict[tuple[str, ...], Any], mesh: Mesh) -> list[Any]:
     """The subtrees of a stored item that lie under the paths of `wanted`; all else of it stays on the disk."""
-    handler = ocp.PyTreeCheckpointHandler()
-    with ocp.Checkpointer(handler) as reader:
-        # Placeholders rather than a partial restore, which would pass over what a subtree lacks or has too much.
-        target = jax.tree.map(lambda _: ocp.PLACEHOLDER, handler.metadata(epath.Path(folder)).tree)
-        for path, tree in wanted.items():
-            functools.reduce(operator.getitem, path[:-1], target)[path[-1]] = _placed(tree, mesh)
-        how = ocp.checkpoint_utils.construct_restore_args(target)
-        found = reader.restore(folder, args=ocp.args.PyTreeRestore(target, restore_args=how))
-    return [functools.reduce(operator.getitem, path, found) for path in wanted]
+    stored = _stored_tree(checkpoint / item)
+    subtrees = {"/".join((item, *path)): _subtree(stored, path) for path in wanted}
+    _require_fit(checkpoint, _shapes(subtrees), _shapes(dict(zip(subtrees, wanted.values(), strict=True))))
+    # Placeholders rather than a partial restore, which would pass over what a subtree lacks or has too much.
+    target = jax.tree.map(lambda _: ocp.PLACEHOLDER, stored)
+    for path, tree in wanted.items():
+        _subtree(target, path[:-1])[path[-1]] = _placed(tree, mesh)
+    how = ocp.checkpoint_utils.construct_restore_args(target)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        found = reader.restore(checkpoint / item, args=ocp.args.PyTreeRestore(target, restore_args=how))
+    return [_subtree(found, path) for path in wanted]
+
+
+def _subtree(tree: Any, path: tuple[str, ...]) -> Any:
+    return functools.reduce(operator.getitem, path, tree)
+
+
+def _stored_tree(item: Path) -> Any:
+    """What a stored item holds: shapes and types, and no array."""
+    return ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every array by its path; orbax knows keys as strings, whatever they were."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def _require_fit(checkpoint: Path, stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
+    """Raises CheckpointError unless names and shapes agree.
+
+    Before anything is read: a restore that orbax has to break off leaves reads which it began and never awaits, and
+    these complain whenever they are collected.
+    """
+    kinds = {
+        "missing": [name for name in wanted if name not in stored],
+        "not in the model": [name for name in stored if name not in wanted],
+        "shape": [
+            f"{name} {stored[name]} stored, {shape} wanted"
+            for name, shape in wanted.items()
+            if stored.get(name, shape) != shape
+        ],
+    }
+    lines = []
+    for kind, found in kinds.items():
+        # Optimizer moments last: they only repeat what is wrong with the parameters.
+        found.sort(key=lambda line: "opt_state" in line)
+        lines += [f"  {kind}: {line}\n" for line in found[:10]]
+        lines += [f"  {kind}: {len(found) - 10} more\n"] if len(found) > 10 else []
+    if lines:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} does not fit the configured model:\n{''.join(lines)}"
+            "use the configuration that the run was trained with (<workdir>/config.json)"
+        )
 
 
 @contextlib.contextmanager
-def _named_misfit(path: Path) -> Iterator[None]:
-    """Whatever a checkpoint of another model raises, as a CheckpointError that says so."""
+def _named_damage(path: Path) -> Iterator[None]:
+    """Whatever orbax raises where files of a checkpoint are missing or damaged, as a CheckpointError."""
     try:
         yield
-    except (ValueError, KeyError, FileNotFoundError) as error:
+    except CheckpointError:
+        raise
+    except (ValueError, KeyError, OSError) as error:
         raise CheckpointError(
-            f"checkpoint {path} does not fit the configured model: {error}; use the configuration that the run was "
-            "trained with (<workdir>/config.json)"
+            f"checkpoint {path} cannot be read: {error}; remove that folder, and the checkpoint before it is taken"
         ) from error

@@ -1,6 +1,5 @@
 """Learner: what is constant over a run (configuration, graphs, optimizer), and the state that it starts from."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Int
 
 from occjax.classes import OCC3D_CLASS_COUNTS
-from occjax.config import Config
+from occjax.config import RANDOM, Config
 from occjax.losses.distillation import BevAdapter
 from occjax.models.resnet import load_backbone_weights
 from occjax.models.student import Student, split_student, trainable_mask
@@ -68,17 +67,17 @@ def abstract_state(learner: Learner) -> TrainState:
 
 
 def initial_state(learner: Learner, sharding: NamedSharding) -> TrainState:
-    """A fresh state on the devices of `sharding`, with the configured backbone weights where there are any.
+    """A fresh state on the devices of `sharding`, with the configured backbone weights where they are a file's.
 
     Raises:
       BackboneWeightsError: these are missing or of another backbone.
     """
     state = jax.device_put(random_state(learner), sharding)
-    weights = learner.config.model.backbone.weights
-    if not weights:
+    backbone = learner.config.model.backbone
+    if backbone.weights == RANDOM:
         return state
     # The average has to start from the loaded weights too, not from the random ones that they replace.
-    student = load_backbone_weights(Path(weights), *state.student("raw"))
+    student = load_backbone_weights(backbone, *state.student("raw"))
     return state.with_student(*jax.device_put(student, sharding))
 
 

@@ -17,14 +17,14 @@ class MetricsLog:
 
     def __init__(self, workdir: Path, resume_step: int):
         self._path = workdir / "log.jsonl"
-        if self._path.exists():
-            self._drop_after(resume_step)
+        self._logged = self._drop_after(resume_step) if self._path.exists() else set()
         self._file = self._path.open("a", encoding="utf-8")
         # purge_step hides events that the resumed run writes again.
         self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1, flush_secs=30)
 
-    def _drop_after(self, step: int) -> None:
-        kept = []
+    def _drop_after(self, step: int) -> set[tuple[int, str]]:
+        """Step and group of each line that stays."""
+        kept, logged = [], set()
         for line in self._path.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
@@ -32,15 +32,22 @@ class MetricsLog:
                 continue  # the line that a killed run was writing
             if entry["step"] <= step:
                 kept.append(line)
+                logged.add((entry["step"], entry["group"]))
         # Whole or not at all: a run that is killed here must not lose its history.
         with writing(self._path) as scratch:
             scratch.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        return logged
+
+    def has(self, step: int, group: str) -> bool:
+        """Whether a line of this step and group is there, of this run or of one that it resumes."""
+        return (step, group) in self._logged
 
     def write(self, step: int, group: str, scalars: dict[str, float]) -> None:
         """Writes one line {"step", "group", name: value}; values that are not finite become strings in the JSON."""
         # JSON has neither NaN nor infinity, and strict readers stop at them.
         clean = {k: float(v) if math.isfinite(v) else str(float(v)) for k, v in scalars.items()}
         self._file.write(json.dumps({"step": step, "group": group, **clean}) + "\n")
+        self._logged.add((step, group))
         self._file.flush()  # whoever follows the run reads this line now, and a killed run keeps it
         for name, value in scalars.items():
             self._writer.add_scalar(f"{group}/{name}", float(value), step)

@@ -42,7 +42,7 @@ def step(learner: Learner, state: TrainState, batch: Batch) -> tuple[TrainState,
     grads, terms, batch_stats = accumulated_gradients(learner, state.params, state.batch_stats, batch, key)
     updates, opt_state = learner.optimizer.update(grads, state.opt_state, state.params)
     params = cast(dict, optax.apply_updates(state.params, updates))  # optax: any tree
-    ema = update_ema(state.ema, params["student"], batch_stats, state.step, config.ema_decay)
+    ema = update_ema(state.ema, params["student"], batch_stats, state.step, learner.config.ema_decay)
     # Before clipping: the log shows how large gradients are, and one that is infinite stays so.
     norm = global_norm(grads)
     # Decided on the device: the host looks at one flag, a step later.

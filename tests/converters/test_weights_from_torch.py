@@ -1,6 +1,8 @@
 """PyTorch weights become a run or a backbone, or are refused whole."""
 
 import copy
+import dataclasses
+import hashlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ from occjax.config import BackboneConfig, Config
 from occjax.convert import torch_weights
 from occjax.convert.torch_names import resnet_entries, student_entries
 from occjax.data.index import load_index
-from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights
+from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights, require_backbone_weights
 from occjax.models.student import split_student
 from occjax.run import convert_weights
 from occjax.run import workdir as run_folder
@@ -63,8 +65,9 @@ def test_resnet_becomes_backbone_weights(tmp_path, small_backbone, capsys):
     said = capsys.readouterr().out
     assert "1 step counters, fc.weight, fc.bias" in said
     _, params, stats = split_student(ResNet(small_backbone, rngs=nnx.Rngs(0)))
+    config = dataclasses.replace(small_backbone, weights=str(tmp_path / "out/r.npz"))
     params, stats = load_backbone_weights(
-        tmp_path / "out/r.npz", {"backbone": params, "other": {"kept": jnp.ones(1)}}, {"backbone": stats}
+        config, {"backbone": params, "other": {"kept": jnp.ones(1)}}, {"backbone": stats}
     )
     assert params["other"]["kept"] == 1
     kernel = params["backbone"]["stages"][1][0]["conv1"]["conv"]["kernel"]
@@ -97,12 +100,30 @@ def test_all_problems_are_listed_and_nothing_is_written(tmp_path, small_backbone
 def test_backbone_of_another_width_is_refused(tmp_path, small_backbone):
     resnet_file(tmp_path / "r.pth", small_backbone)
     run("--kind=resnet", "--depth=18", f"--input={tmp_path}/r.pth", f"--output={tmp_path}/r.npz")
-    _, params, stats = split_student(nnx.eval_shape(lambda: ResNet(BackboneConfig(34, 8), rngs=nnx.Rngs(0))))
+    config = BackboneConfig(34, 8, weights=str(tmp_path / "r.npz"))
+    _, params, stats = split_student(nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0))))
     with pytest.raises(BackboneWeightsError, match="shape: stem/conv/kernel") as error:
-        load_backbone_weights(tmp_path / "r.npz", {"backbone": params}, {"backbone": stats})
+        load_backbone_weights(config, {"backbone": params}, {"backbone": stats})
     assert "missing: stages/0/2/conv1/conv/kernel" in str(error.value)
-    with pytest.raises(BackboneWeightsError, match="no backbone weights.*--kind=resnet"):
-        load_backbone_weights(tmp_path / "none.npz", {"backbone": params}, {"backbone": stats})
+
+
+def test_absent_weights_are_answered_with_commands_that_make_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BackboneWeightsError, match="weights=''.*make data/weights/resnet18.npz"):
+        require_backbone_weights(BackboneConfig(18, weights=""))
+    config = BackboneConfig(18, weights="weights/mine.npz")
+    with pytest.raises(BackboneWeightsError) as error:
+        require_backbone_weights(config)
+    _, download, convert, choice = str(error.value).splitlines()
+    url = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    assert download.split() == ["curl", "--create-dirs", "-o", "weights/resnet18-f37072fd.pth", url]
+    # The second command makes the file of what the first one gets.
+    (tmp_path / "weights").mkdir()
+    resnet_file(tmp_path / "weights/resnet18-f37072fd.pth", config)
+    assert run(*convert.split()[2:]) == 0
+    require_backbone_weights(config)
+    assert choice.endswith("--config.model.backbone.weights=random")
+    require_backbone_weights(BackboneConfig(weights="random"))
 
 
 def test_state_is_chosen_and_wrappers_are_removed(tmp_path):
@@ -204,6 +225,9 @@ def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
     arrays = student_file(tmp_path / "latest.pth", config)
     assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 0
     assert run_folder.load_config(tmp_path / "run").to_dict() == config.to_dict()
+    checksum = hashlib.sha256((tmp_path / "latest.pth").read_bytes()).hexdigest()
+    source = {"kind": "student", "file": "latest.pth", "sha256": checksum}
+    assert run_folder.stored_initialisation(tmp_path / "run") == source
     checkpoints = Checkpoints(tmp_path / "run")
     state, _ = checkpoints.restore(abstract, make_mesh())
     checkpoints.close()

@@ -11,7 +11,7 @@ from small import GRID, make_rig, small_config
 
 from occjax.classes import FREE
 from occjax.grid import VoxelGrid
-from occjax.models.student import Student, apply_student, split_student, trainable_mask
+from occjax.models.student import Student, apply_student, compute_dtype, split_student, trainable_mask
 
 
 def images_for(rig, size=(32, 48), seed=0):
@@ -63,7 +63,7 @@ def test_a_missing_camera_is_as_good_as_none(student):
     np.testing.assert_allclose(
         run(params, stats, images, rig).voxel_logits, run(params, stats, kept, pair).voxel_logits, atol=1e-5
     )
-    # In training it counts in no statistic either, the camera numbers' included.
+    # In training it counts in no statistic either.
     train = jax.jit(lambda i, r: apply_student(graphdef, params, stats, i, r, train=True))
     (out, moved), (expected, expected_moved) = train(images, rig), train(kept, pair)
     np.testing.assert_allclose(out.voxel_logits, expected.voxel_logits, atol=1e-3)
@@ -106,10 +106,11 @@ def train_pass(config, rig, **kwargs):
 
     def loss(params):
         out, moved = apply_student(graphdef, params, stats, images_for(rig), rig, train=True, **kwargs)
-        return out.voxel_logits.astype(jnp.float32)[..., 3].mean() + out.depth_logits[..., 0].mean(), moved
+        value = out.voxel_logits[..., 3].mean() + out.depth_logits[..., 0].mean()
+        return value, ((out.voxel_logits, out.depth_logits), moved)
 
-    (value, moved), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-    return value, params, stats, moved, grads
+    (value, (logits, moved)), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    return value, logits, params, stats, moved, grads
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def plain_pass():
 
 
 def test_every_parameter_that_matters_gets_a_gradient(plain_pass):
-    _, _, _, _, grads = plain_pass
+    *_, grads = plain_pass
     without = {
         jax.tree_util.keystr(path)
         for path, leaf in jax.tree_util.tree_leaves_with_path(grads)
@@ -132,15 +133,15 @@ def test_every_parameter_that_matters_gets_a_gradient(plain_pass):
 
 def test_remat_changes_memory_only(plain_pass):
     config = dataclasses.replace(small_config(), remat_backbone=True)
-    value, _, _, moved, grads = train_pass(config, make_rig())
+    value, *_, moved, grads = train_pass(config, make_rig())
     np.testing.assert_allclose(value, plain_pass[0], rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), (moved, grads), plain_pass[3:])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), (moved, grads), plain_pass[4:])
 
 
 def test_frozen_stages_and_statistics():
     config = small_config()
     config.backbone.frozen_stages, config.backbone.frozen_batch_norm = 2, True
-    _, params, stats, moved, grads = train_pass(config, make_rig())
+    _, _, params, stats, moved, grads = train_pass(config, make_rig())
     mask = trainable_mask(config, params)
     frozen = [mask["backbone"]["stem"], mask["backbone"]["stages"][0]]
     assert not any(jax.tree.leaves(frozen))
@@ -154,9 +155,27 @@ def test_frozen_stages_and_statistics():
 
 def test_bfloat16_keeps_float32_outside_the_convolutions(plain_pass):
     config = dataclasses.replace(small_config(), compute_dtype="bfloat16")
-    value, params, _, moved, grads = train_pass(config, make_rig())
+    value, logits, params, _, moved, grads = train_pass(config, make_rig())
     assert {leaf.dtype for leaf in jax.tree.leaves((params, moved, grads))} == {jnp.dtype("float32")}
     np.testing.assert_allclose(value, plain_pass[0], atol=0.05)
+    for values in logits:
+        assert values.dtype == jnp.float32
+        # Sums that were rounded to bfloat16 before the conversion would all lie on its grid.
+        assert np.mean(values == values.astype(jnp.bfloat16)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "platform", "dtype"),
+    [
+        ("auto", "cpu", "float32"),
+        ("auto", "gpu", "bfloat16"),
+        ("auto", "tpu", "bfloat16"),
+        ("float32", "gpu", "float32"),
+        ("bfloat16", "cpu", "bfloat16"),
+    ],
+)
+def test_type_of_computation_by_platform(wanted, platform, dtype):
+    assert compute_dtype(dataclasses.replace(small_config(), compute_dtype=wanted), platform) == jnp.dtype(dtype)
 
 
 def test_dropout_needs_a_key_and_follows_it():

@@ -114,7 +114,7 @@ def test_sum_keeps_depth_confidence_and_mean_drops_it(mode):
     ("bins", "of_one_row", "of_all_rows"), [(16, 0.126, 0.238), (44, 0.337, 0.622), (88, 0.626, 0.894)]
 )
 def test_coverage_of_the_real_rig(shared_dir, bins, of_one_row, of_all_rows):
-    """The share of cells within 40 m that ever receive a feature: why the default has half-metre bins.
+    """The share of cells within 40 m that ever receive a feature.
 
     Counted on the golden's matrices by an independent program in float64. The row count is what a rig without pitch and
     roll would give, where all rows of a column fall into the same cells.
@@ -126,7 +126,7 @@ def test_coverage_of_the_real_rig(shared_dir, bins, of_one_row, of_all_rows):
         cam_from_grid=golden["lidar2cam"][None],
         input_from_pixel=np.tile(np.diag(np.float32([0.4, 480 / 900, 1])), (1, 6, 1, 1)),
     )
-    cells = cells_of(rig, depths=depth_centers_m(DepthConfig(bins=bins)), size=(480, 640), grid=grid)
+    cells = cells_of(rig, depths=depth_centers_m(DepthConfig(max_m=45.0, bins=bins)), size=(480, 640), grid=grid)
     near = np.linalg.norm(grid.centers_m()[:, :, 0, :2], axis=-1).ravel() < 40
     for rows, share in ((cells[:, :, 15:16], of_one_row), (cells, of_all_rows)):
         hit = np.zeros(40001, bool)

@@ -130,7 +130,7 @@ def torch_runs(config):
         optimizer.step()
         with torch.no_grad():
             for average, parameter in zip(averages, parameters, strict=True):
-                average.lerp_(parameter, 1 - train.ema_decay)
+                average.lerp_(parameter, 1 - config.ema_decay)
         return loss.item()
 
     return forward, step, f"torch {torch.__version__}, {torch.get_num_threads()} threads"

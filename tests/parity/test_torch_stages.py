@@ -32,6 +32,7 @@ def augmented_rig():
 def config_for(depth, splat):
     config = small_config()
     config.backbone.depth, config.view_transform.splat = depth, splat
+    config.depth.camera_norm = "batch"
     return config
 
 

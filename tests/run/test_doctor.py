@@ -33,6 +33,20 @@ def test_complete_data(config):
     for line in ("CAM_FRONT images            7 of 7", "LiDAR sweeps                7 of 7", "occ3d labels "):
         assert line in text
     assert "all that this configuration needs is there" in text and "none was decoded" in text
+    assert "backbone       random weights" in text
+
+
+def test_absent_backbone_weights_come_with_the_commands_that_make_them(config, tmp_path):
+    weights = tmp_path / "weights" / "resnet50.npz"
+    config.model.backbone.weights = str(weights)
+    text, is_complete = report(config)
+    assert not is_complete and "1 problem:" in text
+    for part in ("download.pytorch.org/models/resnet50-0676ba61.pth", f"--output={weights}", "weights=random"):
+        assert part in text
+    weights.parent.mkdir()
+    weights.write_bytes(b"")
+    text, is_complete = report(config)
+    assert is_complete and f"backbone       {weights}" in text
 
 
 def test_absent_root(config):

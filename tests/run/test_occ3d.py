@@ -1,4 +1,9 @@
-"""The whole path on Occ3D's labels and grid: train, evaluate with rays, score the saved predictions by themselves."""
+"""Occ3D's labels and grid: every part of the student learns there; and the whole path, scored in two ways.
+
+Train, evaluate with rays, score the saved predictions by themselves.
+"""
+
+import functools
 
 import jax
 import pytest
@@ -12,10 +17,21 @@ from occjax.metrics.folder import score_folder
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
 from occjax.run.train import train
-from occjax.train.learner import initial_state, make_learner
-from occjax.train.mesh import make_mesh, put_batch, replicated
+from occjax.train.learner import make_learner, random_state
+from occjax.train.mesh import make_mesh, put_batch
 from occjax.train.parts import training_parts
 from occjax.train.step import make_train_step
+
+# Of the cross-entropy, by one update of one part of the student alone.
+LEAST_FALL = {
+    "backbone": 1e-3,
+    "fpn": 1e-3,
+    "depth_net": 1e-3,
+    "view_transform": 1e-3,
+    "bev_encoder": 1e-3,
+    "bev_neck": 1e-3,
+    "head": 1e-3,
+}
 
 
 def occ3d_config(world, shape: tuple[int, int, int]) -> Config:
@@ -28,32 +44,45 @@ def occ3d_config(world, shape: tuple[int, int, int]) -> Config:
     return config
 
 
-def test_the_losses_on_occ3d_fall_as_far_as_every_part_of_the_gradient_takes_them(world):
-    """Two samples, two cameras, nothing at random: what falls is learnt, by all of the student or not so far."""
+def test_every_part_of_the_student_lowers_the_loss_of_a_batch_and_together_they_learn_it(world):
+    """Two samples, two cameras, nothing at random: the loss of this batch changes by what is learnt, and so only.
+
+    The parts one by one, because each could learn so few samples by heart without the others: with the gradient cut
+    behind the lift, cross-entropy falls just as far. It reaches backbone and depth net through the lift alone.
+    """
     config = occ3d_config(world, (16, 16, 16))
     config.data.cameras, config.data.batch_size = config.data.cameras[:2], 2
-    config.augment = AugmentConfig(photometric=False)
-    config.loss = LossConfig(cross_entropy=1.0, depth=1.0, scene_class_affinity=0.0, lovasz=0.0)
-    config.train.learning_rate, config.train.warmup_steps = 1e-2, 1
-    steps, mesh = 12, make_mesh(jax.devices()[:1])
+    config.augment, config.model.depth.dropout = AugmentConfig(photometric=False), 0.0
+    config.loss = LossConfig(scene_class_affinity=0.0, lovasz=0.0, depth=0.0)
+    config.train.learning_rate, config.train.warmup_steps = 3e-3, 0
+    mesh = make_mesh(jax.devices()[:1])
     batch = next(make_train_loader(config, load_index(config.data), training_parts(config)))
     assert 0 < batch.labels.camera_mask.mean() < 1
-    learner = make_learner(config, 2 * steps)
-    state, train_step = initial_state(learner, replicated(mesh)), make_train_step(learner, mesh)
-    history = []
-    for _ in range(steps):
-        state, metrics = train_step(state, put_batch(batch, mesh))
-        history.append({name: float(metrics[name]) for name in ("cross_entropy", "depth")})
-    first, last = history[0], history[-1]
-    print(history)
-    assert last["cross_entropy"] < 0.6 * first["cross_entropy"]
-    assert last["depth"] < 0.8 * first["depth"]
+    batch = put_batch(batch, mesh)
+    learner = make_learner(config, 20)
+    train_step = make_train_step(learner, mesh)
+
+    def update(state):
+        # From the host each time: the state that goes in is donated.
+        state, metrics = train_step(state, batch)
+        return jax.device_get(state), float(metrics["cross_entropy"])
+
+    start = jax.device_get(jax.jit(functools.partial(random_state, learner))())
+    state, first = update(start)
+    falls = {}
+    for part in LEAST_FALL:
+        student = {**start.params["student"], part: state.params["student"][part]}
+        falls[part] = first - update(start._replace(params={**start.params, "student": student}))[1]
+    assert {part for part, fall in falls.items() if fall < LEAST_FALL[part] * first} == set(), falls
+    for _ in range(8):
+        state, last = update(state)
+    assert last < 0.5 * first
 
 
 @pytest.mark.slow
 def test_occ3d_trains_evaluates_and_scores_the_same_from_files(world, tmp_path):
     config = occ3d_config(world, OCC3D_GRID.shape)
-    config.train.steps, config.train.ema_decay = 4, 0.5
+    config.train.steps, config.train.ema_samples = 4, 2 * config.data.batch_size
     train(config, tmp_path)
     evaluation = evaluate_workdir(config, tmp_path, outputs=Outputs(save_predictions=True, rayiou=True))
     predictions = tmp_path / "eval" / "step-4" / "predictions"

@@ -19,13 +19,13 @@ def shrink(config: Config) -> None:
     config.grid.shape = (64, 64, 16)
     config.data.image_height, config.data.image_width = 64, 96
     config.data.workers = 0
-    config.model.backbone.depth = 18
+    config.model.backbone.depth = 10
     config.model.backbone.width = 8
     config.model.fpn_channels = 8
     config.model.depth.bins = 8
     config.model.depth.channels = 8
     config.model.view_transform.channels = 8
-    config.model.bev_encoder.stage_channels = (8, 8, 8)
+    config.model.bev_encoder.stage_channels = (8, 8)
     config.model.bev_encoder.blocks_per_stage = 1
     config.model.bev_encoder.neck_channels = 8
     config.model.bev_encoder.out_channels = 8
@@ -36,6 +36,7 @@ def shrink(config: Config) -> None:
 @pytest.fixture
 def config(shared_dir, tmp_path) -> Config:
     config = load_config_file("configs/kd.py")
+    config.model.backbone.weights = "random"
     shrink(config)
     config.data.root = str(shared_dir / "data" / "nuscenes_real")
     config.data.index_dir = str(tmp_path / "index")

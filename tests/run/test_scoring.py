@@ -15,11 +15,12 @@ from occjax.data.pipeline import make_eval_loader
 from occjax.label_sets import LABEL_SETS
 from occjax.metrics.on_device import VoxelSummary, summarise
 from occjax.metrics.prediction_files import read_prediction
-from occjax.run.scoring import EvaluatedModel, Outputs, evaluate
+from occjax.run.scoring import EvaluatedModel, Outputs, evaluate, read_evaluation
 from occjax.types import Batch, CameraRig, VoxelLabels
 
 SHAPE = (20, 16, 8)
-STUDENT = EvaluatedModel("student", "ema", 300)
+SOURCE = {"kind": "backbone", "file": "r50.npz", "sha256": "0123456789abcdef"}
+STUDENT = EvaluatedModel("student", "ema", 300, initialisation=SOURCE)
 PLAIN = Outputs()
 
 
@@ -116,6 +117,7 @@ def test_metrics_json_says_what_was_measured(tmp_path):
     assert (written["split"], written["samples"], written["weights"], written["step"]) == ("val", 5, "ema", 300)
     assert [p["mask"] for p in written["protocols"]] == ["camera mask", "no mask"]
     assert all(p["protocol"] == "Occ3D-nuScenes mIoU" and "ego frame" in p["grid"] for p in written["protocols"])
+    assert written["initialisation"] == SOURCE
     assert written["grid"]["voxel_size_m"] == 0.4 and "jax" in written["versions"]
     assert written["protocols"][0]["per_class"]["bus"] is None
 
@@ -125,6 +127,7 @@ def test_the_table_is_complete(tmp_path):
     text = result.summary(tmp_path)
     for part in ("SurroundOcc mIoU/IoU", "lidar frame", "truth 0 left out", "split val, ema weights of step 300"):
         assert part in text
+    assert "of step 300, from backbone r50.npz, sha256 0123456789ab, 5 samples" in text
     assert "14 of 16 classes have no voxel of truth here" in text
     assert "published" not in text  # five samples are not the validation split
     assert str(tmp_path / "eval/metrics.json") in text
@@ -138,6 +141,15 @@ def test_pictures_and_predictions_are_written(tmp_path):
     np.testing.assert_array_equal(semantics, truth_of(3))
     assert grid == make_config().grid.build()
     assert set(result.files) >= {tmp_path / "eval/pictures" / name for name in pictures}
+
+
+def test_a_completed_pass_is_read_back(tmp_path):
+    assert read_evaluation(tmp_path / "eval") is None
+    result, found = run(tmp_path, outputs=Outputs(pictures=2)), read_evaluation(tmp_path / "eval")
+    assert found is not None and found.summary(tmp_path) == result.summary(tmp_path)
+    assert found.scalars == result.scalars and found.results == json.loads(json.dumps(result.results))
+    (tmp_path / "eval/metrics.json").unlink()
+    assert read_evaluation(tmp_path / "eval") is None
 
 
 def test_a_pass_that_breaks_off_leaves_no_metrics(tmp_path):

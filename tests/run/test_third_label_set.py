@@ -54,6 +54,7 @@ def config(world, monkeypatch, tmp_path):
     config.train.steps, config.data.batch_size = 2, 1
     # Nothing in these knows label sets; without them the step compiles sooner.
     config.loss.depth = config.loss.scene_class_affinity = 0.0
+    config.model.backbone.frozen_stages = 5
     surroundocc = LABEL_SETS["surroundocc"]
     keyframes = load_index(config.data).everything
     (tmp_path / "third").mkdir()

@@ -8,9 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from tiny_world import tiny_config
 
+from occjax.models.resnet import save_backbone_weights
+from occjax.models.student import abstract_student
 from occjax.run.workdir import load_config, open_workdir
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -78,6 +82,9 @@ def test_the_run_ends_with_a_table_and_the_paths_of_what_it_wrote(uninterrupted)
         assert wanted in output
     assert "samples/s" in output
     assert "left" in output
+    assert "the student starts from random weights" in output and "of step 6, from random weights, 3 samples" in output
+    (metrics,) = workdir.glob("eval/*/metrics.json")
+    assert json.loads(metrics.read_text())["initialisation"]["kind"] == "random"
     assert load_config(workdir).name == "tiny"
     entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
     assert all(entry["gradient_ratio"] > 0.01 for entry in entries if entry["group"] == "train")
@@ -117,11 +124,17 @@ def test_eval_reads_the_workdir_and_needs_no_configuration(environment, uninterr
     assert "mIoU" in result.stdout
 
 
-def test_a_loss_that_is_not_finite_names_step_terms_and_tokens(config_file, environment, tmp_path):
+def test_a_loss_that_is_not_finite_names_step_terms_and_tokens(world, config_file, environment, tmp_path):
     workdir = tmp_path / "hot"
-    overrides = ("--config.train.learning_rate=1e30", "--config.train.clip_norm=1e30")
+    # Through the weights that it starts from: another learning rate would be another program to compile.
+    config = tiny_config(world)
+    _, params, batch_stats = abstract_student(config.model, config.grid.build())
+    arrays = flatten_dict(params["backbone"]) | flatten_dict(batch_stats["backbone"])
+    save_backbone_weights(
+        tmp_path / "hot.npz", {name: np.full(x.shape, np.inf, np.float32) for name, x in arrays.items()}
+    )
     result = subprocess.run(
-        command(config_file, workdir, *overrides),
+        command(config_file, workdir, f"--config.model.backbone.weights={tmp_path}/hot.npz"),
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,

@@ -23,6 +23,7 @@ def test_validation_is_of_the_configured_weights(which, shown, monkeypatch, tmp_
         return MagicMock(spec=Evaluation, scalars={"miou": 12.0})
 
     monkeypatch.setattr(train, "evaluate_student", evaluate_student)
+    monkeypatch.setattr(train, "stored_initialisation", lambda workdir: {})
     train.TrainingRun._validate(MagicMock(config=config, state=state, step=7, total_steps=9, workdir=tmp_path))
     (weights,) = evaluated
     assert (weights.params, weights.batch_stats) == shown and weights.step == 7

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from occjax.config import Config
-from occjax.run.workdir import WorkdirError, load_config, open_workdir
+from occjax.models.resnet import BackboneWeightsError
+from occjax.run.initialisation import said_of
+from occjax.run.workdir import WorkdirError, load_config, open_workdir, stored_initialisation
 
 
 def test_configuration_round_trips(tmp_path):
@@ -18,8 +20,8 @@ def test_configuration_round_trips(tmp_path):
     assert {"jax", "flax", "occjax"} <= set(written["versions"])
 
 
-def start_run(workdir):
-    open_workdir(workdir, Config())
+def start_run(workdir, config=None):
+    open_workdir(workdir, config or Config())
     (workdir / "checkpoints" / "10").mkdir(parents=True)
 
 
@@ -66,7 +68,60 @@ def test_unknown_fields_of_another_version_are_an_error(tmp_path):
         load_config(tmp_path)
 
 
+def test_a_run_from_before_the_camera_norm_could_be_chosen_has_batch_norm(tmp_path):
+    start_run(tmp_path)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    del content["config"]["model"]["depth"]["camera_norm"]
+    path.write_text(json.dumps(content))
+    assert load_config(tmp_path).model.depth.camera_norm == "batch"
+    with pytest.raises(WorkdirError, match=r"camera_norm: was 'batch', now 'fixed'"):
+        open_workdir(tmp_path, Config())
+
+
 def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkdirError, match="choose another --workdir"):
         open_workdir(tmp_path / "file" / "run", Config())
+
+
+def test_what_the_weights_start_from_is_found_out_once(tmp_path, monkeypatch):
+    weights = tmp_path / "r.npz"
+    weights.write_bytes(b"weights")
+    config = Config()
+    config.model.backbone.weights = str(weights)
+    start_run(tmp_path / "run", config)
+    # printf weights | sha256sum
+    checksum = "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
+    stored = {"kind": "backbone", "file": "r.npz", "sha256": checksum}
+    assert stored_initialisation(tmp_path / "run") == stored
+    assert said_of(stored) == f"backbone r.npz, sha256 {checksum[:12]}"
+    # Resumed without the file, or with another choice: neither changes what the run started from.
+    weights.unlink()
+    open_workdir(tmp_path / "run", config)
+    open_workdir(tmp_path / "run", Config())
+    assert stored_initialisation(tmp_path / "run") == stored
+    with pytest.raises(BackboneWeightsError, match=r"r\.npz' is no file"):
+        open_workdir(tmp_path / "new", config)
+    assert stored_initialisation(tmp_path / "new") is None
+
+
+def test_random_weights_are_named_and_what_is_not_known_is_said(tmp_path):
+    open_workdir(tmp_path, Config())
+    assert said_of(stored_initialisation(tmp_path)) == "random weights"
+    assert said_of(None) == "initialisation not recorded"
+
+
+def test_runs_of_earlier_versions_are_read(tmp_path):
+    config = Config()
+    config.data.batch_size, config.train.ema_samples = 2, 100
+    start_run(tmp_path, config)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    del content["initialisation"], content["config"]["train"]["ema_samples"]
+    content["config"]["train"]["ema_decay"] = 0.98
+    content["config"]["model"]["backbone"]["weights"] = ""
+    path.write_text(json.dumps(content))
+    assert load_config(tmp_path) == config
+    assert open_workdir(tmp_path, config) == []
+    assert said_of(stored_initialisation(tmp_path)) == "initialisation not recorded"

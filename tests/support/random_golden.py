@@ -30,6 +30,7 @@ def golden_file(depth: int, splat: str) -> Path:
 def golden_config(depth: int, splat: str) -> ModelConfig:
     config = small_config()
     config.backbone.depth, config.view_transform.splat = depth, splat
+    config.depth.camera_norm = "batch"
     return config
 
 

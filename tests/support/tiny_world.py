@@ -19,12 +19,14 @@ def tiny_config(root: Path) -> Config:
     config.data.synthetic = SyntheticConfig(
         enabled=True, train_scenes=2, val_scenes=1, keyframes_per_scene=3, image_width=160, image_height=90
     )
+    # Tests compile and hardly compute: every layer costs, however narrow.
+    config.model.backbone.depth = 10
     config.model.backbone.width = 8
     config.model.fpn_channels = 8
     config.model.depth.bins = 6
     config.model.depth.channels = 8
     config.model.view_transform.channels = 8
-    config.model.bev_encoder.stage_channels = (8, 8, 8)
+    config.model.bev_encoder.stage_channels = (8, 8)
     config.model.bev_encoder.blocks_per_stage = 1
     config.model.bev_encoder.neck_channels = 8
     config.model.bev_encoder.out_channels = 8
@@ -51,6 +53,7 @@ def overfit_config(root: Path) -> Config:
     config.data.image_height, config.data.image_width = 96, 160
     config.data.batch_size = 1
     config.augment = AugmentConfig(photometric=False)
+    config.model.backbone.depth = 18
     config.model.backbone.width = 16
     config.model.fpn_channels = 32
     config.model.depth.bins = 32

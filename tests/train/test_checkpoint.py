@@ -1,6 +1,7 @@
 """Checkpoints come back whole for training, and in part for prediction; so do those of the version before."""
 
 import gc
+import math
 import subprocess
 import sys
 
@@ -10,22 +11,25 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from small import small_config
+from tiny_state import tiny_state
 
-from occjax.config import Config
+from occjax.config import Config, ModelConfig
 from occjax.predict.forward import restore
 from occjax.train.checkpoint import CheckpointError, Checkpoints
 from occjax.train.learner import abstract_state, initial_state, make_learner
 from occjax.train.mesh import make_mesh, replicated
 
-# A restore that fails leaves reads which orbax began and never awaited, and they complain when they are collected.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <coroutine object _read:pytest.PytestUnraisableExceptionWarning"
-)
+
+def model(**depth) -> ModelConfig:
+    """A student of few arrays: each is a file, more or less, and is read in every test."""
+    config = small_config(**depth)
+    config.backbone.depth = 10
+    return config
 
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    config = Config(model=small_config())
+    config = Config(model=model())
     config.grid.shape, config.grid.lower_m = (16, 16, 4), (-8.0, -8.0, -2.0)
     return config
 
@@ -86,22 +90,111 @@ def test_prediction_reads_nothing_but_the_averages(config, state, tmp_path):
     assert_same(restore(config, tmp_path, make_mesh()).params, state.ema["params"])
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def misfit_of(restoring) -> str:
+    """The message about a checkpoint of another model; nothing that was begun and not awaited is left behind."""
+    with pytest.raises(CheckpointError, match="does not fit the configured model") as error:
+        restoring()
+    said = str(error.value)
+    del error
+    gc.collect()  # what complains when it is collected does so here, and fails the test
+    return said
+
+
 def test_another_model_is_named(workdir, config):
-    other = Config(model=small_config(bins=7), grid=config.grid)
-    with pytest.raises(CheckpointError, match="does not fit the configured model"):
-        restore(other, workdir, make_mesh())
+    # Six depth bins are stored; a BEV encoder of three stages.
+    other = Config(model=model(bins=7), grid=config.grid)
+    said = misfit_of(lambda: restore(other, workdir, make_mesh()))
+    assert "params/depth_net/" in said and "(6,) stored, (7,) wanted" in said and "missing" not in said
     checkpoints = Checkpoints(workdir)
-    with pytest.raises(CheckpointError, match="does not fit the configured model"):
-        checkpoints.restore(abstract_state(make_learner(other, 1)), make_mesh())
-    for which in ("ema", "raw"):
-        for stages in ((6, 8), (6, 8, 10, 12)):  # less and more than what is stored
-            other = Config(model=small_config(), grid=config.grid)
-            other.model.bev_encoder.stage_channels, other.eval.weights = stages, which
-            with pytest.raises(CheckpointError, match="does not fit the configured model"):
-                restore(other, workdir, make_mesh())
+    learner = make_learner(other, 1)
+    said = misfit_of(lambda: checkpoints.restore(abstract_state(learner), make_mesh()))
+    assert "state/params/student/depth_net/" in said and "(6,) stored, (7,) wanted" in said
     checkpoints.close()
-    gc.collect()  # here, not in a test of another module: see pytestmark
+    for which in ("ema", "raw"):
+        for stages, kind in (((6, 8), "not in the model: "), ((6, 8, 10, 12), "missing: ")):
+            other = Config(model=model(), grid=config.grid)
+            other.model.bev_encoder.stage_channels, other.eval.weights = stages, which
+            said = misfit_of(lambda other=other: restore(other, workdir, make_mesh()))
+            assert kind in said and "bev_encoder/stages/" in said and "opt_state" not in said
+
+
+def test_of_many_misfits_ten_of_a_kind_are_named_and_the_rest_counted(workdir, config):
+    other = Config(model=model(), grid=config.grid)
+    other.model.fpn_channels, other.model.backbone.width = 16, 8
+    lines = misfit_of(lambda: restore(other, workdir, make_mesh())).splitlines()
+    named = [line for line in lines if line.startswith("  shape: ")]
+    assert len(named) == 11 and named[-1].endswith(" more")
+    assert lines[-1].startswith("use the configuration")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(7, tiny_state(), {})
+    (tmp_path / "checkpoints/7/ema/_METADATA").write_text("{")
+    with pytest.raises(CheckpointError, match=r"checkpoints/7 cannot be read(.|\n)*remove that folder"):
+        checkpoints.restore(jax.eval_shape(tiny_state), make_mesh())
+    checkpoints.close()
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Checkpoints of tiny states."""
+    checkpoints = Checkpoints(tmp_path)
+    yield checkpoints
+    checkpoints.close()
+
+
+def best_weight(workdir) -> float:
+    """The number in the only checkpoint of best/."""
+    (folder,) = (workdir / "best").glob("[0-9]*")
+    wanted = {("params",): {"w": jnp.float32(0)}, ("batch_stats",): {"mean": jnp.float32(0)}}
+    checkpoints = Checkpoints(workdir)
+    params, _, step = checkpoints.restore_student(*wanted.values(), make_mesh(), which="ema", best=True)
+    checkpoints.close()
+    assert step == int(folder.name)
+    return float(params["w"])
+
+
+def test_the_best_stays_and_a_better_one_takes_its_place(tiny, tmp_path):
+    # Step, weight, score, and whether it is the best then.
+    for step, weight, miou, is_best in (
+        (2, 1, 10.0, True),
+        (4, 2, 9.0, False),
+        (6, 3, 10.0, False),
+        (8, 4, 11.0, True),
+    ):
+        assert tiny.save_best(step, tiny_state(weight), {}, miou) is is_best
+    assert best_weight(tmp_path) == 4
+
+
+def test_a_resumed_run_replaces_the_best_of_its_own_step(tiny, tmp_path):
+    assert tiny.save_best(4, tiny_state(1), {}, 10.0)
+    resumed = Checkpoints(tmp_path)
+    assert resumed.save_best(4, tiny_state(2), {}, 10.0) and best_weight(tmp_path) == 1  # it is there
+    assert resumed.save_best(4, tiny_state(3), {}, 12.0)
+    # Earlier than the best there is: the run went back to a checkpoint before it.
+    assert not resumed.save_best(2, tiny_state(4), {}, 11.0) and best_weight(tmp_path) == 3
+    assert resumed.save_best(2, tiny_state(5), {}, 13.0)
+    resumed.close()
+    assert best_weight(tmp_path) == 5
+
+
+def test_nan_is_never_the_best(tiny, tmp_path):
+    assert not tiny.save_best(2, tiny_state(1), {}, math.nan)
+    assert not list((tmp_path / "best").glob("[0-9]*"))
+    assert tiny.save_best(4, tiny_state(2), {}, 10.0)
+    assert not tiny.save_best(6, tiny_state(3), {}, math.nan) and best_weight(tmp_path) == 2
+
+
+def test_a_nan_that_lies_there_as_the_best_gives_way(tmp_path):
+    options = ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics["miou"], enable_async_checkpointing=False)
+    with ocp.CheckpointManager(tmp_path / "best", options=options, item_names=("ema",)) as manager:
+        items = ocp.args.Composite(ema=ocp.args.StandardSave(tiny_state(1).ema))
+        manager.save(2, args=items, metrics={"miou": math.nan}, force=True)
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.save_best(4, tiny_state(2), {}, 1.0)
+    checkpoints.close()
+    assert best_weight(tmp_path) == 2
 
 
 def test_a_workdir_without_checkpoints_is_named(config, tmp_path):

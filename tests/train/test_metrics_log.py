@@ -17,7 +17,9 @@ def test_lines_past_the_restored_step_are_redone(tmp_path):
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 4, "gro')  # a killed run
     log = MetricsLog(tmp_path, 2)
+    assert [step for step in range(6) if log.has(step, "train")] == [1, 2] and not log.has(2, "validation")
     log.write(3, "train", {"loss": 30.0})
+    assert log.has(3, "train")
     log.close()
     assert [(entry["step"], entry["loss"]) for entry in lines(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
     assert list((tmp_path / "tensorboard").glob("events*"))

@@ -1,0 +1,141 @@
+"""Validations of a run that is killed anywhere and resumed: each step once, and the best state is there."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tiny_state import tiny_state
+from tiny_world import tiny_config
+
+from occjax.data.index import load_index
+from occjax.run import train as train_module
+from occjax.run.scoring import Evaluation
+from occjax.run.train import TrainingRun
+from occjax.storage import write_json
+from occjax.train.mesh import make_mesh
+from occjax.train.metrics_log import MetricsLog
+
+SCORES = {2: 20.0, 4: 30.0, 6: 25.0}  # per cent by step
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class FakeRun:
+    """A workdir whose runs go on to step 6 and validate at 2 and 4, with steps that only count.
+
+    Attributes:
+      validated: the steps that were evaluated, in order.
+      ends_before_step: where the process is killed, if anywhere; likewise in `ends_in`, a validation.
+    """
+
+    def __init__(self, config, workdir):
+        self.config, self.workdir = config, workdir
+        self.validated = []
+        self.ends_before_step = self.ends_in = None
+
+    def step(self, state, batch):
+        if int(state.step) + 1 == self.ends_before_step:
+            raise Killed
+        metrics = dict.fromkeys(("loss", "grad_norm"), jnp.float32(1)) | {"is_finite": jnp.bool_(True)}
+        return state._replace(step=state.step + 1), metrics
+
+    def evaluate(self, config, weights, index, *, output_dir, outputs, **_):
+        self.validated.append(weights.step)
+        if weights.step == self.ends_in:
+            raise Killed
+        results = {"step": weights.step, "weights": config.eval.weights, "split": "val", "samples": 3}
+        results |= {"protocols": [{"miou": SCORES[weights.step]}], "teacher_agreement": None}
+        results |= {"occupancy_calibration_error": None}
+        write_json(output_dir / "metrics.json", results)
+        (output_dir / "table.txt").write_text(f"table of step {weights.step}")
+        (output_dir / "pictures").mkdir(exist_ok=True)
+        for i in range(outputs.pictures):
+            (output_dir / "pictures" / f"{i}.png").write_bytes(b"")
+        return Evaluation(results, f"table of step {weights.step}", (output_dir / "metrics.json",))
+
+    def start(self):
+        """Starts or resumes; the final evaluation, or None where the process was killed."""
+        run = TrainingRun(self.config, self.workdir, make_mesh(), load_index(self.config.data))
+        try:
+            return run.steps(lambda: False)
+        except Killed:
+            self.ends_before_step = self.ends_in = None
+            return None
+        finally:
+            run.close()
+
+
+@pytest.fixture
+def fake(world, tmp_path, monkeypatch):
+    config = tiny_config(world)
+    config.train.log_every = config.train.checkpoint_every = 100
+    config.train.eval_every = 2
+    fake = FakeRun(config, tmp_path)
+    monkeypatch.setattr(train_module, "make_learner", lambda *_: None)
+    monkeypatch.setattr(train_module, "initial_state", lambda *_: tiny_state())
+    monkeypatch.setattr(train_module, "abstract_state", lambda _: jax.eval_shape(tiny_state))
+    monkeypatch.setattr(train_module, "make_train_step", lambda *_: fake.step)
+    monkeypatch.setattr(train_module, "evaluate_student", fake.evaluate)
+    return fake
+
+
+def logged(fake) -> list[int]:
+    """Steps of the validations in the log."""
+    entries = map(json.loads, (fake.workdir / "log.jsonl").read_text().splitlines())
+    return [entry["step"] for entry in entries if entry["group"] == "validation"]
+
+
+def best(fake) -> list[str]:
+    return [folder.name for folder in (fake.workdir / "best").glob("[0-9]*")]
+
+
+def test_a_validation_that_was_done_is_not_repeated(fake):
+    fake.ends_before_step = 4  # after the validation at 2, and no checkpoint is due in between
+    assert fake.start() is None and fake.validated == [2] and best(fake) == ["2"]
+    fake.ends_before_step = 5  # at the step of a validation
+    assert fake.start() is None and fake.validated == [2, 4] and best(fake) == ["4"]
+    assert fake.start().table == "table of step 6"
+    assert fake.validated == logged(fake) == [2, 4, 6] and best(fake) == ["4"]
+
+
+def test_a_validation_that_was_cut_off_is_made_up_for(fake):
+    fake.ends_in = 2
+    assert fake.start() is None and logged(fake) == []
+    fake.ends_in = 6
+    assert fake.start() is None and fake.validated == [2, 2, 4, 6]
+    assert fake.start().table == "table of step 6" and logged(fake) == [2, 4, 6] and best(fake) == ["4"]
+
+
+def test_a_run_that_is_killed_between_the_best_state_and_the_log_line_goes_on(fake, monkeypatch):
+    write = MetricsLog.write
+
+    def killed(log, step, group, scalars):
+        if (step, group) == (4, "validation"):
+            raise Killed
+        write(log, step, group, scalars)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "write", killed)
+        assert fake.start() is None
+    assert best(fake) == ["4"] and logged(fake) == [2]
+    monkeypatch.setitem(SCORES, 4, 31.0)  # what another device computes may differ a little
+    assert fake.start() is not None and logged(fake) == [2, 4, 6] and best(fake) == ["4"]
+    (metrics,) = (fake.workdir / "best/4/metrics").glob("metrics")
+    assert json.loads(metrics.read_text()) == {"miou": 31.0}
+
+
+def test_a_finished_run_shows_its_evaluation_again(fake):
+    first = fake.start()
+    again = fake.start()
+    assert fake.validated == [2, 4, 6] and again.table == first.table and again.scalars == first.scalars
+    names = [path.name for path in again.files]
+    assert names == ["6", "metrics.json", "0.png"] and all(path.exists() for path in again.files)
+    # What is asked for now is not there: other weights, more pictures.
+    fake.config.eval.weights = "raw"
+    fake.start()
+    fake.config.eval.pictures = 2
+    fake.start()
+    assert fake.validated == [2, 4, 6, 6, 6]
