@@ -235,6 +235,13 @@ MUTATIONS = {
         ('if which == "raw":', 'if which == "ema":', CHECKPOINT),
         ('best_mode="max"', 'best_mode="min"', CHECKPOINT),
     ],
+    "occjax/train/class_counts.py": [
+        ('config.loss.class_counts == "occ3d" or', "True or", "tests/train/test_class_counts.py"),
+        ("labels()[0][crop]", "labels()[0]", "tests/train/test_class_counts.py"),
+    ],
+    "occjax/run/train.py": [
+        ("self.state.student(self.config.eval.weights)", 'self.state.student("raw")', "tests/run/test_validation.py"),
+    ],
     "occjax/storage.py": [("scratch = path.with_name(", "scratch = path or path.with_name(", "tests/test_storage.py")],
     "occjax/convert/torch_names.py": [
         ('"bev_conv": (3, 2, 1, 0)', '"bev_conv": (2, 3, 1, 0)', "tests/convert/test_torch_names.py"),

@@ -47,7 +47,7 @@ def write_hollow_root(root: Path, keyframes: int = KEYFRAMES, scenes: int = SCEN
         "frame_index": (np.arange(keyframes) - np.searchsorted(scene, scene)).astype(np.int32),
         "timestamp_us": np.arange(keyframes) * 500_000,
         "camera_file": camera_file,
-        "camera_size": np.tile(np.int32([1600, 900]), (*per_camera, 1)),
+        "camera_size": np.tile(np.array([1600, 900], np.int32), (*per_camera, 1)),
         "pixel_from_cam": np.tile(np.eye(3, dtype=np.float32), (*per_camera, 1, 1)),
         "cam_from_lidar": np.tile(np.eye(4, dtype=np.float32), (*per_camera, 1, 1)),
         "cam_from_ego": np.tile(np.eye(4, dtype=np.float32), (*per_camera, 1, 1)),
