@@ -22,16 +22,10 @@ from occjax.train.mesh import make_mesh, put_batch
 from occjax.train.parts import training_parts
 from occjax.train.step import make_train_step
 
-# Of the cross-entropy, by one update of one part of the student alone.
-LEAST_FALL = {
-    "backbone": 1e-3,
-    "fpn": 1e-3,
-    "depth_net": 1e-3,
-    "view_transform": 1e-3,
-    "bev_encoder": 1e-3,
-    "bev_neck": 1e-3,
-    "head": 1e-3,
-}
+PARTS = ("backbone", "fpn", "depth_net", "view_transform", "bev_encoder", "bev_neck", "head")
+# Share of the cross-entropy by which one update of one part lowers it, at least. They lower it by 0.27 % (FPN) to 10 %
+# (head); with the gradient cut behind the lift, backbone, FPN and depth net by 0.05 % at most.
+LEAST_FALL = 0.001
 
 
 def occ3d_config(world, shape: tuple[int, int, int]) -> Config:
@@ -70,10 +64,10 @@ def test_every_part_of_the_student_lowers_the_loss_of_a_batch_and_together_they_
     start = jax.device_get(jax.jit(functools.partial(random_state, learner))())
     state, first = update(start)
     falls = {}
-    for part in LEAST_FALL:
+    for part in PARTS:
         student = {**start.params["student"], part: state.params["student"][part]}
         falls[part] = first - update(start._replace(params={**start.params, "student": student}))[1]
-    assert {part for part, fall in falls.items() if fall < LEAST_FALL[part] * first} == set(), falls
+    assert {part for part, fall in falls.items() if fall < LEAST_FALL * first} == set(), falls
     for _ in range(8):
         state, last = update(state)
     assert last < 0.5 * first
