@@ -4,6 +4,7 @@ import dataclasses
 import json
 import typing
 from pathlib import Path
+from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -112,7 +113,7 @@ def load_config(workdir: Path) -> Config:
 
 def _as_now(values: dict) -> dict:
     """A configuration of any version, with the fields of this one."""
-    fields = _WITHOUT_FIELD | flatten_dict(values, sep=".")
+    fields: dict[str, Any] = {**_WITHOUT_FIELD, **flatten_dict(values, sep=".")}
     if "train.ema_decay" in fields:
         fields["train.ema_samples"] = round(fields["data.batch_size"] / (1 - fields.pop("train.ema_decay")))
     if fields.get("model.backbone.weights") == "":
