@@ -9,7 +9,7 @@ Left out, because nothing could notice:
 """
 
 STEP = "tests/train/test_step_to_step.py"
-TURN = "tests/models/test_bev_rotation.py"
+TURN = "tests/models/test_lift_augmented.py"
 LIFT = "tests/models/test_view_transform.py"
 OCC3D = "tests/data/test_occ3d_samples.py"
 AUGMENT = "tests/data/test_augment.py"

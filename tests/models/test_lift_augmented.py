@@ -1,4 +1,4 @@
-"""BEV turned by a proper rotation: where the lift puts a point, and that labels turn the same way.
+"""Where the lift puts a point: under a proper rotation of BEV, a moved image, and beside the labels, which turn along.
 
 A rotation with a flip is its own inverse, and so is a flip: only a rotation tells +θ from −θ.
 """
@@ -37,6 +37,22 @@ def test_a_point_ahead_turns_to_the_left_by_a_positive_angle(angle_deg, cell):
     rig = make_rig((0.0,), size=(16, 16))._replace(augmented_from_grid=rotation(angle_deg)[None])
     (found,) = np.asarray(cells_of(rig, (16, 16), (1, 1), np.float32([7.1]), GRID)).ravel()
     assert divmod(int(found), GRID.shape[1]) == cell
+
+
+def test_an_image_that_was_moved_is_looked_at_where_it_is_now():
+    # Lying on its side, so that rows as well as columns decide where a ray goes on the ground.
+    rig = make_rig()
+    on_its_side = np.eye(4, dtype=np.float32)
+    on_its_side[:2, :2] = [[0, -1], [1, 0]]
+    rig = rig._replace(cam_from_grid=on_its_side @ rig.cam_from_grid)
+    # Moved by (3, 5) pixels: as if the optical axis had gone there.
+    moved, axis_moved = rig.input_from_pixel.copy(), rig.pixel_from_cam.copy()
+    moved[..., :2, 2] += [3, 5]
+    axis_moved[..., :2, 2] += [3, 5]
+    arguments = (32, 48), (8, 12), np.float32([2.5, 5.5]), GRID
+    found = np.asarray(cells_of(rig._replace(input_from_pixel=moved), *arguments))
+    np.testing.assert_array_equal(found, cells_of(rig._replace(pixel_from_cam=axis_moved), *arguments))
+    assert np.mean(found != cells_of(rig, *arguments)) > 0.3
 
 
 @pytest.fixture(scope="module", params=["surroundocc", "occ3d"])
