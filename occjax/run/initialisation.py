@@ -28,7 +28,7 @@ class Initialisation(NamedTuple):
 
 
 # Of a run that an earlier version began.
-NOT_RECORDED = "initialisation not recorded"
+NOT_RECORDED = "weights that were not recorded"
 
 
 def configured_initialisation(config: Config) -> Initialisation:

@@ -131,10 +131,10 @@ class TrainingRun:
     def steps(self, stop_requested: Callable[[], bool]) -> Evaluation | None:
         """All steps that are left, or those until `stop_requested`; returns as `train` does."""
         config = self.config.train
-        first_step, started = self.step + 1, time.perf_counter()
-        # A run that was killed after it had saved this step.
+        # Of a run that was killed after it had saved this step.
         if self._is_validation_due():
             self._validate()
+        first_step, started = self.step + 1, time.perf_counter()
         while self.step < self.total_steps and not stop_requested():
             if self.feed.is_empty:
                 # There is no batch to hand over: the device may as well finish, and what follows is waiting for data.

@@ -109,7 +109,7 @@ def test_what_the_weights_start_from_is_found_out_once(tmp_path, monkeypatch):
 def test_random_weights_are_named_and_what_is_not_known_is_said(tmp_path):
     open_workdir(tmp_path, Config())
     assert said_of(stored_initialisation(tmp_path)) == "random weights"
-    assert said_of(None) == "initialisation not recorded"
+    assert said_of(None) == "weights that were not recorded"
 
 
 def test_runs_of_earlier_versions_are_read(tmp_path):
@@ -124,4 +124,4 @@ def test_runs_of_earlier_versions_are_read(tmp_path):
     path.write_text(json.dumps(content))
     assert load_config(tmp_path) == config
     assert open_workdir(tmp_path, config) == []
-    assert said_of(stored_initialisation(tmp_path)) == "initialisation not recorded"
+    assert said_of(stored_initialisation(tmp_path)) == "weights that were not recorded"
