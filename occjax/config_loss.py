@@ -37,6 +37,8 @@ class DistillConfig(LossWeights):
       bev_feature: a 1x1 adapter of the student's BEV features against the teacher's BEV map.
       temperature: both sides are softened by it.
       free_share: of the voxel KL that free space may have: voxels the teacher calls free are weighted down to it.
+      use_camera_mask: distil those voxels of Occ3D only that the cameras see, and columns from these voxels alone. A
+        teacher's own BEV map says nothing of single voxels: it counts where the cameras see any voxel of the column.
     """
 
     voxel_kl: float = term_weight(0.0)
@@ -45,6 +47,7 @@ class DistillConfig(LossWeights):
     bev_feature: float = term_weight(0.0)
     temperature: float = 2.0  # softened, the tail that the teacher gives to other classes is heard
     free_share: float = 0.3  # nine voxels in ten are free, and would have nine tenths of the loss
+    use_camera_mask: bool = True  # as supervision: elsewhere nobody checks the student, nor was the teacher checked
 
     @property
     def is_on(self) -> bool:

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from occjax.classes import FREE
 from occjax.config import DistillConfig
-from occjax.losses.distillation import shared_weights
+from occjax.losses.comparison import shared_weights
 from occjax.targets.column_rule import column_log_probs_from_voxels
 from occjax.targets.rows import soften
 

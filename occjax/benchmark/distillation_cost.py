@@ -46,8 +46,9 @@ def measure_distillation(config: Config, teacher: TeacherTargets) -> dict[str, D
     assert voxels is not None
     teacher = teacher._replace(voxels=voxels._replace(valid=None))
     grid, distill = config.grid.build(), config.loss.distill
-    no_form = {name: 0.0 for name in distill.weight_fields() if name not in DENSE_TERMS}
-    wanted = dataclasses.replace(distill, **no_form)
+    wanted = dataclasses.replace(distill)
+    for name in set(distill.weight_fields()) - set(DENSE_TERMS):
+        setattr(wanted, name, 0.0)
     # Twice a normal: as decided as a student is after some training, so that no term is near 0.
     logits = 2 * jax.random.normal(jax.random.key(0), (*grid.shape, len(voxels.background)))
 

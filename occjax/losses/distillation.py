@@ -5,11 +5,10 @@ has to know of it.
 
 The teacher stays sparse. Voxels with a row of their own enter one by one; all others share one distribution b, so that
 what they add depends on the student only through sums over voxels of its log-probabilities a at the temperature:
-Σ_v KL(b ‖ a_v) = n Σ_c b_c log b_c − Σ_c b_c Σ_v a_vc.
+Σ_v KL(b ‖ a_v) = n Σ_c b_c log b_c − Σ_c b_c Σ_v a_vc. Voxels that do not count, since the teacher does not know them
+or the cameras do not see them, are left out of both.
 """
 
-import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -21,9 +20,10 @@ from jaxtyping import Array, Bool, Float
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.config import DistillConfig
 from occjax.grid import VoxelGrid
+from occjax.losses.comparison import Comparison, shared_weights
 from occjax.losses.masked import masked_mean
 from occjax.targets.column_rule import column_log_probs_from_voxels
-from occjax.targets.rows import BevMap, VoxelRows, bev_map, soften, voxel_rows
+from occjax.targets.rows import soften, voxel_rows
 from occjax.types import Predictions, TeacherTargets
 
 _TINY = 1e-30  # far below any sum of probabilities that is not 0, and the logarithm of it is finite
@@ -46,6 +46,7 @@ def distillation_terms(
     adapter_output: Float[Array, "b x y k"] | None,
     config: DistillConfig,
     grid: VoxelGrid,
+    camera_mask: Bool[Array, "b x y z"] | None = None,
 ) -> dict[str, Float[Array, ""]]:
     """Terms before their weights, each a mean over the samples; a term of weight 0 is left out.
 
@@ -53,8 +54,9 @@ def distillation_terms(
       predictions: the student's, on `grid`.
       teacher: batched targets on `grid`.
       adapter_output: `BevAdapter` of the student's BEV features; needed where `needs_adapter(config)`.
-      config: weights, temperature and the share of free space.
+      config: weights, temperature, the share of free space, and whether the camera mask decides what counts.
       grid: the model's grid.
+      camera_mask: voxels that the cameras see, or None where the labels do not say.
 
     Raises:
       ValueError: a weighted term lacks its input.
@@ -64,14 +66,35 @@ def distillation_terms(
         return {}
     _check(predictions, teacher, adapter_output, wanted, grid)
 
-    def of_sample(logits, teacher, adapted):
-        sample = Comparison(logits, adapted, teacher, config, grid)
+    def of_sample(logits, teacher, adapted, seen):
+        sample = Comparison(logits, adapted, teacher, config, grid, seen)
         return {name: term.function(sample) for name, term in wanted.items()}
 
     logits = predictions.voxel_logits.astype(jnp.float32)
     adapted = adapter_output if needs_adapter(config) else None
-    terms = jax.vmap(of_sample)(logits, teacher, adapted)
+    seen = camera_mask if config.use_camera_mask else None
+    terms = jax.vmap(of_sample)(logits, teacher, adapted, seen)
     return {name: terms[name].mean() for name in wanted}
+
+
+def share_in_mask(
+    teacher: TeacherTargets, camera_mask: Bool[Array, "b x y z"], config: DistillConfig, grid: VoxelGrid
+) -> Float[Array, ""]:
+    """Share of the voxel KL's weight that lies on voxels which the cameras see, over the batch.
+
+    1 with `config.use_camera_mask`; otherwise what is missing from 1 pulls at voxels that supervision may not count.
+    """
+
+    def of_sample(teacher, seen):
+        sample = Comparison(None, None, teacher, config, grid, seen if config.use_camera_mask else None)
+        row_weight, inactive_weight = sample.voxel_weights
+        # What counts, and what of it the cameras see.
+        inside = voxel_rows(teacher.voxels, grid.num_voxels, seen.reshape(-1))
+        weight = lambda rows: (row_weight * rows.counts).sum() + inactive_weight * rows.inactive.sum()  # noqa: E731
+        return jnp.stack([weight(inside), weight(sample.rows)])
+
+    inside, total = jax.vmap(of_sample)(teacher, camera_mask).sum(0)
+    return inside / jnp.maximum(total, 1e-12)
 
 
 def needs_adapter(config: DistillConfig) -> bool:
@@ -79,84 +102,12 @@ def needs_adapter(config: DistillConfig) -> bool:
     return any(term.needs == "adapter" for term in _wanted(config).values())
 
 
-class VoxelComparison(NamedTuple):
-    """Both sides at the temperature, voxel by voxel where the teacher has a row, summed over all others.
-
-    Attributes:
-      target, student: float32 [R, K] log-probabilities of the teacher's rows.
-      counts: [R] rows of valid voxels; padding does not count.
-      background: float32 [K] the teacher's, of each voxel without a row.
-      inactive_sum: float32 [K] sum of the student's log-probabilities over the valid voxels without a row.
-      num_inactive: number of those voxels.
-      mass: float32 [K] sum of the student's probabilities over all valid voxels.
-    """
-
-    target: Float[Array, "r k"]
-    student: Float[Array, "r k"]
-    counts: Bool[Array, "r"]
-    background: Float[Array, "k"]
-    inactive_sum: Float[Array, "k"]
-    num_inactive: Float[Array, ""]
-    mass: Float[Array, "k"]
-
-    @property
-    def inactive_gap(self) -> Float[Array, "k"]:
-        """Per class, what the voxels without a row add to Σ p (log p − log q)."""
-        return jnp.exp(self.background) * (self.num_inactive * self.background - self.inactive_sum)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Comparison:
-    """One sample's student beside its teacher; what several terms share is computed when the first one asks for it.
-
-    Attributes:
-      logits: float32 [X, Y, Z, K] of the student.
-      adapted: float32 [X, Y, K] what the adapter makes of the student's BEV features, or None.
-      teacher: what the teacher says about the sample.
-      config: temperature and the share of free space.
-      grid: the model's grid.
-    """
-
-    logits: Float[Array, "x y z k"]
-    adapted: Float[Array, "x y k"] | None
-    teacher: TeacherTargets
-    config: DistillConfig
-    grid: VoxelGrid
-
-    @functools.cached_property
-    def rows(self) -> VoxelRows | None:
-        """The teacher's voxels, or None where it has BEV maps only."""
-        voxels = self.teacher.voxels
-        return None if voxels is None else voxel_rows(voxels, self.grid.num_voxels)
-
-    @functools.cached_property
-    def bev(self) -> BevMap:
-        """The teacher's BEV map: its own, or that of its voxels by the column rule."""
-        return bev_map(self.teacher, self.rows, self.grid.shape)
-
-    @functools.cached_property
-    def voxels(self) -> VoxelComparison:
-        """Both sides softened; the one pass over all voxels."""
-        temperature, rows = self.config.temperature, self.rows
-        assert rows is not None  # refused by name before any term is computed
-        logits = self.logits.reshape(self.grid.num_voxels, -1)  # [X*Y*Z, K]
-        target, background = soften(rows.log_probs, temperature), soften(rows.background, temperature)
-        # Padding reads zeros: finite, and its weight is 0.
-        student = jax.nn.log_softmax(logits.at[rows.index].get(mode="fill", fill_value=0.0) / temperature)
-        inactive_sum, mass = _dense_sums(logits / temperature, rows.inactive, rows.valid)
-        num_inactive = rows.inactive.sum().astype(jnp.float32)
-        return VoxelComparison(target, student, rows.counts, background, inactive_sum, num_inactive, mass)
-
-
 def voxel_kl(sample: Comparison) -> Float[Array, ""]:
     """KL at the temperature, times its square, summed over classes, averaged over voxels (Hinton et al. 2015).
 
     Free space is weighted down to `config.free_share`.
     """
-    voxels = sample.voxels
-    is_free = jnp.argmax(voxels.target, axis=-1) == FREE
-    # Voxels without a row are free ones: the background is what the teacher says of empty space.
-    row_weight, inactive_weight = shared_weights(is_free, voxels.counts, voxels.num_inactive, sample.config.free_share)
+    voxels, (row_weight, inactive_weight) = sample.voxels, sample.voxel_weights
     row_kl = jnp.sum(jnp.exp(voxels.target) * (voxels.target - voxels.student), axis=-1)
     # The square makes up for the gradient, which falls with it, so that a weight means the same at any temperature.
     kl = jnp.sum(row_weight * row_kl) + inactive_weight * jnp.sum(voxels.inactive_gap)
@@ -165,9 +116,7 @@ def voxel_kl(sample: Comparison) -> Float[Array, ""]:
 
 def bev_kl(sample: Comparison) -> Float[Array, ""]:
     """The same over BEV cells, the student's columns by the column rule."""
-    config, target, rows = sample.config, sample.bev, sample.rows
-    voxels = sample.teacher.voxels
-    valid = None if rows is None or voxels is None or voxels.valid is None else rows.valid.reshape(sample.grid.shape)
+    config, target, valid = sample.config, sample.bev, sample.column_voxels
     # Recomputed in the backward pass: log-probabilities of every voxel would be kept between the two.
     columns = jax.checkpoint(lambda x: column_log_probs_from_voxels(jax.nn.log_softmax(x), valid, jnp))(sample.logits)
     student, teacher = soften(columns, config.temperature), soften(target.log_probs, config.temperature)  # [X, Y, K]
@@ -242,38 +191,3 @@ def _check(predictions, teacher, adapter_output, wanted: dict[str, Term], grid: 
     of_adapter = [name for name, term in wanted.items() if term.needs == "adapter"]
     if of_adapter and adapter_output is None:
         raise ValueError(f"{', '.join(of_adapter)} need the output of BevAdapter; pass it or set the weight to 0")
-
-
-def shared_weights(
-    is_free: Bool[Array, "*r"], counts: Bool[Array, "*r"], others: Float[Array, ""], free_share: float
-) -> tuple[Float[Array, "*r"], Float[Array, ""]]:
-    """Weights that add up to at most 1, free space claiming at most `free_share`.
-
-    Args:
-      is_free: what the teacher calls free.
-      counts: what counts at all.
-      others: number of further free voxels that are not listed.
-      free_share: between 0 and 1.
-
-    Returns:
-      Weight of each listed one, and of each of the others.
-    """
-    num_occupied = jnp.sum(counts & ~is_free).astype(jnp.float32)
-    num_free = jnp.sum(counts & is_free) + others
-    # Every voxel alike, unless free space (most of them) would then have more than its share.
-    free = jnp.minimum(1 / jnp.maximum(num_free + num_occupied, 1), free_share / jnp.maximum(num_free, 1))
-    occupied = (1 - free * num_free) / jnp.maximum(num_occupied, 1)
-    return jnp.where(counts, jnp.where(is_free, free, occupied), 0.0), free
-
-
-@jax.checkpoint
-def _dense_sums(
-    scaled_logits: Float[Array, "n k"], inactive: Bool[Array, "n"], valid: Bool[Array, "n"]
-) -> tuple[Float[Array, "k"], Float[Array, "k"]]:
-    """Σ over inactive voxels of log-probabilities, and Σ over valid voxels of probabilities.
-
-    The only pass over all voxels; recomputed in the backward pass, so that nothing dense is kept between the two.
-    """
-    log_probs = jax.nn.log_softmax(scaled_logits)
-    in_background = jnp.sum(jnp.where(inactive[:, None], log_probs, 0.0), axis=0)
-    return in_background, jnp.sum(jnp.where(valid[:, None], jnp.exp(log_probs), 0.0), axis=0)

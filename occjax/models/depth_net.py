@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key
 
 from occjax.config import DepthConfig
 from occjax.models.layers import BasicBlock, BatchNorm, Conv, ConvNorm, Dense
@@ -89,7 +89,7 @@ class ASPP(nnx.Module):
         *,
         train: bool,
         mask: Bool[Array, "m"] | None = None,
-        dropout_key: PRNGKeyArray | None = None,
+        dropout_keys: Key[Array, "m"] | None = None,
     ) -> Float[Array, "m h w c"]:
         parts = [jax.nn.relu(branch(x, train=train, mask=mask)) for branch in self.branches]
         # [M, 1, 1, C]; float32, since a sum of thousands of bfloat16 stops growing.
@@ -99,12 +99,11 @@ class ASPP(nnx.Module):
         y = jax.nn.relu(self.merge(jnp.concatenate(parts, axis=-1), train=train, mask=mask))
         if not train or self.dropout == 0:
             return y
-        if dropout_key is None:
-            raise ValueError(
-                "training with depth.dropout > 0 needs a dropout key; pass dropout_key or set dropout to 0"
-            )
-        # By hand rather than nnx.Dropout, whose random state would have to be part of the training state.
-        keep = jax.random.bernoulli(dropout_key, 1 - self.dropout, y.shape)
+        if dropout_keys is None:
+            raise ValueError("training with depth.dropout > 0 needs random keys; pass dropout_keys or set dropout to 0")
+        # By hand rather than nnx.Dropout, whose random state would have to be part of the training state, and which
+        # has one key for all images.
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.dropout, y.shape[1:]))(dropout_keys)
         return jnp.where(keep, y / (1 - self.dropout), 0)
 
 
@@ -136,7 +135,7 @@ class DepthNet(nnx.Module):
         *,
         train: bool,
         mask: Bool[Array, "m"] | None = None,
-        dropout_key: PRNGKeyArray | None = None,
+        dropout_keys: Key[Array, "m"] | None = None,
     ) -> tuple[Float[Array, "m h w d"], Float[Array, "m h w c2"]]:
         """Depth logits (float32) and context features of B·N images."""
         camera = self.normalized(camera, train=train, mask=mask)
@@ -145,7 +144,7 @@ class DepthNet(nnx.Module):
         y = self.depth_gate(x, camera)
         for block in self.depth_blocks:
             y = block(y, train=train, mask=mask)
-        y = self.aspp(y, train=train, mask=mask, dropout_key=dropout_key)
+        y = self.aspp(y, train=train, mask=mask, dropout_keys=dropout_keys)
         return self.depth(self.depth_conv(y)), context
 
     def normalized(

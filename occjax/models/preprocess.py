@@ -33,10 +33,15 @@ def distort_colors(
     Returns:
       float32 RGB in 0..255. Contrast comes before or after the steps in HSV space, at random (SSD, Liu et al. 2016).
     """
-    cameras = jnp.arange(images.shape[1])
-    # By position, so that what one camera draws does not depend on how many there are.  [B, N]
-    per_camera = jax.vmap(lambda key: jax.vmap(lambda n: jax.random.fold_in(key, n))(cameras))(keys)
-    return jax.vmap(jax.vmap(distort_image))(images.astype(jnp.float32), per_camera)
+    return jax.vmap(jax.vmap(distort_image))(images.astype(jnp.float32), camera_keys(keys, images.shape[1]))
+
+
+def camera_keys(keys: Key[Array, "b"], cameras: int) -> Key[Array, "b n"]:
+    """A random key for each camera, from its sample's key and its position.
+
+    So what one camera draws depends neither on the other samples of the batch nor on how many cameras there are.
+    """
+    return jax.vmap(lambda key: jax.vmap(lambda n: jax.random.fold_in(key, n))(jnp.arange(cameras)))(keys)
 
 
 def distort_image(image: Float[Array, "h w 3"], key: PRNGKeyArray) -> Float[Array, "h w 3"]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from occjax.config import ModelConfig
 from occjax.grid import VoxelGrid
@@ -14,6 +14,7 @@ from occjax.models.bev_encoder import BevEncoder, BevNeck
 from occjax.models.depth_net import DepthNet, camera_vector
 from occjax.models.fpn import FPN
 from occjax.models.occupancy_head import OccupancyHead
+from occjax.models.preprocess import camera_keys
 from occjax.models.resnet import ResNet
 from occjax.models.view_transform import ViewTransform
 from occjax.types import CameraRig, Predictions
@@ -48,12 +49,13 @@ class Student(nnx.Module):
         rig: CameraRig,
         *,
         train: bool,
-        dropout_key: PRNGKeyArray | None = None,
+        dropout_keys: Key[Array, "b"] | None = None,
     ) -> Predictions:
         """Predictions from normalised RGB images.
 
-        In training, batch statistics move (in place) and `dropout_key` is needed unless depth.dropout is 0. A missing
-        camera (`rig.is_present` false) counts in no batch statistic of the image side and puts nothing on the grid.
+        In training, batch statistics move (in place) and `dropout_keys`, one per sample, are needed unless
+        depth.dropout is 0. A missing camera (`rig.is_present` false) counts in no batch statistic of the image side
+        and puts nothing on the grid.
 
         Raises:
           ValueError: the image size is not divisible by 16.
@@ -65,8 +67,9 @@ class Student(nnx.Module):
         mask = rig.is_present.reshape(b * n)  # [B*N]: to the image side cameras are a larger batch
         features = self.backbone(images.reshape(b * n, height, width, 3), train=train, mask=mask)
         image_features = self.fpn(features)[LEVEL]  # [B*N, H/16, W/16, C]
+        per_image = None if dropout_keys is None else camera_keys(dropout_keys, n).reshape(b * n)
         depth_logits, context = self.depth_net(
-            image_features, camera_vector(rig), train=train, mask=mask, dropout_key=dropout_key
+            image_features, camera_vector(rig), train=train, mask=mask, dropout_keys=per_image
         )
         # Lifting needs to know again which camera belongs to which sample.
         depth_logits = depth_logits.reshape(b, n, *depth_logits.shape[1:])  # [B, N, H/16, W/16, D]
@@ -110,12 +113,12 @@ def apply_student(
     rig: CameraRig,
     *,
     train: bool,
-    dropout_key: PRNGKeyArray | None = None,
+    dropout_keys: Key[Array, "b"] | None = None,
 ) -> tuple[Predictions, PureDict]:
     """Predictions and the batch statistics after them (unchanged in evaluation); a pure function."""
     # The module lives for one call: under a gradient, NNX state that outlives it would be of another trace.
     model = nnx.merge(graphdef, params, batch_stats)
-    predictions = model(images, rig, train=train, dropout_key=dropout_key)
+    predictions = model(images, rig, train=train, dropout_keys=dropout_keys)
     return predictions, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
 

@@ -145,7 +145,7 @@ class TrainingRun:
             self.step += 1
             self.position = item.position
             self.finite_check.follow(self.step, metrics, item.sample_index)
-            if self.step % config.log_every == 0 or self.step == self.total_steps:
+            if self.learner.is_logged(self.step):
                 self._report(metrics)
             if self.step == first_step:
                 self.finite_check.settle()
@@ -180,8 +180,9 @@ class TrainingRun:
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
         speed = self.progress.measure()
         self.metrics_log.write(self.step, "train", values | speed)
-        names = ("loss", "supervision", "distillation", "gradient_ratio") if "gradient_ratio" in values else ("loss",)
-        shown = {name: values[name] for name in names}
+        # With a teacher, whether it is heard; the other scalars are for the files.
+        names = ("loss", "supervision", "distillation", "gradient_ratio", "gradient_cosine")
+        shown = {name: values[name] for name in (names if "gradient_ratio" in values else ("loss",))}
         log.info("%s", self.progress.line(self.step, shown, speed))
         self.progress.reset()
 

@@ -31,7 +31,7 @@ _FREE_FIELDS = (
     "model.backbone.weights",
 )
 # What runs did whose config.json lacks a field, where that is not the field's default.
-_WITHOUT_FIELD = {"model.depth.camera_norm": "batch"}
+_WITHOUT_FIELD = {"model.depth.camera_norm": "batch", "loss.distill.use_camera_mask": False}
 
 
 class WorkdirError(UserError):

@@ -48,9 +48,11 @@ def _mask(bits: UInt8[Array, "bytes"] | None, count: int) -> Bool[Array, "n"]:
     return jnp.ones(count, bool) if bits is None else jnp.unpackbits(bits, count=count).astype(bool)
 
 
-def voxel_rows(voxels: VoxelCodes, num_voxels: int) -> VoxelRows:
-    """Rows of one sample (no batch axis)."""
+def voxel_rows(voxels: VoxelCodes, num_voxels: int, seen: Bool[Array, "n"] | None = None) -> VoxelRows:
+    """Rows of one sample (no batch axis); where `seen` is given, no other voxel is valid."""
     valid = _mask(voxels.valid, num_voxels)
+    if seen is not None:
+        valid = valid & seen
     # Padding lies one past the grid: `fill` and `drop` keep it out without a mask of its own.
     counts = valid.at[voxels.index].get(mode="fill", fill_value=False)
     inactive = valid.at[voxels.index].set(False, mode="drop")

@@ -1,6 +1,6 @@
 """Learner: what is constant over a run (configuration, graphs, optimizer), and the state that it starts from."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ class Learner(NamedTuple):
       config: of the run.
       student, adapter: graphs of the modules, without their arrays.
       optimizer: of the parameters that train.
+      total_steps: updates of the run.
       class_counts: voxels per class in the training labels, for the class weights of the cross-entropy.
     """
 
@@ -33,7 +34,12 @@ class Learner(NamedTuple):
     student: nnx.GraphDef
     adapter: nnx.GraphDef
     optimizer: optax.GradientTransformation
+    total_steps: int
     class_counts: Int[np.ndarray, "k"]
+
+    def is_logged(self, step: Any) -> Any:
+        """Whether the scalars of a step (1 = the first; an int or a traced one) go to the log."""
+        return (step % self.config.train.log_every == 0) | (step == self.total_steps)
 
 
 def make_learner(config: Config, total_steps: int, class_counts: Int[np.ndarray, "k"] = OCC3D_CLASS_COUNTS) -> Learner:
@@ -47,7 +53,7 @@ def make_learner(config: Config, total_steps: int, class_counts: Int[np.ndarray,
         "adapter": jax.tree.map(lambda _: True, nnx.to_pure_dict(adapter_params)),
     }
     optimizer = make_optimizer(config.train, total_steps, trainable)
-    return Learner(config, student_graph, adapter_graph, optimizer, class_counts)
+    return Learner(config, student_graph, adapter_graph, optimizer, total_steps, class_counts)
 
 
 def random_state(learner: Learner) -> TrainState:

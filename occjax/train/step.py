@@ -1,29 +1,21 @@
 """Training step: images to predictions, losses, gradients, new state; compiled once for all steps."""
 
 import functools
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
-from occjax.cpu import sum_all
-from occjax.label_sets import label_set
-from occjax.losses.distillation import distillation_terms, needs_adapter
-from occjax.losses.total import supervised_terms, weighted_sum
 from occjax.models.preprocess import distort_colors, normalize_images
 from occjax.models.student import apply_student
 from occjax.train.learner import Learner
 from occjax.train.mesh import replicated
+from occjax.train.objective import Terms, global_norm, objective_gradient
 from occjax.train.state import TrainState, update_ema
 from occjax.types import Batch, Predictions
-
-# What the losses read: the student's predictions, and the adapter's [B, X, Y, K] where feature distillation is on.
-Outputs = tuple[Predictions, Float[Array, "b x y k"] | None]
-Terms = dict[str, Float[Array, ""]]
 
 
 def make_train_step(learner: Learner, mesh: Mesh) -> jax.stages.Wrapped:
@@ -35,11 +27,13 @@ def make_train_step(learner: Learner, mesh: Mesh) -> jax.stages.Wrapped:
 
 
 def step(learner: Learner, state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
-    """The state after one update, and scalars: the terms of `gradients`, `grad_norm` and `is_finite`."""
+    """The state after one update, and scalars: those of the objective, `grad_norm` and `is_finite`."""
     config = learner.config.train
     # From the seed and the step number alone: a resumed run draws what the uninterrupted one would.
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-    grads, terms, batch_stats = accumulated_gradients(learner, state.params, state.batch_stats, batch, key)
+    grads, terms, batch_stats = accumulated_gradients(
+        learner, state.params, state.batch_stats, batch, key, learner.is_logged(state.step + 1)
+    )
     updates, opt_state = learner.optimizer.update(grads, state.opt_state, state.params)
     params = cast(dict, optax.apply_updates(state.params, updates))  # optax: any tree
     ema = update_ema(state.ema, params["student"], batch_stats, state.step, learner.config.ema_decay)
@@ -51,87 +45,44 @@ def step(learner: Learner, state: TrainState, batch: Batch) -> tuple[TrainState,
     return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 
 
-def forward(learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray) -> tuple[Outputs, dict]:
-    """What the losses read of one micro-batch [B, ...], in training mode, and the running statistics after it."""
-    # Colours are distorted here and not in the loader: on the device these are a few elementwise passes.
-    photometric_key, dropout_key = jax.random.split(key)
+def forward(
+    learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray
+) -> tuple[Predictions, dict]:
+    """Predictions for one micro-batch [B, ...] in training mode, and the running statistics after it.
+
+    `params` are the student's.
+    """
+    # By sample, not by its place in the batch: what it draws does not change with devices, processes or micro-batches.
+    keys = jax.vmap(lambda sample: jax.random.split(jax.random.fold_in(key, sample)))(batch.sample_index)  # [B, 2]
     images = batch.images
     if learner.config.augment.photometric:
-        # A key for each sample by its place in the batch, so that devices need not exchange any.
-        samples = jnp.arange(images.shape[0])
-        images = distort_colors(images, jax.vmap(lambda i: jax.random.fold_in(photometric_key, i))(samples))
-    predictions, batch_stats = apply_student(
+        # Here and not in the loader: on the device these are a few elementwise passes.
+        images = distort_colors(images, keys[:, 0])
+    return apply_student(
         learner.student,
-        params["student"],
+        params,
         batch_stats,
         normalize_images(images),
         batch.rig,
         train=True,
-        dropout_key=dropout_key,
+        dropout_keys=keys[:, 1],
     )
-    adapter_output = None
-    if needs_adapter(learner.config.loss.distill):
-        adapter_output = nnx.merge(learner.adapter, params["adapter"])(predictions.bev_features)
-    return (predictions, adapter_output), batch_stats
-
-
-def objective(
-    learner: Learner, outputs: Outputs, batch: Batch
-) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], Terms]:
-    """The two sums that training minimises, supervision and distillation, each of weighted terms.
-
-    Beside them every term before its weight, `loss`, `supervision` and `distillation`, for the log.
-    """
-    config, (predictions, adapter_output) = learner.config, outputs
-    distilled = distillation_terms(predictions, batch.teacher, adapter_output, config.loss.distill, config.grid.build())
-    supervised = supervised_terms(
-        predictions,
-        batch,
-        config=config.loss,
-        label_set=label_set(config.data.labels),
-        depth_config=config.model.depth,
-        class_counts=learner.class_counts,
-    )
-    supervision = weighted_sum(supervised, config.loss.weights())
-    distillation = weighted_sum(distilled, config.loss.distill.weights())
-    terms = {
-        "loss": supervision + distillation,
-        "supervision": supervision,
-        "distillation": distillation,
-        **supervised,
-        **distilled,
-        "bev_coverage": predictions.bev_coverage.mean(),
-    }
-    return (supervision, distillation), terms
 
 
 def gradients(
-    learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray
+    learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray, is_logged: Bool[Array, ""]
 ) -> tuple[dict, Terms, dict]:
-    """Gradients of the objective over one micro-batch [B, ...], its terms, and the running statistics after it.
-
-    With a teacher, the term `gradient_ratio` is the norm of the distillation's gradient over that of the supervision,
-    both at the student's outputs (voxel logits, depth logits, BEV features): near 0, distillation would be silently
-    off.
-    """
-    outputs, forward_pullback, batch_stats = jax.vjp(
-        lambda params: forward(learner, params, batch_stats, batch, key), params, has_aux=True
+    """Gradients of the objective over one micro-batch [B, ...], its scalars, and the running statistics after it."""
+    predictions, forward_pullback, batch_stats = jax.vjp(
+        lambda params: forward(learner, params, batch_stats, batch, key), params["student"], has_aux=True
     )
-    sums, objective_pullback, terms = jax.vjp(lambda outputs: objective(learner, outputs, batch), outputs, has_aux=True)
-    # Two pullbacks through the losses, which share no arithmetic to speak of, and one through the network.
-    one, zero = jnp.ones_like(sums[0]), jnp.zeros_like(sums[1])
-    of_outputs = of_supervision = objective_pullback((one, zero))
-    if learner.config.loss.distill.is_on:
-        of_distillation = objective_pullback((zero, one))
-        # 1e-12: a step whose supervision has no gradient still has a finite ratio.
-        terms["gradient_ratio"] = global_norm(of_distillation) / (global_norm(of_supervision) + 1e-12)
-        of_outputs = jax.tree.map(jnp.add, of_supervision, of_distillation)
-    (grads,) = forward_pullback(*of_outputs)
-    return grads, terms, batch_stats
+    gradient, terms = objective_gradient(learner, predictions, params["adapter"], batch, is_logged)
+    (of_student,) = forward_pullback(gradient.predictions)
+    return {"student": of_student, "adapter": gradient.adapter}, terms, batch_stats
 
 
 def accumulated_gradients(
-    learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray
+    learner: Learner, params: dict, batch_stats: dict, batch: Batch, key: PRNGKeyArray, is_logged: Bool[Array, ""]
 ) -> tuple[dict, Terms, dict]:
     """`gradients` averaged over `train.accumulate_steps` micro-batches [B/count, ...], one after the other.
 
@@ -139,29 +90,22 @@ def accumulated_gradients(
     """
     count = learner.config.train.accumulate_steps
     if count == 1:
-        return gradients(learner, params, batch_stats, batch, key)
+        return gradients(learner, params, batch_stats, batch, key, is_logged)
 
     def split(x):
         # Each device cuts its own block of the batch, so nothing moves between devices.
         return jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)  # [count, B/count, ...]
 
-    def add_one(carry, inputs):
+    def add_one(carry, micro_batch):
         batch_stats, total = carry
-        micro_batch, index = inputs
-        grads, terms, batch_stats = gradients(learner, params, batch_stats, micro_batch, jax.random.fold_in(key, index))
+        grads, terms, batch_stats = gradients(learner, params, batch_stats, micro_batch, key, is_logged)
         total = jax.tree.map(lambda a, b: a + b / count, total, (grads, terms))
         return (batch_stats, total), None
 
     micro_batches = jax.tree.map(split, batch)
     # `scan` wants the sums to begin with: zeros of the shapes that one micro-batch gives, traced and not computed.
     first = jax.tree.map(lambda x: x[0], micro_batches)
-    shapes = jax.eval_shape(functools.partial(gradients, learner), params, batch_stats, first, key)[:2]
+    shapes = jax.eval_shape(functools.partial(gradients, learner), params, batch_stats, first, key, is_logged)[:2]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    (batch_stats, (grads, terms)), _ = jax.lax.scan(add_one, (batch_stats, zeros), (micro_batches, jnp.arange(count)))
+    (batch_stats, (grads, terms)), _ = jax.lax.scan(add_one, (batch_stats, zeros), micro_batches)
     return grads, terms, batch_stats
-
-
-def global_norm(tree: Any) -> Float[Array, ""]:
-    """Euclidean norm over all arrays of a tree, which does not depend on the number of devices."""
-    # Not optax's: its plain sums differ in the sixth digit between one device and four.
-    return jnp.sqrt(sum(sum_all(jnp.square(x)) for x in jax.tree.leaves(tree)))

@@ -16,6 +16,7 @@ from distillation_reference import (
     reference_terms,
     reference_weights,
     softened,
+    some_seen,
     some_valid,
 )
 from flax import nnx
@@ -47,44 +48,47 @@ def compiled(fields, grid, has_gradient):
     Compiled without optimisation: these programs run a few times, on a handful of voxels.
     """
 
-    def terms(logits, adapted, teacher):
-        return distillation_terms(predictions(logits), teacher, adapted, DistillConfig(*fields), grid)
+    def terms(logits, adapted, teacher, seen):
+        return distillation_terms(predictions(logits), teacher, adapted, DistillConfig(*fields), grid, seen)
 
-    def weighted(logits, adapted, teacher, mix):
-        values = terms(logits, adapted, teacher)
+    def weighted(logits, adapted, teacher, seen, mix):
+        values = terms(logits, adapted, teacher, seen)
         return sum(mix[NAMES.index(name)] * value for name, value in values.items())
 
     function = jax.value_and_grad(weighted, argnums=(0, 1)) if has_gradient else terms
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def terms_of(logits, teacher, adapted, config, grid=GRID):
-    return compiled(dataclasses.astuple(config), grid, False)(logits, adapted, teacher)
+def terms_of(logits, teacher, adapted, config, grid=GRID, seen=None):
+    return compiled(dataclasses.astuple(config), grid, False)(logits, adapted, teacher, seen)
 
 
-def gradients_of(logits, teacher, adapted, config, mix=(1.0, 1.0, 1.0, 1.0)):
+def gradients_of(logits, teacher, adapted, config, mix=(1.0, 1.0, 1.0, 1.0), seen=None):
     """Weighted sum of the terms, and its gradients with respect to logits and adapter output."""
-    value, grads = compiled(dataclasses.astuple(config), GRID, True)(logits, adapted, teacher, jnp.asarray(mix))
+    value, grads = compiled(dataclasses.astuple(config), GRID, True)(logits, adapted, teacher, seen, jnp.asarray(mix))
     return float(value), *grads
 
 
 @pytest.mark.parametrize(
-    ("temperature", "free_share", "masked"), [(1.0, 1.0, False), (2.0, 0.3, False), (2.0, 0.1, True), (4.0, 1.0, True)]
+    ("temperature", "free_share", "masked", "camera"),
+    [(1.0, 1.0, False, False), (2.0, 0.3, False, True), (2.0, 0.1, True, True), (4.0, 1.0, True, False)],
 )
-def test_sparse_terms_equal_dense_ones_in_value_and_gradient(temperature, free_share, masked):
+def test_sparse_terms_equal_dense_ones_in_value_and_gradient(temperature, free_share, masked, camera):
     config = dataclasses.replace(ALL, temperature=temperature, free_share=free_share)
     teacher = make_teacher(valid=some_valid() if masked else None)
     logits, adapted = random_student()
+    seen = some_seen() if camera else None
 
     # None of the terms' gradients hides behind another's.
     mix = (1.0, 0.3, 0.1, 1.0)
 
     def dense(logits, adapted):
-        terms = reference_terms(logits[0], teacher, adapted[0], config)
+        terms = reference_terms(logits[0], teacher, adapted[0], config, True if seen is None else seen)
         return sum(weight * terms[name] for name, weight in zip(NAMES, mix, strict=True)), terms
 
-    found = terms_of(logits, batched(teacher), adapted, config)
-    _, *found_grads = gradients_of(logits, batched(teacher), adapted, config, mix)
+    seen_batch = None if seen is None else jnp.asarray(seen)[None]
+    found = terms_of(logits, batched(teacher), adapted, config, seen=seen_batch)
+    _, *found_grads = gradients_of(logits, batched(teacher), adapted, config, mix, seen_batch)
     (_, wanted), wanted_grads = jax.value_and_grad(dense, argnums=(0, 1), has_aux=True)(logits, adapted)
     for name in NAMES:
         assert float(wanted[name]) > 1e-3
@@ -92,6 +96,9 @@ def test_sparse_terms_equal_dense_ones_in_value_and_gradient(temperature, free_s
     for a, b in zip(found_grads, wanted_grads, strict=True):
         scale = float(jnp.abs(b).max()) + 1e-12
         np.testing.assert_allclose(a / scale, b / scale, atol=2e-4)
+    if seen is not None:
+        assert not np.asarray(found_grads[0])[0][~seen].any() and np.asarray(found_grads[0])[0][seen].any()
+        assert not np.asarray(found_grads[1])[0][~seen.any(-1)].any()
 
 
 def test_batch_is_the_mean_of_its_samples():
@@ -238,6 +245,12 @@ def test_a_map_of_its_own_takes_the_place_of_the_column_rule():
     student = softened(reference_column(jax.nn.log_softmax(logits[0]), everywhere), config.temperature)
     weights = reference_weights(soft, cells, config.free_share)
     np.testing.assert_allclose(terms["bev_kl"], 4 * jnp.sum(weights * kl(soft, student)), rtol=1e-4)
+    # Of a column that is seen in part, the map speaks of the whole; of one that nobody sees, it counts nothing.
+    seen = np.zeros(GRID.shape, bool)
+    seen[2:, :, 0] = True
+    weights = reference_weights(soft, cells & seen.any(-1), config.free_share)
+    value = terms_of(logits, batched(teacher), adapted, config, seen=jnp.asarray(seen)[None])["bev_kl"]
+    np.testing.assert_allclose(value, 4 * jnp.sum(weights * kl(soft, student)), rtol=1e-4)
     with pytest.raises(ValueError, match="voxel_kl, channel_wise need voxels"):
         terms_of(logits, batched(teacher), adapted, ALL)
 

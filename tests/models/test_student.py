@@ -180,12 +180,14 @@ def test_type_of_computation_by_platform(wanted, platform, dtype):
 
 def test_dropout_needs_a_key_and_follows_it():
     config, rig = small_config(dropout=0.5), make_rig()
-    with pytest.raises(ValueError, match="dropout_key"):
+    with pytest.raises(ValueError, match="dropout_keys"):
         train_pass(config, rig)
     graphdef, params, stats = build(config)
     run = jax.jit(
         lambda key: (
-            apply_student(graphdef, params, stats, images_for(rig), rig, train=True, dropout_key=key)[0].depth_logits
+            apply_student(graphdef, params, stats, images_for(rig), rig, train=True, dropout_keys=key[None])[
+                0
+            ].depth_logits
         )
     )
     one, two, three = run(jax.random.key(0)), run(jax.random.key(0)), run(jax.random.key(1))

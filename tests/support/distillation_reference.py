@@ -68,13 +68,13 @@ def reference_column(log_probs, valid):
     return jnp.log(jnp.maximum(jnp.concatenate([(1 - p_free)[..., None] * mixture, p_free[..., None]], -1), 1e-12))
 
 
-def reference_terms(logits, teacher, adapted, config):
-    """All four terms of one sample from a dense teacher tensor."""
+def reference_terms(logits, teacher, adapted, config, seen=True):
+    """All four terms of one sample from a dense teacher tensor; voxels that are not seen do not exist."""
     dense = dense_log_probs(teacher, GRID.shape)
     count = GRID.num_voxels
     bits = teacher.voxels.valid
     valid = np.ones(count, bool) if bits is None else np.unpackbits(bits, count=count).astype(bool)
-    valid = valid.reshape(GRID.shape)
+    valid = valid.reshape(GRID.shape) & seen
     t = config.temperature
     target, student = softened(dense, t), softened(logits, t)
     voxel_kl = t * t * jnp.sum(reference_weights(target, valid, config.free_share) * kl(target, student))
@@ -107,3 +107,9 @@ def some_valid():
     valid = np.random.default_rng(5).random(GRID.shape) < 0.7
     valid[0, 0] = False  # a column that nothing is known of
     return valid
+
+
+def some_seen():
+    seen = np.random.default_rng(6).random(GRID.shape) < 0.5
+    seen[1, :2] = False  # columns that no camera sees
+    return seen

@@ -49,14 +49,20 @@ def test_accumulating_averages_the_micro_batches_and_passes_statistics_on(config
     config.train.accumulate_steps = 2
     learner = make_learner(config, 10)
     state = abstract_state(learner)
-    arguments = state.params, state.batch_stats, jax.tree.map(jnp.asarray, batches[0]), jax.random.key(0)
+    arguments = (
+        state.params,
+        state.batch_stats,
+        jax.tree.map(jnp.asarray, batches[0]),
+        jax.random.key(0),
+        jnp.bool_(True),
+    )
     one, many = (
         jax.eval_shape(functools.partial(function, learner), *arguments)
         for function in (step.gradients, step.accumulated_gradients)
     )
     assert many == one
 
-    def gradients(_, params, batch_stats, batch, key):
+    def gradients(_, params, batch_stats, batch, key, is_logged):
         mean = batch.sample_index.mean()
         return {"w": params["w"] * mean}, {"loss": mean}, {"s": batch_stats["s"] / 2 + mean}
 
@@ -64,7 +70,7 @@ def test_accumulating_averages_the_micro_batches_and_passes_statistics_on(config
     # Micro-batches take every other sample: 1 and 3, then 10 and 30.
     batch = batches[0]._replace(sample_index=np.int32([1, 10, 3, 30]))
     grads, terms, batch_stats = step.accumulated_gradients(
-        learner, {"w": jnp.float32(2)}, {"s": jnp.float32(8)}, batch, jax.random.key(0)
+        learner, {"w": jnp.float32(2)}, {"s": jnp.float32(8)}, batch, jax.random.key(0), jnp.bool_(True)
     )
     assert (float(grads["w"]), float(terms["loss"]), float(batch_stats["s"])) == (22, 11, 23)
 
