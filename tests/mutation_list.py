@@ -8,6 +8,7 @@ Left out, because nothing could notice:
 * the floors below which a logarithm or a division is kept, by a factor: no result shows their last digits.
 """
 
+OBJECTIVE = "tests/train/test_objective.py"
 STEP = "tests/train/test_step_to_step.py"
 TURN = "tests/models/test_lift_augmented.py"
 LIFT = "tests/models/test_view_transform.py"
@@ -33,7 +34,7 @@ DISTILLATION = "tests/losses/test_distillation.py"
 BY_HAND = f"{DISTILLATION}::test_two_voxels_by_hand"
 DENSE = f"{DISTILLATION}::test_sparse_terms_equal_dense_ones_in_value_and_gradient"
 TOTAL = "tests/losses/test_total.py"
-BALANCE = "tests/losses/test_class_balance.py"
+BALANCE = "tests/train/test_class_balance.py"
 WEIGHTS = "tests/losses/test_class_weights.py"
 DEPTH = "tests/losses/test_depth.py"
 SUBSTITUTES = "tests/data/test_substitutes.py"
@@ -163,9 +164,12 @@ MUTATIONS = {
             "jnp.exp(voxels.student) * (voxels.student - voxels.target)",
             BY_HAND,
         ),
-        ("free_share / jnp.maximum(num_free, 1)", "1 / jnp.maximum(num_free, 1)", DENSE),
+        ("camera_mask if config.use_camera_mask else None", "None", "tests/losses/test_camera_mask.py"),
         ("is_occupied & target.valid", "target.valid", DENSE),
         ("- log_total + log_mass", "", DENSE),
+    ],
+    "occjax/losses/comparison.py": [
+        ("free_share / jnp.maximum(num_free, 1)", "1 / jnp.maximum(num_free, 1)", DENSE),
     ],
     "occjax/targets/codec.py": [
         ("* tail_scale)", ")", CODEC),
@@ -225,6 +229,16 @@ MUTATIONS = {
         ("jax.random.fold_in(jax.random.key(config.seed), state.step)", "jax.random.key(config.seed)", STEP),
         ('params["student"], batch_stats, state.step', 'params["student"], state.batch_stats, state.step', STEP),
         ("if learner.config.augment.photometric:", "if False:", STEP),
+    ],
+    "occjax/train/objective.py": [
+        ("jax.tree.map(jnp.add, of_supervision, of_distillation)", "of_supervision", OBJECTIVE),
+        (
+            "jax.tree.map(jnp.add, of_supervision, of_distillation), of_adapter",
+            "of_distillation, of_adapter",
+            OBJECTIVE,
+        ),
+        ("class_counts=learner.class_counts", "", BALANCE),
+        ("weighted_sum(terms, weights.distill.weights())", "sum(terms.values())", OBJECTIVE),
     ],
     "occjax/train/state.py": [
         ('return self.ema["params"], self.ema["batch_stats"]', 'return self.params["student"], self.batch_stats', STEP),

@@ -81,14 +81,14 @@ def shown_images(monkeypatch):
         is_valid=jnp.ones(2, bool),
     )
 
-    def apply_student(graph, params, batch_stats, images, rig, *, train, dropout_key):
+    def apply_student(graph, params, batch_stats, images, rig, *, train, dropout_keys):
         assert train
-        return Predictions(images, None, None, None, jax.random.key_data(dropout_key)), batch_stats
+        return Predictions(images, None, None, None, jax.random.key_data(dropout_keys)), batch_stats
 
     monkeypatch.setattr(step, "apply_student", apply_student)
 
     def shown(learner, key):
-        found = jax.jit(lambda key: step.forward(learner, {"student": {}}, {}, batch, key))(jax.random.key(key))
+        found = jax.jit(lambda key: step.forward(learner, {}, {}, batch, key))(jax.random.key(key))
         return jax.device_get(jax.tree.leaves(found))
 
     return images, shown
@@ -110,5 +110,5 @@ def test_photometric_distortion_reaches_the_student_anew_for_each_key_sample_and
     assert np.any(first[0] != second[0]) and np.any(first[0][0] != first[0][1])
     # In the range of colours: distorted before they are normalised.
     assert first[0].min() >= plain.min() - 2.5 and first[0].max() <= 2.65
-    # Dropout's key is another one each time, too.
+    # So do the keys of dropout.
     assert np.any(first[1] != second[1])

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from occjax.classes import FREE, NUM_CLASSES, OCC3D_CLASS_COUNTS
-from occjax.config import DepthConfig, LossConfig
-from occjax.label_sets import LABEL_SETS
-from occjax.losses.total import supervised_terms
+from occjax.config import Config, LossConfig
+from occjax.train.learner import Learner
+from occjax.train.objective import supervised
 from occjax.types import Batch, Predictions, VoxelLabels
 
 COUNTS = np.arange(1, NUM_CLASSES + 1) ** 6  # of every size, and in another order than Occ3D's
@@ -33,15 +33,10 @@ def test_cross_entropy_weighs_each_voxel_by_its_class(labels, balanced, counts):
     batch = Batch(*[None] * 7)._replace(
         labels=VoxelLabels(jnp.asarray(semantics), jnp.ones(semantics.shape, bool)), is_valid=jnp.ones(1, bool)
     )
-    config = LossConfig(class_balanced=balanced, scene_class_affinity=0.0, lovasz=0.0, depth=0.0)
-    found = supervised_terms(
-        Predictions(jnp.asarray(logits), None, None, None, None),
-        batch,
-        config=config,
-        label_set=LABEL_SETS[labels],
-        depth_config=DepthConfig(),
-        class_counts=counts,
-    )
+    config = Config(loss=LossConfig(class_balanced=balanced, scene_class_affinity=0.0, lovasz=0.0, depth=0.0))
+    config.data.labels = labels
+    learner = Learner(**dict.fromkeys(Learner._fields) | {"config": config, "class_counts": counts})
+    found = supervised(learner, Predictions(jnp.asarray(logits), None, None, None, None), batch)
     ignored = (0,) if labels == "surroundocc" else ()
     weights = weights_of(counts, ignored) if balanced else np.ones(NUM_CLASSES)
     total = weight = 0.0
