@@ -9,9 +9,12 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile far longer than they run: the compiler's optimisation passes would cost more than they save, and the
 # newer emitters of fused loops take 40 to 60 % longer to compile, where they can be turned off.
-_flags = ["--xla_force_host_platform_device_count=4", "--xla_backend_optimization_level=0"]
-if tuple(map(int, version("jax").split(".")[:2])) <= (0, 10):
-    _flags.append("--xla_cpu_use_fusion_emitters=false")
+# OCCJAX_TESTS_AS_USERS=1 leaves the compiler as it is for everybody else: what is fused and vectorised is tested too.
+_flags = ["--xla_force_host_platform_device_count=4"]
+if os.environ.get("OCCJAX_TESTS_AS_USERS") != "1":
+    _flags.append("--xla_backend_optimization_level=0")
+    if tuple(map(int, version("jax").split(".")[:2])) <= (0, 10):
+        _flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *_flags))
 
 # What a test session makes once lies here; with `-n 2` each of pytest's own processes finds what the other has made.

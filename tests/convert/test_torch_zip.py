@@ -31,6 +31,14 @@ def test_tensors_views_and_containers(tmp_path):
     assert read["epoch"] == 3 and read["list"] == [1.5, None, "text"]
 
 
+def test_bfloat16_is_the_upper_half_of_float32(tmp_path):
+    # Sign, eight bits of exponent, seven of mantissa: 1.5, -2, and 1/3 to three digits.
+    bits = np.array([0x3FC0, 0xC000, 0x3EAB], np.uint16)
+    content = {"x": tensor("0", (3,), (1,), storage="BFloat16Storage")}
+    found = load_checkpoint(write(tmp_path / "a.pth", content, {"0": bits}))["x"].array()
+    assert found.dtype == np.float32 and found.tolist() == [1.5, -2.0, 0.333984375]
+
+
 @pytest.mark.parametrize(
     ("module", "name", "args"),
     [

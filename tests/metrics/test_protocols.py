@@ -175,6 +175,14 @@ def test_bev_score_looks_at_kept_voxels_only():
     assert state.compute()[0].summary["bev_iou"] == 1
 
 
+def test_a_column_counts_in_the_bev_score_by_any_of_its_voxels():
+    # Noise, which does not count, under a car that was taken for road.
+    truth, prediction = np.array([[[0, 4]]], np.uint8), np.array([[[17, 11]]], np.uint8)
+    grid = VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, truth.shape)
+    summary = VoxelMiou.empty(SURROUNDOCC, grid).update(prediction, truth).compute()[0].summary
+    assert summary["bev_iou"] == 1 and summary["bev_miou"] == 0
+
+
 def test_real_occ3d_labels_score_100_against_themselves(shared_dir):
     with np.load(shared_dir / "data/occ3d_real/labels.npz") as file:
         semantics, mask = file["semantics"], file["mask_camera"]

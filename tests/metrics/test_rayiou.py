@@ -9,6 +9,7 @@ from ray_scenes import ORIGIN, free, street
 from occjax.data.index import SplitIndex
 from occjax.geometry import transform_from_pose
 from occjax.grid import SURROUNDOCC_GRID, GridMismatchError
+from occjax.metrics import rayiou
 from occjax.metrics.across_processes import merge
 from occjax.metrics.confusion import ScoringError
 from occjax.metrics.rayiou import RayIou, ray_origins_m, select_origins
@@ -92,6 +93,18 @@ def test_score_by_hand():
     summary = state.compute()[0].summary
     np.testing.assert_allclose([summary[f"rayiou@{t}"] for t in (1, 2, 4)], [1 / 6, 2 / 5, 3 / 4], rtol=1e-12)
     assert summary["rayiou"] == pytest.approx(np.mean([1 / 6, 2 / 5, 3 / 4]), abs=1e-12)
+
+
+def test_a_hit_is_nearer_than_the_threshold_not_at_it(monkeypatch):
+    # Truth at 10 m, and what is predicted 1, 2, 4 and 0.5 m behind it: SparseOcc counts |error| < threshold. No two
+    # borders of voxels are a whole metre apart along a ray, so what the rays meet is given here.
+    labels = np.full((2, 1, 4), 4, np.uint8)
+    depths = np.float32([[[10, 10, 10, 10]], [[11, 12, 14, 10.5]]])
+    monkeypatch.setattr(rayiou, "cast_rays", lambda volumes, origins_m, grid: (labels, depths))
+    state = RayIou.empty().update(street(), street(), ORIGIN)
+    assert state.hits[:, 4].tolist() == [1, 2, 3] and state.truth[4] == state.predicted[4] == 4
+    # 1 / (4 + 4 - 1) and so on.
+    np.testing.assert_allclose(state.iou()[:, 4], [1 / 7, 2 / 6, 3 / 5], rtol=1e-12)
 
 
 def test_rays_that_should_see_nothing_do_not_count():

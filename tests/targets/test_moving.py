@@ -23,6 +23,18 @@ def test_bev_only_folder(tmp_path):
     assert np.unpackbits(flipped.bev.valid, count=48).all()
 
 
+def test_a_map_knows_after_the_move_what_it_knew_and_nothing_beyond(tmp_path):
+    targets = TeacherFolder(write_folder(tmp_path, bev_only=True), GRID).read("a")
+    known = np.random.default_rng(0).random(GRID.shape[:2]) < 0.5
+    targets = targets._replace(bev=targets.bev._replace(valid=np.packbits(known)))
+    columns = np.arange(48, dtype=np.int32).reshape(8, 6)
+    columns[0] = -1
+    moved = gather_teacher(targets, GridMap(columns, np.arange(4, dtype=np.int32)), GRID)
+    found = np.unpackbits(moved.bev.valid, count=48).reshape(8, 6).astype(bool)
+    assert not found[0].any()
+    np.testing.assert_array_equal(found[1:], known[1:])
+
+
 def flip_x(grid):
     return make_grid_map(grid, grid, np.diag([-1.0, 1.0, 1.0]))
 

@@ -48,3 +48,15 @@ def test_frozen_parameters_get_no_update_no_moments_and_no_share_in_the_norm(par
     np.testing.assert_allclose(updates["kernel"], -0.1, rtol=1e-3)
     moments = [leaf.shape for leaf in jax.tree.leaves(state) if getattr(leaf, "ndim", 0)]
     assert sorted(moments) == sorted([(2, 2), (2,)] * 2)
+
+
+def test_a_gradient_beyond_the_norm_is_cut_to_it():
+    params = {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)}
+    config = TrainConfig(warmup_steps=0, learning_rate=0.1, weight_decay=0.0, clip_norm=1.0)
+    optimizer = make_optimizer(config, 10_000, {"kernel": True, "bias": True})
+    state = optimizer.init(params)
+    # Adam's first step is of any gradient the same, its second is not: after 100, a gradient of 1 would move by 0.068
+    # (first moment 9.1 / 0.19, second 9.991 / 0.001999); after a gradient of 1, by the whole learning rate.
+    for size in (100.0, 1.0):
+        updates, state = optimizer.update({"kernel": jnp.full((1, 1), size), "bias": jnp.zeros(1)}, state, params)
+    np.testing.assert_allclose(updates["kernel"], -0.1, rtol=1e-3)

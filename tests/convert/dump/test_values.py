@@ -161,6 +161,27 @@ def test_bev_maps_of_every_kind():
             bev_probabilities(class_first(bad, SHAPE[:2], NUM_CLASSES, FREE))
 
 
+def test_rows_that_sum_to_one_but_for_rounding_are_made_to():
+    planes = np.zeros((NUM_CLASSES, 200), np.float16)
+    planes[FREE] = 1
+    planes[:, 0] = 0
+    planes[[4, FREE], 0] = 0.5, 0.502
+    sparse, kind = voxel_scores(planes)
+    assert kind == PROBABILITIES and sparse.index.tolist() == [0]
+    total = 0.5 + float(np.float16(0.502))
+    np.testing.assert_allclose(sparse.rows[0, [4, FREE]], [0.5 / total, 1 - 0.5 / total], atol=1e-6)
+
+
+def test_maxima_over_z_are_read_as_one_voxel_for_each_class():
+    planes = np.zeros((NUM_CLASSES, 20), np.float32)
+    planes[FREE] = 0.9
+    planes[4], planes[11] = 0.5, 0.25
+    found, kind = bev_probabilities(planes)
+    # Free with 0.5 * 0.75, the rest as 2 to 1.
+    assert kind == MAX_OVER_Z
+    np.testing.assert_allclose(found[0, [4, 11, FREE]], [0.625 * 2 / 3, 0.625 / 3, 0.375], rtol=1e-5)
+
+
 def test_arrays_are_found_by_key_or_alone(tmp_path):
     array = np.arange(6, dtype=np.float16).reshape(2, 3)
     np.savez(tmp_path / "a.npz", logits=array)
