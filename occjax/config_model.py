@@ -39,10 +39,10 @@ class DepthConfig:
     """
 
     min_m: float = 0.5
-    # Of the cells of SurroundOcc's grid, a nuScenes rig reaches 79 % with these, and 63 % with 88 bins to 45 m. Bins of
-    # half a metre reach 82 % to 60 m and 83 % to 72 m, with a fifth and two fifths more lifted points.
+    # Of the cells of SurroundOcc's grid, a nuScenes rig reaches 81 % with these, and no more than 83 % farther out; to
+    # 45 m it is 63 %. Bins as wide as a voxel: at 0.6 m, one near cell in twenty gets no point.
     max_m: float = 60.0
-    bins: int = 100
+    bins: int = 119
     channels: int = 256
     dropout: float = 0.5
     # Numbers that all cameras of a sample share have no variance in a batch of one, so BatchNorm would hide them in

@@ -146,4 +146,4 @@ def test_default_bins_reach_the_corners_of_the_default_grid(shared_dir):
     cells = cells_of(
         golden_rig(shared_dir), depths=depth_centers_m(DepthConfig()), size=(480, 640), grid=GridConfig().build()
     )
-    assert len(np.unique(cells)) - 1 == pytest.approx(0.790 * 40000, rel=0.005)
+    assert len(np.unique(cells)) - 1 == pytest.approx(0.808 * 40000, rel=0.005)
