@@ -1,5 +1,6 @@
 """Objective: what training minimises of the student's predictions, its gradient there, and what the log says."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -41,38 +42,48 @@ def objective_gradient(
       `is_logged`, since computing them costs as much as the objective and its gradient.
     """
     config, weights = learner.config, learner.config.loss
-
-    def supervision(predictions):
-        terms = supervised(learner, predictions, batch)
-        return weighted_sum(terms, weights.weights()), terms
-
-    def distillation(predictions, adapter):
-        terms = distilled(learner, predictions, adapter, batch)
-        return weighted_sum(terms, weights.distill.weights()), terms
-
     # Apart, as they are logged apart; they share no arithmetic to speak of.
-    (supervision_sum, terms), of_supervision = jax.value_and_grad(supervision, has_aux=True)(predictions)
+    terms, pullback = weighted_terms(lambda p: supervised(learner, p, batch), weights.weights(), predictions)
+    (of_supervision,) = pullback(jnp.ones(len(terms)))
+    supervision = weighted_sum(terms, weights.weights())
     scalars = {
-        "loss": supervision_sum,
-        "supervision": supervision_sum,
+        "loss": supervision,
+        "supervision": supervision,
         "distillation": jnp.zeros(()),
         "bev_coverage": predictions.bev_coverage.mean(),
         **terms,
+        **term_gradient_norms(terms, pullback, is_logged),
     }
     gradient = ObjectiveGradient(of_supervision, jax.tree.map(jnp.zeros_like, adapter))
     if weights.distill.is_on:
-        (distillation_sum, terms), (of_distillation, of_adapter) = jax.value_and_grad(
-            distillation, argnums=(0, 1), has_aux=True
-        )(predictions, adapter)
-        scalars |= terms | {"loss": supervision_sum + distillation_sum, "distillation": distillation_sum}
+        terms, pullback = weighted_terms(
+            lambda p, a: distilled(learner, p, a, batch), weights.distill.weights(), predictions, adapter
+        )
+        of_distillation, of_adapter = pullback(jnp.ones(len(terms)))
+        distillation = weighted_sum(terms, weights.distill.weights())
+        scalars |= {"loss": supervision + distillation, "distillation": distillation}
+        scalars |= terms | term_gradient_norms(terms, pullback, is_logged)
         teacher, camera_mask = batch.teacher, _camera_mask(batch)
         if camera_mask is not None and teacher is not None and teacher.voxels is not None:
             scalars["distill_in_mask"] = share_in_mask(teacher, camera_mask, weights.distill, config.grid.build())
         scalars |= _balance(of_supervision.voxel_logits, of_distillation.voxel_logits)
         gradient = ObjectiveGradient(jax.tree.map(jnp.add, of_supervision, of_distillation), of_adapter)
+    return gradient, scalars
 
-    norms = term_gradient_norms(learner, predictions, adapter, batch, is_logged)
-    return gradient, scalars | {f"gradient/{name}": norm for name, norm in norms.items()}
+
+def weighted_terms(
+    terms_of: Callable[..., Terms], weights: dict[str, float], *inputs
+) -> tuple[Terms, Callable[[Float[Array, "t"]], tuple]]:
+    """Terms of `inputs` before their weights, and the pullback of the vector of weighted terms, in the same order."""
+
+    def vector_of(*inputs):
+        terms = terms_of(*inputs)
+        # In the order in which JAX gives a dict back, which is not that of its making.
+        weighted = [weights[name] * terms[name] for name in sorted(terms)]
+        return jnp.stack(weighted) if weighted else jnp.zeros(0), terms
+
+    _, pullback, terms = jax.vjp(vector_of, *inputs, has_aux=True)
+    return terms, pullback
 
 
 def supervised(learner: Learner, predictions: Predictions, batch: Batch) -> Terms:
@@ -103,35 +114,22 @@ def _camera_mask(batch: Batch) -> Bool[Array, "b x y z"] | None:
     return None if batch.labels is None else batch.labels.camera_mask
 
 
-def term_gradient_norms(
-    learner: Learner, predictions: Predictions, adapter: PureDict, batch: Batch, is_logged: Bool[Array, ""]
-) -> Terms:
-    """Norm of the gradient of each weighted term with respect to the predictions, of which it reads one.
+def term_gradient_norms(terms: Terms, pullback: Callable, is_logged: Bool[Array, ""]) -> Terms:
+    """`gradient/<term>`: norm of each weighted term's gradient at the predictions, of which it reads one.
 
     Zeros unless `is_logged`.
     """
-    config = learner.config.loss
-
-    def weighted(terms_of, weights, name):
-        return lambda predictions: weights[name] * terms_of(predictions)[name]
-
-    sides = (
-        (lambda predictions: supervised(learner, predictions, batch), config.weights()),
-        (lambda predictions: distilled(learner, predictions, adapter, batch), config.distill.weights()),
-    )
-    terms = {
-        name: weighted(terms_of, weights, name)
-        for terms_of, weights in sides
-        for name in jax.eval_shape(terms_of, predictions)
-    }
-    norm_of = [lambda term=term: global_norm(jax.grad(term)(predictions)) for term in terms.values()]
+    if not terms:
+        return {}
     # One after the other in a loop, which does not turn at all where nothing is logged: side by side, all of these
     # gradients, each as large as the voxel logits, would be there at once, while the network's activations are too.
+    # And one program for all: each term's own would add a third to what is compiled.
+    one_hot = jnp.eye(len(terms))
     count = jnp.where(is_logged, len(terms), 0)
     norms = jax.lax.fori_loop(
-        0, count, lambda i, norms: norms.at[i].set(jax.lax.switch(i, norm_of)), jnp.zeros(len(terms))
+        0, count, lambda i, norms: norms.at[i].set(global_norm(pullback(one_hot[i])[0])), jnp.zeros(len(terms))
     )
-    return dict(zip(terms, norms, strict=True))
+    return {f"gradient/{name}": norm for name, norm in zip(terms, norms, strict=True)}
 
 
 def _balance(of_supervision: Float[Array, "b x y z k"], of_distillation: Float[Array, "b x y z k"]) -> Terms:
