@@ -35,7 +35,7 @@ def get_config(variant: str = "distilled") -> Config:
     config.data.batch_size = 2
     config.data.workers = 1
     config.data.synthetic.enabled = True
-    config.data.synthetic.train_scenes = 10
+    config.data.synthetic.train_scenes = 20
     config.data.synthetic.val_scenes = 4
     config.data.synthetic.keyframes_per_scene = 3
     config.data.synthetic.image_width = 320
@@ -45,7 +45,8 @@ def get_config(variant: str = "distilled") -> Config:
     config.augment.bev_flip_y = True
     config.augment.bev_rotate_deg = 22.5
 
-    config.model.backbone.depth = 18
+    # Fewer layers compile sooner and leave time for more steps.
+    config.model.backbone.depth = 10
     config.model.backbone.width = 32
     config.model.backbone.weights = "random"
     config.model.fpn_channels = 64
@@ -53,7 +54,7 @@ def get_config(variant: str = "distilled") -> Config:
     # The grid's corner lies 22.6 m away; a bin is half a metre.
     config.model.depth.max_m = 24.5
     config.model.depth.channels = 64
-    # 240 steps are too few to overfit.
+    # 400 steps are too few to overfit.
     config.model.depth.dropout = 0.0
     config.model.view_transform.channels = 48
     config.model.bev_encoder.stage_channels = (48, 96, 128)
@@ -66,12 +67,12 @@ def get_config(variant: str = "distilled") -> Config:
     # The recipe at full size, so that the quickstart shows what it does.
     config.loss.distill = kd.get_config().loss.distill
 
-    config.train.steps = 240
+    config.train.steps = 400
     config.train.learning_rate = 1e-3
     config.train.warmup_steps = 20
-    # The last fifty updates: more would still remember the first.
-    config.train.ema_samples = 100
-    config.train.checkpoint_every = 120
-    config.train.eval_every = 240
+    # The last 75 updates: more would still remember the first.
+    config.train.ema_samples = 150
+    config.train.checkpoint_every = 200
+    config.train.eval_every = 400
     config.eval.batch_size = 2
     return config if variant == "distilled" else supervised.without_teacher(config)
