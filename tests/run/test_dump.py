@@ -80,8 +80,8 @@ def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
     kl = [[np.mean((np.exp(s) * (s - w)).sum(-1)) for w in written] for s in said]
     # Nearly every voxel has a row of its own here; a real scene is mostly free, and loses less.
     assert max(np.diag(kl)) < 2e-3
-    # Another sample's file would be noticed.
-    assert min(kl[0][1], kl[0][2], kl[1][0], kl[2][0]) > 20 * max(np.diag(kl))
+    # Another sample's file would be noticed, little as untrained opinions differ.
+    assert min(kl[0][1], kl[0][2], kl[1][0], kl[2][0]) > 5 * max(np.diag(kl))
 
 
 def test_a_dump_goes_on_where_it_was_cut_off(run, dumped):
@@ -120,7 +120,7 @@ def test_the_dump_agrees_with_its_student_and_the_next_one_learns_from_it(run, d
     learner = make_learner(config, 1)
     state = initial_state(learner, replicated(make_mesh(jax.devices()[:1])))
     _, terms, _ = jax.jit(functools.partial(gradients, learner))(
-        state.params, state.batch_stats, batch, jax.random.key(0)
+        state.params, state.batch_stats, batch, jax.random.key(0), jnp.asarray(True)
     )
     assert 0.01 < float(terms["voxel_kl"]) < 100 and 0.01 < float(terms["gradient_ratio"]) < 100
 
