@@ -97,4 +97,4 @@ def test_the_average_remembers_samples_whatever_the_batch(batch, samples, decay)
 def test_the_recipes_say_what_the_backbone_starts_from():
     weights = {name: load_config_file(f"configs/{name}.py").model.backbone.weights for name in ("kd", "original")}
     assert weights == {"kd": "data/weights/resnet50.npz", "original": "random"}
-    assert Config().train.ema_samples == 8000 and load_config_file("configs/quickstart.py").train.ema_samples == 100
+    assert Config().train.ema_samples == 8000 and load_config_file("configs/quickstart.py").train.ema_samples == 150

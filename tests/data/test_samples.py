@@ -215,6 +215,7 @@ def test_a_full_size_sample_takes_at_most_8_mb_to_the_device(tmp_path):
     root = write_root(tmp_path / "root", scenes={"scene-0061": 1}, cameras=NUSCENES_CAMERAS)
     config = load_config_file("configs/kd.py")
     config.data.root, config.data.teacher_dir, config.data.workers = str(root), str(tmp_path / "teacher"), 0
+    config.data.batch_size = 1
     index = load_index(config.data)
     # 52,290 and 43,518 voxels of the two real keyframes' teacher have a row of their own.
     write_teacher_folder(tmp_path / "teacher", index.split("train"), max_active_voxels=60_000)

@@ -1,6 +1,7 @@
 """Validations of a run that is killed anywhere and resumed: each step once, and the best state is there."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +75,8 @@ def fake(world, tmp_path, monkeypatch):
     config.train.log_every = config.train.checkpoint_every = 100
     config.train.eval_every = 2
     fake = FakeRun(config, tmp_path)
-    monkeypatch.setattr(train_module, "make_learner", lambda *_: None)
+    learner = SimpleNamespace(is_logged=lambda step: step == 6)
+    monkeypatch.setattr(train_module, "make_learner", lambda *_: learner)
     monkeypatch.setattr(train_module, "initial_state", lambda *_: tiny_state())
     monkeypatch.setattr(train_module, "abstract_state", lambda _: jax.eval_shape(tiny_state))
     monkeypatch.setattr(train_module, "make_train_step", lambda *_: fake.step)
