@@ -2,7 +2,7 @@
 
 occjax --config=configs/quickstart.py --workdir=runs/quickstart
 
-Cost: 2½ minutes, the city and the evaluation included, and under 2 GB of memory on two cores (AMD EPYC, AVX-512).
+Cost: seven minutes, the city and the evaluation included, on two cores (AMD EPYC, AVX2).
 
 Expect, in per cent on the 12 validation keyframes (mean ± standard deviation of three seeds):
 
