@@ -237,8 +237,8 @@ MUTATIONS = {
             "of_distillation, of_adapter",
             OBJECTIVE,
         ),
-        ("class_counts=learner.class_counts", "", BALANCE),
-        ("weighted_sum(terms, weights.distill.weights())", "sum(terms.values())", OBJECTIVE),
+        ("class_counts=learner.class_counts,", "", BALANCE),
+        ("[weights[name] * terms[name] for", "[terms[name] for", OBJECTIVE),
     ],
     "occjax/train/state.py": [
         ('return self.ema["params"], self.ema["batch_stats"]', 'return self.params["student"], self.batch_stats', STEP),
