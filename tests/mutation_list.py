@@ -238,7 +238,7 @@ MUTATIONS = {
             OBJECTIVE,
         ),
         ("class_counts=learner.class_counts,", "", BALANCE),
-        ("[weights[name] * terms[name] for", "[terms[name] for", OBJECTIVE),
+        ("[weighted_sum({name: terms[name]}, weights) for", "[terms[name] for", OBJECTIVE),
     ],
     "occjax/train/state.py": [
         ('return self.ema["params"], self.ema["batch_stats"]', 'return self.params["student"], self.batch_stats', STEP),

@@ -4,7 +4,6 @@ From the cached index to a loader that is ready for its first sample: tables' in
 data is needed: the roots are hollow, an index and empty files, in a temporary folder.
 """
 
-import hashlib
 import os
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.grid import SURROUNDOCC_GRID
 from occjax.label_sets import LABEL_SETS
+from occjax.synthetic.tables import make_token
 from occjax.targets.files import write_manifest
 from occjax.train.parts import training_parts
 
@@ -42,7 +42,7 @@ def write_hollow_root(root: Path, keyframes: int = KEYFRAMES, scenes: int = SCEN
     # Images and labels share a folder, and so do all cameras: what is looked for is names.
     camera_file = np.array([[f"samples/{camera}/{name}.npy" for camera in NUSCENES_CAMERAS] for name in names], "S")
     arrays = {
-        "sample_token": np.array([_token("sample", row) for row in range(keyframes)], "S"),
+        "sample_token": np.array([make_token("sample", row) for row in range(keyframes)], "S"),
         "scene": scene,
         "frame_index": (np.arange(keyframes) - np.searchsorted(scene, scene)).astype(np.int32),
         "timestamp_us": np.arange(keyframes) * 500_000,
@@ -54,7 +54,7 @@ def write_hollow_root(root: Path, keyframes: int = KEYFRAMES, scenes: int = SCEN
         "lidar_file": np.array([f"samples/LIDAR_TOP/{name}" for name in names], "S"),
         "global_from_lidar": poses,
         "global_from_ego": poses,
-        "scene_token": np.array([_token("scene", row) for row in range(scenes)], "S"),
+        "scene_token": np.array([make_token("scene", row) for row in range(scenes)], "S"),
         "scene_name": np.array([f"scene-{row:04d}" for row in range(scenes)], "S"),
     }
     train = [f"scene-{row:04d}" for row in range(scenes * TRAIN_SCENES // SCENES)]
@@ -120,10 +120,6 @@ def main(arguments: list[str] | None = None) -> None:
             seconds.append(statistics.median(start_s(config) for _ in range(args.repeats)))
         say(f"{keyframes:7d} keyframes: {seconds[-1]:.2f} s to start")
     say(f"ratio: {seconds[1] / seconds[0]:.1f} times as long for {_SHRINK} times the keyframes")
-
-
-def _token(*parts) -> str:
-    return hashlib.md5("/".join(map(str, parts)).encode()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -90,8 +90,10 @@ def share_in_mask(
         row_weight, inactive_weight = sample.voxel_weights
         # What counts, and what of it the cameras see.
         inside = voxel_rows(teacher.voxels, grid.num_voxels, seen.reshape(-1))
-        weight = lambda rows: (row_weight * rows.counts).sum() + inactive_weight * rows.inactive.sum()  # noqa: E731
-        return jnp.stack([weight(inside), weight(sample.rows)])
+        both = [
+            (row_weight * rows.counts).sum() + inactive_weight * rows.inactive.sum() for rows in (inside, sample.rows)
+        ]
+        return jnp.stack(both)
 
     inside, total = jax.vmap(of_sample)(teacher, camera_mask).sum(0)
     return inside / jnp.maximum(total, 1e-12)

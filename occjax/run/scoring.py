@@ -92,11 +92,14 @@ class Evaluation(NamedTuple):
 
 
 def read_evaluation(output_dir: Path) -> Evaluation | None:
-    """What a pass that was completed left in its folder, predictions aside; None where there is none."""
+    """What a pass that was completed left in its folder, predictions aside; None where it is not there or damaged."""
     metrics_path, table_path = output_dir / "metrics.json", output_dir / "table.txt"
     if not (metrics_path.exists() and table_path.exists()):
         return None
-    results = json.loads(metrics_path.read_text(encoding="utf-8"))
+    try:
+        results = json.loads(metrics_path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return None
     pictures = sorted((output_dir / "pictures").glob("*.png"))
     return Evaluation(results, table_path.read_text(encoding="utf-8"), (metrics_path, *pictures))
 

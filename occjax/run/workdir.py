@@ -88,7 +88,10 @@ def open_workdir(workdir: Path, config: Config, imported: Initialisation | None 
 def stored_initialisation(workdir: Path) -> dict[str, str] | None:
     """What the weights of the run in `workdir` started from, as config.json holds it; None where it does not say."""
     path = workdir / "config.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("initialisation") if path.exists() else None
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("initialisation") if path.exists() else None
+    except (json.JSONDecodeError, AttributeError):
+        return None  # `load_config` says what is wrong with the file
 
 
 def load_config(workdir: Path) -> Config:

@@ -79,7 +79,7 @@ def weighted_terms(
     def vector_of(*inputs):
         terms = terms_of(*inputs)
         # In the order in which JAX gives a dict back, which is not that of its making.
-        weighted = [weights[name] * terms[name] for name in sorted(terms)]
+        weighted = [weighted_sum({name: terms[name]}, weights) for name in sorted(terms)]
         return jnp.stack(weighted) if weighted else jnp.zeros(0), terms
 
     _, pullback, terms = jax.vjp(vector_of, *inputs, has_aux=True)

@@ -51,7 +51,7 @@ def test_two_hosts_stay_small_and_share_one_global_shuffle(tmp_path):
         )
         for host in range(2)
     ]
-    first, second = (json.loads(host.communicate()[0]) for host in hosts)
+    first, second = (json.loads(host.communicate(timeout=120)[0]) for host in hosts)
     for found in (first, second):
         assert found["size"] == pytest.approx(28_130, abs=50)
         assert found["growth_mb"] < 300
