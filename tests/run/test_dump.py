@@ -45,7 +45,7 @@ def run(world, tmp_path_factory):
     open_workdir(workdir, config)
     state = initial_state(make_learner(config, 1), replicated(make_mesh()))
     # Untrained logits hardly differ; the averages alone get opinions, so that raw weights would be told apart.
-    state.ema["params"]["head"]["out"]["kernel"] *= 50
+    state.ema["params"]["head"]["out"]["kernel"] *= 150
     checkpoints = Checkpoints(workdir)
     checkpoints.save(7, state._replace(step=jnp.int32(7)), {"next_batch": 7})
     checkpoints.close()
@@ -80,8 +80,8 @@ def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
     kl = [[np.mean((np.exp(s) * (s - w)).sum(-1)) for w in written] for s in said]
     # Nearly every voxel has a row of its own here; a real scene is mostly free, and loses less.
     assert max(np.diag(kl)) < 2e-3
-    # Another sample's file would be noticed, little as untrained opinions differ.
-    assert min(kl[0][1], kl[0][2], kl[1][0], kl[2][0]) > 5 * max(np.diag(kl))
+    # Another sample's file would be noticed.
+    assert min(kl[0][1], kl[0][2], kl[1][0], kl[2][0]) > 20 * max(np.diag(kl))
 
 
 def test_a_dump_goes_on_where_it_was_cut_off(run, dumped):
