@@ -7,10 +7,10 @@ occjax --mode=doctor --config=configs/kd.py
 occjax --config=configs/kd.py --workdir=runs/kd
 
 Cost: a training step of one sample took 7.3 s on two cores of an AMD EPYC (AVX-512), in version 0.1.0 with 88 depth
-bins; 24 epochs of 28,130 samples want GPUs, and on one nothing has been measured: hours are unknown. Memory, by the shapes
-that the backward pass keeps (bfloat16, which is what accelerators compute in; workspace comes on top): 1.0 GiB and 3.5
-GiB for each sample, 1.6 with model.remat_backbone. So 24 GB hold a batch of 4, and 80 GB one of 16, for which
-train.learning_rate=4e-4. In float32, on a CPU, a sample takes 6.1 GiB: --config.data.batch_size=1.
+bins; 24 epochs of 28,130 samples want GPUs, and on one nothing has been measured: hours are unknown. Memory, by the
+shapes that the backward pass keeps with 88 bins (bfloat16, which is what accelerators compute in; workspace comes on
+top): 1.0 GiB and 3.5 GiB for each sample, 1.6 with model.remat_backbone. So 24 GB hold a batch of 4, and 80 GB one of
+16, for which train.learning_rate=4e-4. In float32, on a CPU, a sample takes 6.1 GiB: --config.data.batch_size=1.
 
 Expect: no model has been trained on the whole of nuScenes yet, so there is no table; configs/supervised.py is what to
 compare with.

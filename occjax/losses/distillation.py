@@ -90,9 +90,9 @@ def share_in_mask(
         row_weight, inactive_weight = sample.voxel_weights
         # What counts, and what of it the cameras see.
         inside = voxel_rows(teacher.voxels, grid.num_voxels, seen.reshape(-1))
-        both = [
-            (row_weight * rows.counts).sum() + inactive_weight * rows.inactive.sum() for rows in (inside, sample.rows)
-        ]
+        counted = sample.rows
+        assert counted is not None  # a teacher of BEV maps only has no voxels to weigh
+        both = [(row_weight * rows.counts).sum() + inactive_weight * rows.inactive.sum() for rows in (inside, counted)]
         return jnp.stack(both)
 
     inside, total = jax.vmap(of_sample)(teacher, camera_mask).sum(0)
