@@ -258,7 +258,7 @@ MUTATIONS = {
         ("labels()[0][crop]", "labels()[0]", "tests/train/test_class_counts.py"),
     ],
     "occjax/run/train.py": [
-        ("self.state.student(self.config.eval.weights)", 'self.state.student("raw")', "tests/run/test_validation.py"),
+        ("self.state.student(self.config.eval.weights)", 'self.state.student("raw")', "tests/run/test_validations.py"),
     ],
     "occjax/storage.py": [("scratch = path.with_name(", "scratch = path or path.with_name(", "tests/test_storage.py")],
     "occjax/convert/torch_names.py": [

@@ -15,8 +15,7 @@ import numpy as np
 from occjax.benchmark.timing import machine
 from occjax.command_line import Parser, positive, say
 from occjax.config import NUSCENES_CAMERAS, Config
-from occjax.data import index as index_module
-from occjax.data.index import load_index
+from occjax.data.index import TABLES, load_index, tables_fingerprint, write_cache
 from occjax.data.pipeline import make_train_loader
 from occjax.grid import SURROUNDOCC_GRID
 from occjax.label_sets import LABEL_SETS
@@ -60,11 +59,11 @@ def write_hollow_root(root: Path, keyframes: int = KEYFRAMES, scenes: int = SCEN
     train = [f"scene-{row:04d}" for row in range(scenes * TRAIN_SCENES // SCENES)]
     facts = {"cameras": list(NUSCENES_CAMERAS), "official_splits": {"train": train}}
     (root / VERSION).mkdir(parents=True)
-    for table in index_module._TABLES:
+    for table in TABLES:
         (root / VERSION / f"{table}.json").touch()
     # As `load_index` leaves it after it has read the tables, which here have nothing in them.
-    fingerprint = index_module._fingerprint(root, VERSION)
-    index_module._write_cache([root / "occjax_index"], f"{VERSION}.npz", arrays, facts, fingerprint)
+    fingerprint = tables_fingerprint(root, VERSION)
+    write_cache([root / "occjax_index"], f"{VERSION}.npz", arrays, facts, fingerprint)
 
     images = labels.path(root / labels.folder, lidar_file="", scene_name="", token="").parent
     for folder in (images, root / "samples/LIDAR_TOP", root / "teacher"):

@@ -16,7 +16,7 @@ from occjax.storage import read_npz, writing
 # Raise it when an array changes its meaning: a cache of another version is built again.
 SCHEMA_VERSION = 1
 # Of the 13 tables, those that the index is built from.
-_TABLES = ("sample", "sample_data", "scene", "ego_pose", "calibrated_sensor", "sensor")
+TABLES = ("sample", "sample_data", "scene", "ego_pose", "calibrated_sensor", "sensor")
 _log = logging.getLogger(__name__)
 
 
@@ -139,7 +139,7 @@ def load_index(data: DataConfig, *, fallback_dir: Path | None = None) -> Index:
       DataError: root, version folder, tables or splits are missing or wrong.
     """
     root = Path(data.root)
-    fingerprint = _fingerprint(root, data.version)
+    fingerprint = tables_fingerprint(root, data.version)
     folders = [Path(data.index_dir)] if data.index_dir else [root / "occjax_index"]
     folders += [Path(fallback_dir)] if fallback_dir else []
     cached = (_read_cache(folder / f"{data.version}.npz", fingerprint) for folder in folders)
@@ -150,14 +150,14 @@ def load_index(data: DataConfig, *, fallback_dir: Path | None = None) -> Index:
 
         _log.info("building the index of %s from its tables (once)", root / data.version)
         loaded = read_tables(root, data.version)
-        _write_cache(folders, f"{data.version}.npz", *loaded, fingerprint)
+        write_cache(folders, f"{data.version}.npz", *loaded, fingerprint)
     arrays, facts = loaded
     everything = SplitIndex(name="all", root=root, cameras=tuple(facts["cameras"]), **arrays)
     splits, origin = _splits(data, everything, facts["official_splits"])
     return Index(everything, splits, origin)
 
 
-def _fingerprint(root: Path, version: str) -> str:
+def tables_fingerprint(root: Path, version: str) -> str:
     """Sizes and times of the tables, as JSON; raises DataError when one is missing."""
     if not root.is_dir():
         raise DataError(
@@ -171,11 +171,11 @@ def _fingerprint(root: Path, version: str) -> str:
             f"nuScenes version {version} is not in {root}; found {', '.join(found) or 'no v1.0-* folder'}; "
             "set data.version, or extract the metadata archive of that version there"
         )
-    absent = [f"{t}.json" for t in _TABLES if not (folder / f"{t}.json").is_file()]
+    absent = [f"{t}.json" for t in TABLES if not (folder / f"{t}.json").is_file()]
     if absent:
         raise DataError(f"{folder} lacks {', '.join(absent)}; extract the metadata archive of {version} again")
     # Sizes and times, not a checksum: the tables are hundreds of megabytes, and this runs at every start.
-    stats = {t: (folder / f"{t}.json").stat() for t in _TABLES}
+    stats = {t: (folder / f"{t}.json").stat() for t in TABLES}
     return json.dumps({"schema": SCHEMA_VERSION, **{t: [s.st_size, s.st_mtime_ns] for t, s in stats.items()}})
 
 
@@ -192,7 +192,15 @@ def _read_cache(path: Path, fingerprint: str) -> tuple[dict[str, np.ndarray], di
     return None
 
 
-def _write_cache(folders: list[Path], name: str, arrays: dict, facts: dict, fingerprint: str) -> None:
+def write_cache(folders: list[Path], name: str, arrays: dict, facts: dict, fingerprint: str) -> None:
+    """Writes an index to the first of `folders` that can be written; a warning where none can.
+
+    Args:
+      folders: by preference.
+      name: of the file.
+      arrays, facts: what `load_index` reads back.
+      fingerprint: of the tables that it was made from, `tables_fingerprint`.
+    """
     # The first that can be written: data sets are often mounted read-only.
     for folder in folders:
         try:

@@ -1,5 +1,6 @@
 """Objective: what training minimises of the student's predictions, its gradient there, and what the log says."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,7 +37,8 @@ def objective_gradient(
     * with a teacher, at the voxel logits: `gradient_ratio`, the norm of the distillation's gradient over that of the
       supervision's (near 0, distillation would be silently off), and `gradient_cosine` between the two (below 0, they
       pull against each other);
-    * with a teacher of voxels, on labels that have a camera mask: `distill_in_mask`, of `share_in_mask`;
+    * with a teacher of voxels, on labels that have a camera mask: `distill_in_mask`, of `share_in_mask`; 0
+      unless `is_logged`;
     * `gradient/<term>`: the norm of the weighted term's gradient at the prediction that it reads: the depth logits for
       depth, the BEV features (behind the adapter) for bev_feature, the voxel logits for all others. 0 unless
       `is_logged`, since computing them costs as much as the objective and its gradient.
@@ -65,7 +67,8 @@ def objective_gradient(
         scalars |= terms | term_gradient_norms(terms, pullback, is_logged)
         teacher, camera_mask = batch.teacher, _camera_mask(batch)
         if camera_mask is not None and teacher is not None and teacher.voxels is not None:
-            scalars["distill_in_mask"] = share_in_mask(teacher, camera_mask, weights.distill, config.grid.build())
+            share = functools.partial(share_in_mask, teacher, camera_mask, weights.distill, config.grid.build())
+            scalars["distill_in_mask"] = jax.lax.cond(is_logged, share, lambda: jnp.zeros(()))
         scalars |= _balance(of_supervision.voxel_logits, of_distillation.voxel_logits)
         gradient = ObjectiveGradient(jax.tree.map(jnp.add, of_supervision, of_distillation), of_adapter)
     return gradient, scalars

@@ -148,6 +148,8 @@ def test_a_completed_pass_is_read_back(tmp_path):
     result, found = run(tmp_path, outputs=Outputs(pictures=2)), read_evaluation(tmp_path / "eval")
     assert found is not None and found.summary(tmp_path) == result.summary(tmp_path)
     assert found.scalars == result.scalars and found.results == json.loads(json.dumps(result.results))
+    (tmp_path / "eval/metrics.json").write_text('{"step": 3')  # as a full disk leaves it
+    assert read_evaluation(tmp_path / "eval") is None
     (tmp_path / "eval/metrics.json").unlink()
     assert read_evaluation(tmp_path / "eval") is None
 

@@ -1,7 +1,8 @@
-"""Validations of a run that is killed anywhere and resumed: each step once, and the best state is there."""
+"""Validations of a run: of the configured weights, and once for each step wherever the run is killed and resumed."""
 
 import json
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from tiny_state import tiny_state
 from tiny_world import tiny_config
 
+from occjax.config import Config
 from occjax.data.index import load_index
 from occjax.run import train as train_module
 from occjax.run.scoring import Evaluation
@@ -16,6 +18,7 @@ from occjax.run.train import TrainingRun
 from occjax.storage import write_json
 from occjax.train.mesh import make_mesh
 from occjax.train.metrics_log import MetricsLog
+from occjax.train.state import TrainState
 
 SCORES = {2: 20.0, 4: 30.0, 6: 25.0}  # per cent by step
 
@@ -141,3 +144,22 @@ def test_a_finished_run_shows_its_evaluation_again(fake):
     fake.config.eval.pictures = 2
     fake.start()
     assert fake.validated == [2, 4, 6, 6, 6]
+
+
+@pytest.mark.parametrize(("which", "shown"), [("ema", ({"w": 1}, {"s": 2})), ("raw", ({"w": 10}, {"s": 20}))])
+def test_validation_is_of_the_configured_weights(which, shown, monkeypatch, tmp_path):
+    config = Config()
+    config.eval.weights = which
+    averages = {"params": {"w": 1}, "batch_stats": {"s": 2}}
+    state = TrainState(None, {"student": {"w": 10}, "adapter": {}}, {"s": 20}, None, averages)
+    evaluated = []
+
+    def evaluate_student(config, weights, *args, **options):
+        evaluated.append(weights)
+        return MagicMock(spec=Evaluation, scalars={"miou": 12.0})
+
+    monkeypatch.setattr(train_module, "evaluate_student", evaluate_student)
+    monkeypatch.setattr(train_module, "stored_initialisation", lambda workdir: {})
+    TrainingRun._validate(MagicMock(config=config, state=state, step=7, total_steps=9, workdir=tmp_path))
+    (weights,) = evaluated
+    assert (weights.params, weights.batch_stats) == shown and weights.step == 7

@@ -125,3 +125,11 @@ def test_runs_of_earlier_versions_are_read(tmp_path):
     assert load_config(tmp_path) == config
     assert open_workdir(tmp_path, config) == []
     assert said_of(stored_initialisation(tmp_path)) == "weights that were not recorded"
+
+
+def test_a_damaged_configuration_is_named(tmp_path):
+    open_workdir(tmp_path, Config())
+    (tmp_path / "checkpoints/7").mkdir(parents=True)
+    (tmp_path / "config.json").write_text('{"config": ')
+    with pytest.raises(WorkdirError, match="config.json does not fit this version"):
+        open_workdir(tmp_path, Config())
