@@ -25,8 +25,17 @@ def draw_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[
         generator = np.random.default_rng(np.asarray(key_data))
         return generator.standard_normal(shape, np.float32) * np.float32(std)
 
-    # A callback, so that `jax.eval_shape` gives the shapes without drawing anything.
-    return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, jnp.float32), jax.random.key_data(key))
+    key_data = jax.random.key_data(key)
+    if not isinstance(key_data, jax.core.Tracer):
+        return jnp.asarray(draw(key_data))
+    # A callback, so that `jax.eval_shape` gives the shapes without drawing anything. Not for drawing outside of it:
+    # each shape's callback would be a program to compile.
+    return jax.pure_callback(draw, jax.ShapeDtypeStruct(shape, jnp.float32), key_data)
+
+
+def constant(value: float, channels: int) -> Float[Array, "c"]:
+    """One float32 number for every channel, made on the host like the random ones."""
+    return jnp.asarray(np.full(channels, value, np.float32))
 
 
 @jax.custom_vjp
@@ -105,8 +114,8 @@ class Conv(nnx.Module):
             raise ValueError(f"a convolution strides by 1 or 2, dilated at stride 1 only; found {stride}, {dilation}")
         # By fan out, as torchvision initialises its ResNets: it keeps the size of gradients.
         he_std = math.sqrt(2.0 / (size * size * c_out))
-        self.kernel = nnx.Param(draw_normal(rngs.params(), (size, size, c_in, c_out), he_std) * gain)
-        self.bias = nnx.Param(jnp.zeros(c_out)) if use_bias else None
+        self.kernel = nnx.Param(draw_normal(rngs.params(), (size, size, c_in, c_out), gain * he_std))
+        self.bias = nnx.Param(constant(0, c_out)) if use_bias else None
         self.stride, self.dilation, self.dtype = stride, dilation, dtype
 
     def __call__(self, x: Float[Array, "b h w c"], scale: Float[Array, "c2"] | None = None):
@@ -137,7 +146,7 @@ class Dense(nnx.Module):
     def __init__(self, c_in: int, c_out: int, *, std: float | None = None, dtype=jnp.float32, rngs: nnx.Rngs):
         std = math.sqrt(2.0 / c_in) if std is None else std
         self.kernel = nnx.Param(draw_normal(rngs.params(), (c_in, c_out), std))
-        self.bias = nnx.Param(jnp.zeros(c_out))
+        self.bias = nnx.Param(constant(0, c_out))
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*axes c"]) -> Float[Array, "*axes c2"]:
@@ -153,10 +162,10 @@ class BatchNorm(nnx.Module):
     """
 
     def __init__(self, channels: int, *, dtype=jnp.float32):
-        self.scale = nnx.Param(jnp.ones(channels))
-        self.bias = nnx.Param(jnp.zeros(channels))
-        self.mean = nnx.BatchStat(jnp.zeros(channels))
-        self.var = nnx.BatchStat(jnp.ones(channels))
+        self.scale = nnx.Param(constant(1, channels))
+        self.bias = nnx.Param(constant(0, channels))
+        self.mean = nnx.BatchStat(constant(0, channels))
+        self.var = nnx.BatchStat(constant(1, channels))
         self.dtype = dtype
 
     def __call__(

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -29,8 +30,9 @@ class OccupancyHead(nnx.Module):
         self.out = Dense(config.hidden, self.heights * NUM_CLASSES, std=0.1 / math.sqrt(config.hidden), rngs=rngs)
         # The softmax gives this logit the wanted probability where the K - 1 others are 0.
         odds = INITIAL_FREE_PROBABILITY / (1 - INITIAL_FREE_PROBABILITY)
-        bias = jnp.zeros((self.heights, NUM_CLASSES)).at[:, FREE].set(math.log(odds * (NUM_CLASSES - 1)))
-        self.out.bias[...] = bias.ravel()
+        bias = np.zeros((self.heights, NUM_CLASSES), np.float32)
+        bias[:, FREE] = math.log(odds * (NUM_CLASSES - 1))
+        self.out.bias[...] = jnp.asarray(bias.ravel())
 
     def __call__(self, bev_features: Float[Array, "b x y c"]) -> Float[Array, "b x y z k"]:
         """Logits, float32, of [B, X, Y, Z, K]."""

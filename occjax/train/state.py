@@ -34,7 +34,7 @@ class TrainState(NamedTuple):
     def with_student(self, params: dict, batch_stats: dict) -> "TrainState":
         """The same state with another student, whose average starts from itself."""
         # A copy: the state is donated to the next step, and a donated buffer must not occur in it twice.
-        ema = jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats})
+        ema = jax.device_put({"params": params, "batch_stats": batch_stats}, may_alias=False)
         return self._replace(params={**self.params, "student": params}, batch_stats=batch_stats, ema=ema)
 
 
