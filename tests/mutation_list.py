@@ -12,6 +12,7 @@ OBJECTIVE = "tests/train/test_objective.py"
 STEP = "tests/train/test_step_to_step.py"
 TURN = "tests/models/test_lift_augmented.py"
 LIFT = "tests/models/test_view_transform.py"
+SPLAT = "tests/models/test_splat.py"
 OCC3D = "tests/data/test_occ3d_samples.py"
 AUGMENT = "tests/data/test_augment.py"
 LIDAR = "tests/data/test_lidar.py"
@@ -124,7 +125,19 @@ MUTATIONS = {
         ("(jnp.arange(config.bins) + 0.5)", "jnp.arange(config.bins)", f"{LIFT}::test_depth_centres"),
         ("& rig.is_present[..., None, None, None]", "", f"{LIFT}::test_missing_cameras_put_nothing_on_the_grid"),
         ("u, v = u - entry(a, 0, 2), v - entry(a, 1, 2)", "u, v = u - entry(a, 0, 2), v", TURN),
-        ("bev / (mass + 1e-6)", "bev", f"{LIFT}::test_sum_keeps_depth_confidence_and_mean_drops_it"),
+        (
+            "bev[..., :-1] / (bev[..., -1:] + 1e-6)",
+            "bev[..., :-1]",
+            f"{LIFT}::test_sum_keeps_depth_confidence_and_mean_drops_it",
+        ),
+    ],
+    "occjax/models/splat.py": [
+        ("(row - (last_row - rows)[known]) * ROW", "(row - (last_row - rows)[known])", SPLAT),
+        ("-(-jnp.diff(start) // ROW)", "(jnp.diff(start) // ROW)", SPLAT),
+        ("place < start[known + 1][:, None]", "place <= start[known + 1][:, None]", SPLAT),
+        ("cells.size // ROW + min(num_cells, cells.size)", "cells.size // ROW + 1", SPLAT),
+        ("pixel = point // d", "pixel = point % context.shape[0]", SPLAT),
+        ('mode="fill", fill_value=0', 'mode="clip"', SPLAT),
     ],
     "occjax/models/preprocess.py": [
         ("IMAGE_STD = (58.395, 57.12, 57.375)", "IMAGE_STD = (57.375, 57.12, 58.395)", STEP),

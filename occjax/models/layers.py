@@ -115,7 +115,7 @@ class Conv(nnx.Module):
         # By fan out, as torchvision initialises its ResNets: it keeps the size of gradients.
         he_std = math.sqrt(2.0 / (size * size * c_out))
         self.kernel = nnx.Param(draw_normal(rngs.params(), (size, size, c_in, c_out), gain * he_std))
-        self.bias = nnx.Param(constant(0, c_out)) if use_bias else None
+        self.bias = nnx.Param(constant(0.0, c_out)) if use_bias else None
         self.stride, self.dilation, self.dtype = stride, dilation, dtype
 
     def __call__(self, x: Float[Array, "b h w c"], scale: Float[Array, "c2"] | None = None):
@@ -146,7 +146,7 @@ class Dense(nnx.Module):
     def __init__(self, c_in: int, c_out: int, *, std: float | None = None, dtype=jnp.float32, rngs: nnx.Rngs):
         std = math.sqrt(2.0 / c_in) if std is None else std
         self.kernel = nnx.Param(draw_normal(rngs.params(), (c_in, c_out), std))
-        self.bias = nnx.Param(constant(0, c_out))
+        self.bias = nnx.Param(constant(0.0, c_out))
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*axes c"]) -> Float[Array, "*axes c2"]:
@@ -162,10 +162,10 @@ class BatchNorm(nnx.Module):
     """
 
     def __init__(self, channels: int, *, dtype=jnp.float32):
-        self.scale = nnx.Param(constant(1, channels))
-        self.bias = nnx.Param(constant(0, channels))
-        self.mean = nnx.BatchStat(constant(0, channels))
-        self.var = nnx.BatchStat(constant(1, channels))
+        self.scale = nnx.Param(constant(1.0, channels))
+        self.bias = nnx.Param(constant(0.0, channels))
+        self.mean = nnx.BatchStat(constant(0.0, channels))
+        self.var = nnx.BatchStat(constant(1.0, channels))
         self.dtype = dtype
 
     def __call__(

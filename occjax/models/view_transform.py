@@ -9,6 +9,7 @@ from occjax.config import DepthConfig, ViewTransformConfig
 from occjax.grid import VoxelGrid
 from occjax.models.depth_net import grid_from_cam
 from occjax.models.layers import Conv
+from occjax.models.splat import splat
 from occjax.types import CameraRig
 
 
@@ -70,20 +71,6 @@ def lift_cells(
     return jnp.where(inside, ix * size_y + iy, size_x * size_y)
 
 
-def splat(
-    context: Float[Array, "b n h w c"],
-    weights: Float[Array, "b n h w d"],
-    cells: Int[Array, "b n h w d"],
-    num_cells: int,
-) -> Float[Array, "b cells c"]:
-    """Sum over the points of each cell of weight times context."""
-    b, n, h, w, c = context.shape
-    d = weights.shape[-1]
-    values = (weights[..., None] * context[..., None, :]).reshape(b, n * h * w * d, c)  # [B, N*h*w*D, C]
-    cells = cells.reshape(b, -1)  # [B, N*h*w*D]; what lies outside has a number past the last cell and is dropped
-    return jax.vmap(lambda v, i: jnp.zeros((num_cells, c)).at[i].add(v, mode="drop"))(values, cells)
-
-
 def bev_coverage(cells: Int[Array, "b n h w d"], num_cells: int) -> Float[Array, "b"]:
     """Share of BEV cells that at least one lifted point of a present camera falls into."""
     hit = jax.vmap(lambda i: jnp.zeros(num_cells).at[i.ravel()].max(1.0, mode="drop"))(cells)
@@ -112,9 +99,13 @@ class ViewTransform(nnx.Module):
         cells = lift_cells(rig, image_size, feature_size, depth_centers_m(self.depth), self.grid)
         probs = jax.nn.softmax(depth_logits, axis=-1)
         # float32: a near cell sums thousands of points.
-        bev = splat(context.astype(jnp.float32), probs, cells, size_x * size_y)
+        context = context.astype(jnp.float32)
         if self.splat == "mean":
-            mass = splat(jnp.ones((*context.shape[:4], 1)), probs, cells, size_x * size_y)
-            bev = bev / (mass + 1e-6)  # a cell without a point stays 0
+            # A channel more carries the depth mass; a cell without a point stays 0.
+            context = jnp.concatenate([context, jnp.ones_like(context[..., :1])], axis=-1)
+            bev = splat(context, probs, cells, size_x * size_y)
+            bev = bev[..., :-1] / (bev[..., -1:] + 1e-6)
+        else:
+            bev = splat(context, probs, cells, size_x * size_y)
         bev = bev.reshape(-1, size_x, size_y, bev.shape[-1])  # [B, X, Y, C]
         return self.refine(bev), bev_coverage(cells, size_x * size_y)

@@ -8,7 +8,7 @@ from flax import nnx
 from small import GRID, make_rig
 
 from occjax.config import DepthConfig, GridConfig, ViewTransformConfig
-from occjax.models.view_transform import ViewTransform, bev_coverage, depth_centers_m, lift_cells, splat
+from occjax.models.view_transform import ViewTransform, bev_coverage, depth_centers_m, lift_cells
 
 OUTSIDE = GRID.shape[0] * GRID.shape[1]
 
@@ -70,26 +70,6 @@ def test_missing_cameras_put_nothing_on_the_grid():
     cells = cells_of(rig)
     assert (cells[:, 1] == OUTSIDE).all()
     np.testing.assert_array_equal(np.delete(cells, 1, 1), np.delete(cells_of(make_rig()), 1, 1))
-
-
-def test_splat_against_a_loop_with_gradients():
-    r = np.random.default_rng(0)
-    context, weights = r.normal(size=(2, 2, 2, 3, 4)), r.random((2, 2, 2, 3, 5))
-    cells = r.integers(0, 8, (2, 2, 2, 3, 5))  # 7 is outside
-    expected = np.zeros((2, 7, 4))
-    for b, n, h, w, d in np.ndindex(cells.shape):
-        if cells[b, n, h, w, d] < 7:
-            expected[b, cells[b, n, h, w, d]] += weights[b, n, h, w, d] * context[b, n, h, w]
-    context, weights = jnp.float32(context), jnp.float32(weights)
-    np.testing.assert_allclose(splat(context, weights, jnp.asarray(cells), 7), expected, atol=1e-5)
-    probe = jnp.float32(r.normal(size=expected.shape))
-    of_context, of_weights = jax.jit(
-        jax.grad(lambda c, w: jnp.sum(splat(c, w, jnp.asarray(cells), 7) * probe), (0, 1))
-    )(context, weights)
-    picked = np.concatenate([probe, np.zeros((2, 1, 4))], axis=1)
-    picked = np.stack([picked[b][cells[b]] for b in range(2)])  # [B, N, h, w, D, C]
-    np.testing.assert_allclose(of_weights, np.einsum("bnhwdc,bnhwc->bnhwd", picked, context), atol=1e-5)
-    np.testing.assert_allclose(of_context, np.einsum("bnhwdc,bnhwd->bnhwc", picked, weights), atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean"])
