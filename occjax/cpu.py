@@ -8,12 +8,13 @@ import ctypes
 import math
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 # jax is imported where it is used: loader processes keep their memory too, and start without it.
 Array = Any
 
 _SHORT = 256  # elements of a short sum
+_COPIES = 16  # of a histogram that many threads count into
 # Parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
@@ -83,3 +84,50 @@ def sum_all_by_product(values: Float[Array, "..."]) -> Float[Array, ""]:
 def sum_all_by_reduction(values: Float[Array, "..."]) -> Float[Array, ""]:
     """`sum_all` as it reads: accelerators reduce by trees, which is as exact."""
     return values.astype("float32").sum()
+
+
+def error_histogram(
+    rank: Int[Array, "*v k"], is_class: Bool[Array, "*v k"], counted: Bool[Array, "*v"], bins: int
+) -> Int[Array, "k 2 bins"]:
+    """Counted voxels by class, by whether they are of the class (second axis: 0 = not, 1 = of it), and by rank."""
+    import jax
+
+    # [1, 200, 200, 16, 18] into 1024 bins, with the rest of Lovász and its gradient: 376 against 480 ms with avx2.
+    return jax.lax.platform_dependent(
+        rank,
+        is_class,
+        counted,
+        cpu=lambda *arrays: error_histogram_at_once(*arrays, bins),
+        default=lambda *arrays: error_histogram_by_copies(*arrays, bins),
+    )
+
+
+def error_histogram_at_once(rank, is_class, counted, bins: int) -> Int[Array, "k 2 bins"]:
+    """`error_histogram` for a CPU, whose one thread adds without waiting: a check per voxel costs more than it saves."""
+    import jax.numpy as jnp
+
+    k = rank.shape[-1]
+    cell = (jnp.arange(k) * 2 + is_class) * bins + rank  # [*V, K]
+    count = jnp.broadcast_to(counted[..., None], cell.shape).astype(jnp.int32)
+    # Indices are in range by construction; said so, they need no check per voxel.
+    return jnp.zeros(k * 2 * bins, jnp.int32).at[cell].add(count, mode="promise_in_bounds").reshape(k, 2, bins)
+
+
+def error_histogram_by_copies(rank, is_class, counted, bins: int) -> Int[Array, "k 2 bins"]:
+    """`error_histogram` for every other platform, where threads that add to one number wait for each other.
+
+    Nine of ten errors are next to nothing: they are not added, bin 0 is what the others leave of the whole. The rest
+    goes into copies that are summed in the end.
+    """
+    import jax.numpy as jnp
+
+    k, voxels = rank.shape[-1], tuple(range(rank.ndim - 1))
+    cell = (jnp.arange(k) * 2 + is_class) * bins + rank  # [*V, K]
+    copy = (jnp.arange(counted.size) % _COPIES).reshape(*counted.shape, 1)
+    size = k * 2 * bins
+    # Past the end, and dropped, where nothing is to be added.
+    cell = jnp.where(counted[..., None] & (rank > 0), copy * size + cell, _COPIES * size)
+    added = jnp.zeros(_COPIES * size, jnp.int32).at[cell].add(1, mode="drop").reshape(_COPIES, k, 2, bins).sum(0)
+    own = jnp.sum(is_class & counted[..., None], voxels, dtype=jnp.int32)
+    whole = jnp.stack([counted.sum(dtype=jnp.int32) - own, own], axis=-1)  # [K, 2]
+    return added.at[..., 0].set(whole - added.sum(axis=-1))

@@ -45,6 +45,7 @@ RAYIOU = "tests/metrics/test_rayiou.py"
 CODEC = "tests/targets/test_codec.py"
 VALUES = "tests/convert/dump/test_values.py"
 MAPS = "tests/convert/dump/test_maps_and_resample.py"
+CPU = "tests/test_cpu.py"
 CHECKPOINT = "tests/train/test_checkpoint.py"
 
 MUTATIONS = {
@@ -142,6 +143,14 @@ MUTATIONS = {
     "occjax/models/preprocess.py": [
         ("IMAGE_STD = (58.395, 57.12, 57.375)", "IMAGE_STD = (57.375, 57.12, 58.395)", STEP),
         ("maxval=BRIGHTNESS), 0.0)", "maxval=BRIGHTNESS), 8.0)", "tests/models/test_preprocess.py"),
+    ],
+    "occjax/cpu.py": [
+        (
+            "counted[..., None] & (rank > 0)",
+            "counted[..., None] & (rank > 1)",
+            f"{CPU}::test_both_spellings_of_a_histogram",
+        ),
+        ("is_class & counted[..., None], voxels", "is_class, voxels", f"{CPU}::test_both_spellings_of_a_histogram"),
     ],
     "occjax/losses/occupancy.py": [
         ("counted * jnp.asarray(weights)[target]", "counted", CROSS_ENTROPY),

@@ -13,6 +13,9 @@ from occjax.cpu import (
     column_sums,
     column_sums_by_product,
     column_sums_by_reduction,
+    error_histogram,
+    error_histogram_at_once,
+    error_histogram_by_copies,
     sum_all,
     sum_all_by_product,
     sum_all_by_reduction,
@@ -77,3 +80,15 @@ def test_a_cpu_multiplies_and_a_gpu_reduces(summed):
     lowered = {p: export.export(jax.jit(summed), platforms=[p])(*arguments).mlir_module() for p in ("cpu", "cuda")}
     assert "[HIGHEST, HIGHEST]" in lowered["cpu"] and "dot_general" not in lowered["cuda"]
     assert "stablehlo.reduce" in lowered["cuda"]
+
+
+def test_both_spellings_of_a_histogram():
+    r = np.random.default_rng(0)
+    rank, labels, counted = r.integers(0, 5, (7, 11, 3)), r.integers(0, 3, (7, 11)), r.random((7, 11)) < 0.7
+    is_class = labels[..., None] == np.arange(3)
+    expected = np.zeros((3, 2, 5), int)
+    for x, y, k in np.ndindex(rank.shape):
+        expected[k, int(is_class[x, y, k]), rank[x, y, k]] += counted[x, y]
+    for spelling in (error_histogram, error_histogram_at_once, error_histogram_by_copies):
+        found = jax.jit(spelling, static_argnums=3)(jnp.asarray(rank), is_class, counted, 5)
+        np.testing.assert_array_equal(found, expected, err_msg=spelling.__name__)

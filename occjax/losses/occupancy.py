@@ -6,7 +6,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from occjax.classes import FREE
-from occjax.cpu import sum_all
+from occjax.cpu import error_histogram, sum_all
 from occjax.label_sets import LabelSet
 from occjax.losses.masked import masked_mean
 from occjax.types import VoxelLabels
@@ -32,12 +32,11 @@ def counted_voxels(
 
 
 def cross_entropy(
-    logits: Float[Array, "*v k"], labels: UInt8[Array, "*v"], counted: Bool[Array, "*v"], weights: Float[Array, "k"]
+    log_probs: Float[Array, "*v k"], labels: UInt8[Array, "*v"], counted: Bool[Array, "*v"], weights: Float[Array, "k"]
 ) -> Float[Array, ""]:
     """Mean negative log-likelihood over counted voxels, weighted by the class of each."""
     # 255, "no label", would read past the last class; which class stands in its place is all one, its weight is 0.
     target = jnp.where(counted, labels, 0).astype(jnp.int32)
-    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
     nll = -jnp.take_along_axis(log_probs, target[..., None], axis=-1)[..., 0]
     return masked_mean(nll, counted * jnp.asarray(weights)[target])
 
@@ -115,11 +114,10 @@ def lovasz_softmax(
     error = jnp.where(is_class, 1 - probs, probs)
     # Ranks are positions in a list: piecewise constant, with no gradient to pass on.
     rank = jnp.clip((lax.stop_gradient(error) * bins).astype(jnp.int32), 0, bins - 1)
+    histogram = error_histogram(rank, is_class, counted, bins)
+    growth, is_present = _jaccard_growth(histogram)
     cell = (classes * 2 + is_class) * bins + rank  # [*V, K]
-    count = jnp.broadcast_to(counted[..., None], cell.shape).astype(jnp.int32)
     # Indices are in range by construction; said so, they need no check per voxel.
-    histogram = jnp.zeros(num_classes * 2 * bins, jnp.int32).at[cell].add(count, mode="promise_in_bounds")
-    growth, is_present = _jaccard_growth(histogram.reshape(num_classes, 2, bins))
     weight = growth.reshape(-1).at[cell].get(mode="promise_in_bounds") * counted[..., None]
     per_class = jnp.sum(error * weight, tuple(range(probs.ndim - 1)))
     return masked_mean(per_class, is_present)

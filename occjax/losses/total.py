@@ -46,15 +46,16 @@ def supervised_terms(
         counted = occupancy.counted_voxels(
             batch.labels, batch.is_valid, label_set=label_set, use_camera_mask=config.use_camera_mask
         )
+        # One pass over the logits for all terms. float32: sums over every voxel of numbers near 0 and 1.
+        log_probs = jax.nn.log_softmax(predictions.voxel_logits.astype(jnp.float32))
+        probs = jnp.exp(log_probs)
         if weights["cross_entropy"]:
             # Constants of the compiled step: counts of a run do not change.
             balanced = config.class_balanced
             per_class = class_weights(class_counts, ignored=label_set.ignored) if balanced else np.ones(NUM_CLASSES)
             terms["cross_entropy"] = occupancy.cross_entropy(
-                predictions.voxel_logits, semantics, counted, jnp.asarray(per_class, jnp.float32)
+                log_probs, semantics, counted, jnp.asarray(per_class, jnp.float32)
             )
-        # float32: sums over every voxel of numbers near 0 and 1.
-        probs = jax.nn.softmax(predictions.voxel_logits.astype(jnp.float32))
         for name, term in (
             ("semantic_affinity", occupancy.semantic_affinity),
             ("geometric_affinity", occupancy.geometric_affinity),
