@@ -15,8 +15,8 @@ from occjax.train.mesh import make_mesh
 
 def shrink(config: Config) -> None:
     """kd.py's recipe with a smaller student, smaller images and the middle of the grid."""
-    config.grid.lower_m = (-16.0, -16.0, -5.0)
-    config.grid.shape = (64, 64, 16)
+    config.grid.lower_m = (-8.0, -8.0, -5.0)
+    config.grid.shape = (32, 32, 16)
     config.data.image_height, config.data.image_width = 64, 96
     config.data.workers = 0
     config.model.backbone.depth = 10

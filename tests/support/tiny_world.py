@@ -9,8 +9,8 @@ from occjax.run.overrides import load_config_file
 def tiny_config(root: Path) -> Config:
     config = load_config_file("configs/quickstart.py")
     config.name = "tiny"
-    config.grid.lower_m = (-8.0, -8.0, -5.0)
-    config.grid.shape = (32, 32, 16)
+    config.grid.lower_m = (-4.0, -4.0, -5.0)
+    config.grid.shape = (16, 16, 16)
     config.data.root = str(root)
     config.data.teacher_dir = str(root / "teacher")
     config.data.image_height, config.data.image_width = 32, 64
