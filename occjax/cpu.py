@@ -103,7 +103,7 @@ def error_histogram(
 
 
 def error_histogram_at_once(rank, is_class, counted, bins: int) -> Int[Array, "k 2 bins"]:
-    """`error_histogram` for a CPU, whose one thread adds without waiting: a check per voxel costs more than it saves."""
+    """`error_histogram` for a CPU, whose one thread never waits: a check per voxel costs more than it saves."""
     import jax.numpy as jnp
 
     k = rank.shape[-1]

@@ -1,6 +1,5 @@
 """Occupancy terms, supervised: what the voxels should be, compared with what the student says they are."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8

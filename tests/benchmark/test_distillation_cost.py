@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from distillation_reference import GRID, make_teacher, random_student, reference_terms
 
 from occjax.benchmark.dense_distillation import dense_distillation_terms
@@ -59,6 +60,7 @@ def test_the_compact_form_needs_no_dense_teacher_and_changes_no_term(shared_dir)
         np.testing.assert_allclose(compact.terms[name], value, rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_real_dump_and_its_compact_form_give_the_same_loss_within_the_stated_kl(shared_dir):
     probs, teacher = real_teacher(shared_dir)
     logits = 2 * jax.random.normal(jax.random.key(0), probs.shape)

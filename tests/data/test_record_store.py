@@ -60,7 +60,10 @@ def both(packed, change=lambda config: config, folder="records", **data):
     return configs
 
 
-@pytest.mark.parametrize(("workers", "change"), [(0, augmented), (2, augmented), (0, lambda config: config)])
+@pytest.mark.parametrize(
+    ("workers", "change"),
+    [(0, augmented), pytest.param(2, augmented, marks=pytest.mark.slow), (0, lambda config: config)],
+)
 def test_batches_are_those_of_files_bit_for_bit(packed, workers, change):
     from_files, from_records = both(packed, change, batch_size=2)
     from_records.data.workers = workers

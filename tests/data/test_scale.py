@@ -41,6 +41,7 @@ print(json.dumps({"size": size, "growth_mb": resident_mb() - before, "rows": row
 """
 
 
+@pytest.mark.slow
 def test_two_hosts_stay_small_and_share_one_global_shuffle(tmp_path):
     root = tmp_path / "nuscenes"
     loader_start.write_hollow_root(root)

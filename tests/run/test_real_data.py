@@ -50,6 +50,7 @@ def config(shared_dir, tmp_path) -> Config:
     return config
 
 
+@pytest.mark.slow
 def test_kd_trains_resumes_and_evaluates_on_real_keyframes(config, shared_dir, tmp_path):
     import jax
 

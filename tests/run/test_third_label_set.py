@@ -67,6 +67,7 @@ def config(world, monkeypatch, tmp_path):
     return config
 
 
+@pytest.mark.slow
 def test_a_third_label_set_trains_and_evaluates(config, tmp_path):
     assert problems(config) == []
     evaluation = train(config, tmp_path / "run", mesh=make_mesh(jax.devices()[:1]))

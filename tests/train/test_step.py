@@ -35,6 +35,7 @@ def run(config, batches, devices):
     return history, jax.device_get(state)
 
 
+@pytest.mark.slow
 def test_one_device_and_four_give_the_same_losses(config, batches):
     one, _ = run(config, batches, jax.devices()[:1])
     four, _ = run(config, batches, jax.devices()[:4])
