@@ -5,6 +5,7 @@ on the way from images to predictions, since a choice by platform stops conversi
 """
 
 import ctypes
+import functools
 import math
 from typing import Any
 
@@ -97,8 +98,8 @@ def error_histogram(
         rank,
         is_class,
         counted,
-        cpu=lambda *arrays: error_histogram_at_once(*arrays, bins),
-        default=lambda *arrays: error_histogram_by_copies(*arrays, bins),
+        cpu=functools.partial(error_histogram_at_once, bins=bins),
+        default=functools.partial(error_histogram_by_copies, bins=bins),
     )
 
 
