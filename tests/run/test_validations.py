@@ -16,6 +16,7 @@ from occjax.run import train as train_module
 from occjax.run.scoring import Evaluation
 from occjax.run.train import TrainingRun
 from occjax.storage import write_json
+from occjax.train.compiled_step import CompiledStep
 from occjax.train.mesh import make_mesh
 from occjax.train.metrics_log import MetricsLog
 from occjax.train.state import TrainState
@@ -82,7 +83,7 @@ def fake(world, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "make_learner", lambda *_: learner)
     monkeypatch.setattr(train_module, "initial_state", lambda *_: tiny_state())
     monkeypatch.setattr(train_module, "abstract_state", lambda _: jax.eval_shape(tiny_state))
-    monkeypatch.setattr(train_module, "make_train_step", lambda *_: fake.step)
+    monkeypatch.setattr(train_module, "compile_step", lambda *_: CompiledStep(fake.step, 1e12))
     monkeypatch.setattr(train_module, "evaluate_student", fake.evaluate)
     return fake
 

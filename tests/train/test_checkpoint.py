@@ -130,6 +130,7 @@ def test_of_many_misfits_ten_of_a_kind_are_named_and_the_rest_counted(workdir, c
 def test_a_damaged_checkpoint_is_named(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(7, tiny_state(), {})
+    checkpoints.wait()
     (tmp_path / "checkpoints/7/ema/_METADATA").write_text("{")
     with pytest.raises(CheckpointError, match=r"checkpoints/7 cannot be read(.|\n)*remove that folder"):
         checkpoints.restore(jax.eval_shape(tiny_state), make_mesh())
