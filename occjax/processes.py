@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,13 +29,14 @@ def join_processes() -> None:
     Raises:
       UserError: nothing says which processes there are, or they were not found.
     """
-    # jax's own answer to SIGTERM would take the signal away from everything but a training loop of its kind.
-    jax.config.update("jax_enable_preemption_service", False)
     # By hand, since jax 0.7 reads nothing but the address.
     texts = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
     try:
         count, number = (int(text) if text else None for text in texts)
+        before = signal.getsignal(signal.SIGTERM)
         jax.distributed.initialize(num_processes=count, process_id=number)
+        # jax would only take note of the signal, for loops that ask it; whatever else went on could not be ended.
+        signal.signal(signal.SIGTERM, before)
     except (ValueError, KeyError, RuntimeError) as error:
         raise UserError(
             f"--distributed finds no run to join: {error}; start it by srun or mpirun, or set JAX_COORDINATOR_ADDRESS="
