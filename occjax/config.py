@@ -197,7 +197,7 @@ class EvalConfig:
     """
 
     weights: Literal["ema", "raw"] = "ema"
-    batch_size: int = 1
+    batch_size: int = 4
     pictures: int = 4
     max_samples: int = 0
 
