@@ -165,7 +165,7 @@ class TrainingRun:
             self.finite_check.follow(self.step, metrics, item.sample_index)
             if self.learner.is_logged(self.step):
                 self._report(metrics)
-            self.stopped_by, is_late = self.agreement.after_step(stop_requested(), self._is_checkpoint_late())
+            self.stopped_by, is_late = self.agreement.after_step(stop_requested(), self._is_checkpoint_due())
             is_validation_due = self._is_validation_due()
             if is_validation_due or is_late or (every and self.step % every == 0):
                 self._save()
@@ -193,10 +193,14 @@ class TrainingRun:
         self.progress.flops_per_step = step.flops
         return step
 
-    def _is_checkpoint_late(self) -> bool:
-        """Whether the last one is train.checkpoint_minutes old by the clock of the first process."""
-        minutes = self.config.train.checkpoint_minutes
-        return is_first() and 0 < 60 * minutes <= time.monotonic() - self.saved_at_s
+    def _is_checkpoint_due(self) -> bool:
+        """Whether the last one is train.checkpoint_minutes old by the first process's clock, which says so once."""
+        now = time.monotonic()
+        is_due = is_first() and 0 < 60 * self.config.train.checkpoint_minutes <= now - self.saved_at_s
+        if is_due:
+            # Not when it is saved, a step later, or it would be asked for twice.
+            self.saved_at_s = now
+        return is_due
 
     def _save(self) -> None:
         self.finite_check.settle()

@@ -36,7 +36,7 @@ def test_the_next_batch_is_predicted_while_this_one_is_scored():
 
 def test_what_goes_wrong_on_the_device_arrives():
     with pytest.raises(ValueError, match="out of memory"):
-        list(in_advance(lambda _: (_ for _ in ()).throw(ValueError("out of memory")), [1]))
+        list(in_advance(lambda _: (_ for _ in ()).throw(ValueError("out of memory")), iter([1])))
 
 
 def test_the_comparison_with_the_teacher_gathers_nothing(world):

@@ -1,5 +1,6 @@
 """Two real processes make one run: one folder, one log, saved and stopped after the same step, and resumed together."""
 
+import itertools
 import json
 import os
 import signal
@@ -112,7 +113,8 @@ def test_one_is_told_to_stop_and_both_do_after_the_same_step(start, tmp_path):
     processes[1].send_signal(signal.SIGTERM)
     outputs, (first, second) = outcome(processes, ends)
     assert first == second and first["status"] == 0 and len(first["saved"]) >= 2
-    *_, stopped = first["saved"]
+    *by_clock_alone, stopped = first["saved"]
+    assert all(later - earlier > 3 for earlier, later in itertools.pairwise(by_clock_alone))
     assert stopped < 1000 and f"stopped on request after step {stopped}" in outputs[0]
     assert (workdir / "checkpoints" / str(stopped) / "ema").is_dir()
     # Each step once, by one process.
