@@ -57,12 +57,12 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
     check_batch_size(config.data.batch_size, config.train.accumulate_steps, mesh)
     with contextlib.ExitStack() as held:
 
-        def open_alone() -> list[str]:
+        def open_alone() -> None:
             held.enter_context(only_run(workdir))
-            return open_workdir(workdir, config)
+            for remark in open_workdir(workdir, config):
+                log.warning("configuration changed since the run began: %s", remark)
 
-        for remark in from_first(open_alone):
-            log.warning("configuration changed since the run began: %s", remark)
+        from_first(open_alone)
         log.info("the student starts from %s", said_of(stored_initialisation(workdir)))
         index = after_first(lambda: load_index(config.data, fallback_dir=workdir))
         # Now rather than hours later, at the first validation.

@@ -35,7 +35,7 @@ def compile_step(learner, mesh, state, batch):
     def step(state):
         metrics = {"loss": state.step * 1.0, "is_finite": jnp.bool_(True)}
         return state._replace(step=state.step + 1), metrics
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=replicated(mesh))
+    compiled = jax.jit(step, out_shardings=replicated(mesh))
     def call(state, batch):
         time.sleep(0.05)
         return compiled(state)
