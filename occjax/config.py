@@ -191,7 +191,8 @@ class EvalConfig:
 
     Attributes:
       weights: "ema" = averaged over the training, "raw" = as the last step left them.
-      batch_size: samples at once over all devices, rounded up to a multiple of their number.
+      batch_size: samples at once over all devices, rounded up to a multiple of their number. Beside the features of its
+        images, a sample of full size holds 46 MB of logits and as much of log-probabilities.
       pictures: samples drawn, evenly spread over the split.
       max_samples: of the split, from its beginning; 0 = all.
     """
