@@ -12,6 +12,7 @@ From a checkout, `python main.py` is the same, and so are the files of converter
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from importlib.metadata import entry_points
@@ -103,13 +104,21 @@ def _run(arguments: list[str]) -> int:
 
     # Not for the doctor, who lists such problems with all others.
     require_sound(config)
-    if options.distributed:
-        import jax
+    from occjax.compiled_programs import keep_compiled_programs
+    from occjax.processes import is_first, join_processes
 
-        # Before anything asks jax for its devices.
-        jax.distributed.initialize()
+    # How long compiling takes is a figure of the benchmark.
+    if options.mode != "benchmark":
+        keep_compiled_programs()
+    # Before anything asks jax for its devices.
+    if options.distributed:
+        join_processes()
+        if not is_first():
+            show_log(logging.WARNING)
     modes = {"train": _train, "eval": _eval, "visualize": _visualize, "dump": _dump, "benchmark": _benchmark}
-    say(modes[options.mode](config, workdir, options))
+    outcome = modes[options.mode](config, workdir, options)
+    if is_first():
+        say(outcome)
     return 0
 
 

@@ -98,11 +98,11 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def show_log() -> None:
-    """Puts the program's own story on the screen, and of other libraries' only what they warn of."""
+def show_log(level: int = logging.INFO) -> None:
+    """Puts the program's own story on the screen, from `level` on, and of other libraries' only what they warn of."""
     # Forced, because absl and jax have put handlers of their own there by now.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
-    logging.getLogger("occjax").setLevel(logging.INFO)
+    logging.getLogger("occjax").setLevel(level)
 
 
 def status(command: Callable[[], int], *, refused: int = 2) -> int:

@@ -161,7 +161,8 @@ class TrainConfig:
       ema_samples: about how many of the last samples the averaged weights remember; the decay per update is
         1 - batch_size / ema_samples.
       log_every: steps between lines of the log.
-      checkpoint_every: steps between checkpoints.
+      checkpoint_every: steps between checkpoints; 0 = none by steps.
+      checkpoint_minutes: a checkpoint also where the last one is so old; 0 = none by the clock, but not both.
       keep_checkpoints: newest ones that stay; the best one stays beside them.
       eval_every: steps between validations; 0 = at every epoch's end, or every checkpoint_every steps where epochs are
         shorter.
@@ -179,6 +180,7 @@ class TrainConfig:
     ema_samples: int = 8000  # in samples, so that the average fits every batch: 0.999 per update at batch 8
     log_every: int = 10
     checkpoint_every: int = 500
+    checkpoint_minutes: float = 15.0
     keep_checkpoints: int = 3
     eval_every: int = 0
 
@@ -189,13 +191,14 @@ class EvalConfig:
 
     Attributes:
       weights: "ema" = averaged over the training, "raw" = as the last step left them.
-      batch_size: samples at once over all devices.
+      batch_size: samples at once over all devices, rounded up to a multiple of their number. Beside the features of its
+        images, a sample of full size holds 46 MB of logits and as much of log-probabilities.
       pictures: samples drawn, evenly spread over the split.
       max_samples: of the split, from its beginning; 0 = all.
     """
 
     weights: Literal["ema", "raw"] = "ema"
-    batch_size: int = 1
+    batch_size: int = 4
     pictures: int = 4
     max_samples: int = 0
 

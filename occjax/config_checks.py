@@ -73,6 +73,11 @@ def problems(config: Config) -> list[str]:
         0 < depth.min_m < depth.max_m and depth.bins >= 1,
         f"model.depth needs 0 < min_m < max_m and at least one bin, not {depth.min_m}, {depth.max_m}, {depth.bins}",
     )
+    require(
+        config.train.checkpoint_every != 0 or config.train.checkpoint_minutes != 0,
+        "train.checkpoint_every and train.checkpoint_minutes are both 0, so a run that is killed would lose all of its "
+        "steps; set one of them, such as --config.train.checkpoint_minutes=15",
+    )
     # The costliest mistake of all: days of training that end in the control.
     require(
         not config.loss.distill.is_on or bool(config.data.teacher_dir),
@@ -87,10 +92,11 @@ def _bounds(config: Config) -> list[tuple[str, Callable[[float], bool], list[str
     """Rule, its test and the fields that it holds for; no test is true of NaN."""
     weights = [f"loss.{name}" for name in config.loss.weight_fields()]
     weights += [f"loss.distill.{name}" for name in config.loss.distill.weight_fields()]
-    counts = ["data.batch_size", "eval.batch_size", "train.accumulate_steps", "train.checkpoint_every"]
+    counts = ["data.batch_size", "eval.batch_size", "train.accumulate_steps"]
     counts += ["train.log_every", "train.epochs", "train.ema_samples", "data.max_skipped"]
     # Of these 0 means something of its own: no worker, all samples, as many steps as the epochs have.
     counts_or_none = ["data.workers", "train.steps", "train.eval_every", "eval.max_samples"]
+    counts_or_none += ["train.checkpoint_every", "train.checkpoint_minutes"]
     return [
         ("at least 1", lambda value: value >= 1, counts),
         ("0 or more", lambda value: value >= 0, counts_or_none + weights),

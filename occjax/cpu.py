@@ -7,6 +7,7 @@ on the way from images to predictions, since a choice by platform stops conversi
 import ctypes
 import functools
 import math
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Bool, Float, Int
@@ -33,6 +34,15 @@ def keep_freed_memory() -> bool:
         return False
     # One arena, grown in place and never trimmed: further arenas cannot hold large blocks and would map each anew.
     return all(mallopt(name, value) for name, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1)))
+
+
+def processor_facts() -> dict[str, str]:
+    """What Linux says about the last core, "model name" and "flags" among it; empty on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def column_sums(x: Float[Array, "b *axes c"], weight: Float[Array, "b"] | None = None) -> Float[Array, "c"]:

@@ -1,10 +1,11 @@
 """Storage: reading .npz files safely, writing whole files or none, and what they were made with."""
 
 import contextlib
+import fcntl
 import importlib.metadata
 import io
 import json
-import os
+import secrets
 import subprocess
 import zipfile
 import zlib
@@ -62,8 +63,9 @@ def _git(*words: str) -> str:
 def writing(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
     """A temporary path to write to, which becomes `path` when all went well: a reader never sees half a file.
 
-    It lies in the same folder, which is made if absent, under a hidden name with the number of this process: several
-    processes may write the same file, and listings of whole files pass over what a killed one left.
+    It lies in the same folder, which is made if absent, under a hidden name that nobody else has: several processes,
+    on hosts that may count them alike, can write the same file, and listings of whole files pass over what a killed one
+    left.
 
     Args:
       path: the file.
@@ -73,13 +75,33 @@ def writing(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
       OSError: the folder cannot be made, or the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}{suffix}")
     try:
         yield scratch
         # Atomic within a file system, which the same folder guarantees.
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Holds the lock that the file `path` stands for; gives whether it is held, which it always is with `wait`.
+
+    The system lets go of it when the process ends, however it ends; the file stays. A folder that cannot be written or
+    a file system without locks protects nobody and stops nobody.
+    """
+    is_free = True
+    with contextlib.ExitStack() as opened:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = opened.enter_context(path.open("a"))
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_free = False
+        except OSError:
+            pass
+        yield is_free
 
 
 def write_json(path: Path, content: object) -> None:

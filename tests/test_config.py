@@ -40,6 +40,17 @@ def changed(path: str, value) -> list[str]:
     return problems(config)
 
 
+def test_a_run_has_checkpoints_by_steps_or_by_the_clock():
+    config = Config()
+    config.train.checkpoint_every = 0
+    assert problems(config) == []
+    config.train.checkpoint_minutes = 0
+    (problem,) = problems(config)
+    assert "both 0" in problem and "--config.train.checkpoint_minutes=15" in problem
+    config.train.checkpoint_every = 500
+    assert problems(config) == []
+
+
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
@@ -56,6 +67,7 @@ def changed(path: str, value) -> list[str]:
         ("augment.bev_scale", (1.0,), "two positive numbers, the smaller first, not (1.0,)"),
         ("augment.bev_scale", (1.1, 0.9), "the smaller first"),
         ("augment.image_scale", (0.0, 1.0), "two positive numbers"),
+        ("train.checkpoint_minutes", float("nan"), "0 or more, not nan"),
         ("train.steps", -5, "train.steps must be 0 or more, not -5"),
         ("train.epochs", 0, "at least 1"),
         ("train.learning_rate", 0.0, "above 0"),

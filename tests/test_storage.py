@@ -1,12 +1,16 @@
 """What is read is what numpy reads, and damage of every kind is an error."""
 
 import json
+import signal
+import subprocess
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from occjax.storage import read_npz, write_json, writing
+from occjax.storage import locked, read_npz, write_json, writing
 
 ARRAYS = {
     "codes": np.random.default_rng(0).integers(0, 40, (9, 500), np.uint8),
@@ -72,3 +76,31 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         raise RuntimeError("killed")
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_writers_that_count_their_processes_alike_do_not_meet(tmp_path):
+    # Threads share the number of their process, as the first processes of two containers do.
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: write_json(tmp_path / "config.json", {"writer": i}), range(400)))
+    assert json.loads((tmp_path / "config.json").read_text())["writer"] in range(400)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_lock_is_held_by_one_and_let_go_of_by_the_system(tmp_path):
+    path = tmp_path / "folder" / ".lock"
+    with locked(path) as first, locked(path) as second:
+        assert first and not second
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom occjax.storage import locked\n"
+        "with locked(Path(sys.argv[1])) as is_held:\n    print(is_held, flush=True)\n    signal.pause()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "True\n"
+        with locked(path) as is_held:
+            assert not is_held
+        holder.send_signal(signal.SIGKILL)
+    with locked(path, wait=True) as is_held:
+        assert is_held
+    # Where there can be no file, nobody is stopped.
+    with locked(path / "below a file") as is_held:
+        assert is_held

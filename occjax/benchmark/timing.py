@@ -6,10 +6,11 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
+
+from occjax.cpu import processor_facts
 
 # The fewest that have a median of their own.
 MIN_RUNS = 3
@@ -58,11 +59,7 @@ def peak_process_gib() -> float:
 
 def machine() -> str:
     """Cores, model, widest vector instructions and load, without which no timing says much."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    facts = processor_facts()
     model = facts.get("model name") or platform.processor() or platform.machine()
     flags = facts.get("flags", "").split()
     vectors = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "no AVX")

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from occjax.grid import GridMismatchError
+from occjax.processes import wait_for_all
 
 State = TypeVar("State")
 
@@ -38,6 +39,8 @@ def merge_over_processes(state: State) -> State:
     """
     if jax.process_count() == 1:
         return state
+    # However much longer another one took for its samples.
+    wait_for_all()
     # Every process has the same leaves in the same order, since the structure is static.
     leaves, structure = jax.tree.flatten(state)
     arrays = [np.asarray(leaf) for leaf in leaves]
@@ -51,9 +54,3 @@ def merge_over_processes(state: State) -> State:
     ]
     # Plain integers, such as the number of samples, come back as such: metrics.json takes no numpy numbers.
     return jax.tree.unflatten(structure, [total if total.ndim else total.item() for total in totals])
-
-
-def wait_for_all(name: str) -> None:
-    """Returns once every process of a distributed run is here; at once where there is one process."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)

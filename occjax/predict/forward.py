@@ -1,6 +1,8 @@
 """Forward pass of a run's student: configured weights of a checkpoint onto the devices, predictions of batches."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,20 +49,22 @@ def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) ->
     try:
         return Weights(*checkpoints.restore_student(params, batch_stats, mesh, which=config.eval.weights, best=best))
     finally:
-        checkpoints.close()  # ends the threads that orbax starts for each folder
+        checkpoints.close()
 
 
-def make_predict_fn(
-    config: Config, weights: Weights, mesh: Mesh, output: Callable[[Float[Array, "b x y z k"], Batch], Any]
-) -> Callable[[Batch], Any]:
-    """Compiled forward pass: a numpy batch in, numpy arrays out.
+PredictFn = Callable[[Batch], Any]
+
+
+def make_predictor(
+    config: Config, mesh: Mesh, output: Callable[[Float[Array, "b x y z k"], Batch], Any]
+) -> Callable[[Weights], PredictFn]:
+    """Forward pass, compiled once for all weights: what it returns makes of weights a function of numpy batches.
 
     Args:
       config: of the run.
-      weights: to predict with.
       mesh: devices; the batch must divide among them.
-      output: voxel logits and the batch to a tree of arrays [B, ...]; compiled with the student. The
-        function returned gives this process's rows of it.
+      output: voxel logits and the batch to a tree of arrays [B, ...], each row of its own sample; compiled with the
+        student. The function of batches gives this process's rows of it as numpy arrays.
     """
     graph, _, _ = abstract_student(config.model, config.grid.build())
 
@@ -69,24 +73,54 @@ def make_predict_fn(
         predictions, _ = apply_student(graph, params, batch_stats, images, batch.rig, train=False)
         return output(predictions.voxel_logits, batch)
 
-    # Arguments and not constants of the program: compiled in, every checkpoint would be compiled anew.
-    params, batch_stats = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
+    # Weights are arguments and not constants of the program: compiled in, every checkpoint would be compiled anew.
     rows_fn = make_rows_fn(predict, mesh)
-    return lambda batch: rows_fn(batch, params, batch_stats)
+
+    def with_weights(weights: Weights) -> PredictFn:
+        params, batch_stats = jax.device_put((weights.params, weights.batch_stats), replicated(mesh))
+        return lambda batch: rows_fn(batch, params, batch_stats)
+
+    return with_weights
 
 
 def make_rows_fn(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     """Compiles `function(batch, *rest)`, whose every output is [B, ...]: a numpy batch in, this process's rows out.
 
-    The outputs are split over the devices like the batch. Left to the compiler, some would be whole on every device,
-    and a process would take the first rows of all for its own.
-
     Args:
-      function: of a global batch and arrays that every process has whole.
+      function: of a part of the batch and arrays that every process has whole; each row of its own sample alone.
       mesh: devices; the batch must divide among them.
     """
-    compiled = jax.jit(function, out_shardings=batch_sharding(mesh))
+    compiled = make_split_fn(function, mesh)
     return lambda batch, *rest: jax.tree.map(_local_rows, compiled(put_batch(batch, mesh), *rest))
+
+
+def make_split_fn(function: Callable[..., Any], mesh: Mesh) -> jax.stages.Wrapped:
+    """`function(batch, *rest)` compiled for a batch that is split over the devices, and so are its outputs.
+
+    Each device calls it with its own part, and nothing moves between them: left to the compiler, a loop over the
+    samples would gather the logits of all of them on every device.
+    """
+
+    def split(batch: Any, *rest: Any) -> Any:
+        axes = (batch_sharding(mesh).spec, *[replicated(mesh).spec] * len(rest))
+        # Unchecked: what varies over devices is not known of every primitive that a student is made of.
+        return jax.shard_map(function, mesh=mesh, in_specs=axes, out_specs=axes[0], check_vma=False)(batch, *rest)
+
+    return jax.jit(split)
+
+
+def in_advance(predict_fn: PredictFn, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Any]]:
+    """Each batch with its prediction, while the next one's is computed: device and host work at the same time."""
+    with ThreadPoolExecutor(1) as device:
+        pending: deque[tuple[Batch, Future]] = deque()
+        for batch in batches:
+            pending.append((batch, device.submit(predict_fn, batch)))
+            # One ahead, no more: every batch holds its images and its predictions.
+            if len(pending) == 2:
+                batch, prediction = pending.popleft()
+                yield batch, prediction.result()
+        for batch, prediction in pending:
+            yield batch, prediction.result()
 
 
 def full_batch(size: int, mesh: Mesh) -> int:

@@ -19,7 +19,7 @@ from occjax.data.index import Index, load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
-from occjax.predict.forward import full_batch, make_predict_fn, restore
+from occjax.predict.forward import full_batch, make_predictor, restore
 from occjax.progress import Progress
 from occjax.storage import versions
 from occjax.targets.files import (
@@ -67,7 +67,7 @@ def dump_workdir(config: Config, workdir: Path, output: Path, *, best: bool = Fa
     # By name and step, because the same step of the same run says the same: files of another one are another teacher.
     dump = DumpedFolder(output, source, config.grid.build(), workdir=workdir)
     _open(dump)
-    predict_fn = make_predict_fn(config, weights, mesh, _probabilities)
+    predict_fn = make_predictor(config, mesh, _probabilities)(weights)
     batch_size = full_batch(config.eval.batch_size, mesh)
     try:
         for split in dict.fromkeys((config.data.train_split, config.data.val_split)):

@@ -20,13 +20,17 @@ from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LabelSet, label_set
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
-from occjax.predict.forward import Weights, full_batch, make_predict_fn, restore
+from occjax.predict.forward import Weights, full_batch, make_predictor, restore
+from occjax.processes import after_first
 from occjax.run.scoring import EvaluatedModel, Evaluation, Outputs, evaluate
 from occjax.run.workdir import stored_initialisation
 from occjax.targets.commands import completing_command
 from occjax.targets.reader import complete_teacher
 from occjax.train.mesh import make_mesh
 from occjax.types import Batch
+
+# Of weights, what summarises numpy batches.
+SummaryFn = Callable[[Weights], Callable[[Batch], VoxelSummary]]
 
 
 def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: bool = False) -> Evaluation:
@@ -38,13 +42,14 @@ def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: b
     # Weights first: without a checkpoint there is no need to read the tables.
     mesh = make_mesh()
     weights = restore(config, workdir, mesh, best=best)
-    index = load_index(config.data, fallback_dir=workdir)
+    index = after_first(lambda: load_index(config.data, fallback_dir=workdir))
     # A folder of its own for the best: the newest checkpoint may be of the same step, with other outputs.
     output_dir = workdir / "eval" / f"step-{weights.step}{'-best' if best else ''}"
     return evaluate_student(
         config,
         weights,
         index,
+        summary_fn=make_summary_fn(config, mesh),
         mesh=mesh,
         output_dir=output_dir,
         outputs=outputs,
@@ -57,6 +62,7 @@ def evaluate_student(
     weights: Weights,
     index: Index,
     *,
+    summary_fn: SummaryFn,
     mesh: Mesh,
     output_dir: Path,
     outputs: Outputs,
@@ -68,6 +74,7 @@ def evaluate_student(
       config: label set, grid, evaluation outputs.
       weights: the configured ones (EMA or raw) of a checkpoint or of a run.
       index: of the data.
+      summary_fn: `make_summary_fn` of the same configuration and mesh, which compiles once however often it is used.
       mesh: devices; the batch is rounded up to a multiple of their number.
       output_dir: gets metrics.json, pictures and predictions.
       outputs: what is produced beside scores.
@@ -82,7 +89,7 @@ def evaluate_student(
         teacher=complete_teacher(config, split.name, split.tokens),
     )
     model = EvaluatedModel("student", config.eval.weights, weights.step, initialisation=initialisation)
-    predict_fn = make_summary_fn(config, weights, mesh)
+    predict_fn = summary_fn(weights)
     with _loader(config, index, split, parts, full_batch(config.eval.batch_size, mesh)) as loader:
         return evaluate(predict_fn, loader, split, config, model=model, output_dir=output_dir, outputs=outputs)
 
@@ -121,10 +128,10 @@ def _loader(config: Config, index: Index, split: SplitIndex, parts: Parts, batch
     )
 
 
-def make_summary_fn(config: Config, weights: Weights, mesh: Mesh) -> Callable[[Batch], VoxelSummary]:
-    """Compiled forward pass and summary: a numpy batch in, this process's part of the summary in numpy out."""
+def make_summary_fn(config: Config, mesh: Mesh) -> SummaryFn:
+    """Compiled forward pass and summary: by weights, a numpy batch in, this process's part of the summary out."""
     output = functools.partial(summarise, label_set=label_set(config.data.labels), use_camera_mask=True)
-    return make_predict_fn(config, weights, mesh, output)
+    return make_predictor(config, mesh, output)
 
 
 def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Path, outputs: Outputs) -> Evaluation:

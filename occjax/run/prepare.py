@@ -10,6 +10,8 @@ from occjax.convert.dump.options import DumpOptions
 from occjax.errors import DataError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import label_set
+from occjax.processes import from_first
+from occjax.storage import locked
 from occjax.synthetic import generate
 from occjax.targets.files import MANIFEST_NAME
 from occjax.targets.folder import read_manifest
@@ -20,6 +22,8 @@ _log = logging.getLogger(__name__)
 def prepare(config: Config) -> None:
     """Generates the synthetic world and converts its teacher dump, unless that is done or not asked for.
 
+    The first process of a run does it for all; runs that start at once do it one after the other, and find it done.
+
     Only a folder below data.root is filled with that teacher, and none that holds another one, such as a student's
     predictions.
 
@@ -27,10 +31,20 @@ def prepare(config: Config) -> None:
       UserError: data.root holds another world than the configuration describes, a file of the dump or the manifest in
         data.teacher_dir is damaged, or data.teacher_dir is neither below data.root nor a folder of teacher files.
     """
-    data = config.data
-    if not data.synthetic.enabled:
+    if not config.data.synthetic.enabled:
         return
-    root = Path(data.root)
+    root = Path(config.data.root)
+
+    def alone() -> None:
+        # Beside the root, which has to be empty.
+        with locked(root.with_name(f".{root.name}.lock"), wait=True):
+            _prepare(config, root)
+
+    from_first(alone)
+
+
+def _prepare(config: Config, root: Path) -> None:
+    data = config.data
     # Before the teacher, which is dumped with the city.
     generate(root, data.synthetic, progress=_log.info)
     if not data.teacher_dir:

@@ -14,12 +14,14 @@ from occjax.config import Config
 from occjax.data.index import SplitIndex
 from occjax.drawing.sheet import draw_sample
 from occjax.label_sets import label_set
-from occjax.metrics.across_processes import merge_over_processes, wait_for_all
+from occjax.metrics.across_processes import merge_over_processes
 from occjax.metrics.combined import CombinedScores, ScoredSample, TeacherAnswer
 from occjax.metrics.on_device import VoxelSummary
 from occjax.metrics.prediction_files import write_prediction
 from occjax.metrics.rayiou import ray_origins_m
 from occjax.metrics.report import full_table, results_dict
+from occjax.predict.forward import in_advance
+from occjax.processes import is_first, wait_for_all
 from occjax.progress import Progress
 from occjax.run.initialisation import said_of
 from occjax.storage import versions, write_json, writing
@@ -134,10 +136,10 @@ def evaluate(
       GridMismatchError: the model's grid is no crop of the label set's grid.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    if jax.process_index() == 0:
+    if is_first():
         _remove_old(output_dir, outputs)
     # Else process 0 might remove what a faster one has written already.
-    wait_for_all("old files of the evaluation are gone")
+    wait_for_all()
     grid = config.grid.build()
     num_samples = min(len(split), config.eval.max_samples or len(split))
     state = CombinedScores.empty(label_set(config.data.labels), grid, rayiou=outputs.rayiou)
@@ -146,8 +148,7 @@ def evaluate(
     pictures = []
     progress = Progress(f"evaluating {split.name}", num_samples, _log.info, waits_for_compiler=True)
     _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
-    for batch in loader:
-        summary = predict_fn(batch)
+    for batch, summary in in_advance(predict_fn, loader):
         # The last batch is filled up with samples that were scored already.
         for i in np.flatnonzero(batch.is_valid).tolist():
             row = int(batch.sample_index[i])
@@ -182,7 +183,7 @@ def evaluate(
     scope = f", {model.scope}" if model.scope else ""
     table = full_table(state, heading=model.subject, about=f"split {split.name}{weights}{scope}")
     metrics_path = output_dir / "metrics.json"
-    if jax.process_index() == 0:
+    if is_first():
         with writing(output_dir / "table.txt") as scratch:
             scratch.write_text(table, encoding="utf-8")
         # Last: it says that the pass was completed.

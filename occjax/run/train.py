@@ -1,5 +1,6 @@
 """Training run: data in, steps, logs, validation, checkpoints, and a clean end whenever it comes."""
 
+import contextlib
 import logging
 import math
 import signal
@@ -15,13 +16,16 @@ from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
 from occjax.predict.forward import Weights
+from occjax.processes import after_first, from_first, is_first, wait_for_all
 from occjax.progress import format_duration
-from occjax.run.evaluate import evaluate_student, has_labels
+from occjax.run.evaluate import evaluate_student, has_labels, make_summary_fn
 from occjax.run.initialisation import said_of
 from occjax.run.scoring import Evaluation, Outputs, read_evaluation
-from occjax.run.workdir import open_workdir, stored_initialisation
+from occjax.run.workdir import only_run, open_workdir, stored_initialisation
+from occjax.train.agreement import Agreement
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
+from occjax.train.compiled_step import CompiledStep, compile_step
 from occjax.train.feed import DeviceFeed
 from occjax.train.finite_check import FiniteCheck
 from occjax.train.learner import abstract_state, initial_state, make_learner
@@ -30,8 +34,8 @@ from occjax.train.metrics_log import MetricsLog
 from occjax.train.parts import training_parts
 from occjax.train.progress import Progress
 from occjax.train.state import TrainState
-from occjax.train.step import make_train_step
 from occjax.train.stop_requests import StopRequests
+from occjax.types import Batch
 
 log = logging.getLogger(__name__)
 
@@ -45,25 +49,31 @@ def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluat
     Raises:
       KeyboardInterrupt: SIGINT (Ctrl-C) ended the run early (state saved).
       NonFiniteLossError: names step, terms and sample tokens; the last checkpoint is the last good state.
-      WorkdirError: `workdir` belongs to a run with another configuration.
+      WorkdirError: `workdir` belongs to a run with another configuration, or another process trains in it.
       BackboneWeightsError: the run is new, and its file of backbone weights is absent.
       UserError: the validation split has no labels, or other data is not there.
     """
     mesh = make_mesh() if mesh is None else mesh
     check_batch_size(config.data.batch_size, config.train.accumulate_steps, mesh)
-    for remark in open_workdir(workdir, config):
-        log.warning("configuration changed since the run began: %s", remark)
-    log.info("the student starts from %s", said_of(stored_initialisation(workdir)))
-    index = load_index(config.data, fallback_dir=workdir)
-    # Now rather than hours later, at the first validation.
-    has_labels(config, index.split(config.data.val_split), required=True)
-    with StopRequests() as requests:
-        run = TrainingRun(config, workdir, mesh, index)
-        try:
-            evaluation = run.steps(lambda: requests.received is not None)
-        finally:
-            run.close()
-    if evaluation is None and requests.received == signal.SIGINT:
+    with contextlib.ExitStack() as held:
+
+        def open_alone() -> None:
+            held.enter_context(only_run(workdir))
+            for remark in open_workdir(workdir, config):
+                log.warning("configuration changed since the run began: %s", remark)
+
+        from_first(open_alone)
+        log.info("the student starts from %s", said_of(stored_initialisation(workdir)))
+        index = after_first(lambda: load_index(config.data, fallback_dir=workdir))
+        # Now rather than hours later, at the first validation.
+        has_labels(config, index.split(config.data.val_split), required=True)
+        with StopRequests() as requests:
+            run = TrainingRun(config, workdir, mesh, index)
+            try:
+                evaluation = run.steps(lambda: requests.received or 0)
+            finally:
+                run.close()
+    if evaluation is None and run.stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
     return evaluation
 
@@ -74,9 +84,11 @@ class TrainingRun:
     The order of the loop is a contract:
 
     * nothing is saved, validated or logged before the finite check has settled: no bad state reaches a disk;
-    * a step is saved before it is validated: a run that is killed while it validates loses nothing, and one that is
-      resumed knows by the log of its step whether that was validated;
-    * the best state is saved before its validation is logged: what the log has is done, and is not done again;
+    * a step is saved before it is validated, and is on the disk before its validation is logged: a run that is resumed
+      knows by the log of its step whether that was validated;
+    * the best state is on the disk before its validation is logged: what the log has is done, and is not done again;
+    * whatever one process alone knows, a signal or the time, it tells the others before it acts on it: all of them
+      save, validate and stop after the same step;
     * the data position that is saved is that of the batch the step consumed, though the loader is ahead of it;
     * the state is donated to the step: the one that comes back is the only one there is.
     """
@@ -101,7 +113,11 @@ class TrainingRun:
         self.step = self.checkpoints.last_step or 0
         # The position is that of the batch which the last step consumed; None before the first.
         self.state, self.position = self._first_state()
-        self.train_step = make_train_step(self.learner, mesh)
+        self.train_step: CompiledStep | None = None  # the first batch shows for which shapes
+        self.summary_fn = make_summary_fn(config, mesh)
+        self.agreement = Agreement(mesh, 2)
+        self.stopped_by = 0  # a signal's number, the same on all processes
+        self.saved_at_s = time.monotonic()
         self.finite_check = FiniteCheck(split.tokens, self._last_checkpoint)
         self.metrics_log = MetricsLog(workdir, self.step)
         self.progress = Progress(self.total_steps, config.data.batch_size)
@@ -128,48 +144,70 @@ class TrainingRun:
         self.metrics_log.close()
         self.checkpoints.close()
 
-    def steps(self, stop_requested: Callable[[], bool]) -> Evaluation | None:
-        """All steps that are left, or those until `stop_requested`; returns as `train` does."""
-        config = self.config.train
+    def steps(self, stop_requested: Callable[[], int]) -> Evaluation | None:
+        """All steps that are left, or those until `stop_requested`, by what signal, is not 0; returns as `train`."""
+        every = self.config.train.checkpoint_every
         # Of a run that was killed after it had saved this step.
         if self._is_validation_due():
             self._validate()
-        first_step, started = self.step + 1, time.perf_counter()
-        while self.step < self.total_steps and not stop_requested():
+        self.stopped_by, _ = self.agreement.after_step(stop_requested(), 0)
+        while self.step < self.total_steps and not self.stopped_by:
             if self.feed.is_empty:
                 # There is no batch to hand over: the device may as well finish, and what follows is waiting for data.
                 self.finite_check.settle()
             item = self.progress.next_item(self.feed)
+            if self.train_step is None:
+                self.train_step = self._compiled(item.batch)
             # Returns before the step is done: the device computes while the host goes on to the next batch.
-            self.state, metrics = self.train_step(self.state, item.batch)
+            self.state, metrics = self.train_step.call(self.state, item.batch)
             self.step += 1
             self.position = item.position
             self.finite_check.follow(self.step, metrics, item.sample_index)
             if self.learner.is_logged(self.step):
                 self._report(metrics)
-            if self.step == first_step:
-                self.finite_check.settle()
-                log.info("first step done after %s", format_duration(time.perf_counter() - started))
-                self.progress.reset()  # what compiling took says nothing about the steps to come
+            self.stopped_by, is_late = self.agreement.after_step(stop_requested(), self._is_checkpoint_due())
             is_validation_due = self._is_validation_due()
-            if is_validation_due or self.step % config.checkpoint_every == 0:
+            if is_validation_due or is_late or (every and self.step % every == 0):
                 self._save()
-                self.progress.reset()
             if is_validation_due:
                 self._validate()
-                self.progress.reset()
         self._save()
+        with self.progress.spending("saving"):
+            self.checkpoints.wait()
         if self.step < self.total_steps:
             where = self.checkpoints.path(self.step)
             log.info("stopped on request after step %d; run the same command to resume from %s", self.step, where)
+            log.info("%s", self.progress.summary())
             return None
         result = self._final_evaluation()
+        log.info("%s", self.progress.summary())
         return result._replace(files=(self.checkpoints.path(self.step), *result.files))
+
+    def _compiled(self, batch: Batch) -> CompiledStep:
+        with self.progress.spending("compiling"):
+            started = time.perf_counter()
+            step = compile_step(self.learner, self.mesh, self.state, batch)
+            # Who has compiled first would otherwise wait within the step, where patience ends after half a minute.
+            wait_for_all()
+            log.info("the step is compiled, after %s", format_duration(time.perf_counter() - started))
+        self.progress.flops_per_step = step.flops
+        return step
+
+    def _is_checkpoint_due(self) -> bool:
+        """Whether the last one is train.checkpoint_minutes old by the first process's clock, which says so once."""
+        now = time.monotonic()
+        is_due = is_first() and 0 < 60 * self.config.train.checkpoint_minutes <= now - self.saved_at_s
+        if is_due:
+            # Not when it is saved, a step later, or it would be asked for twice.
+            self.saved_at_s = now
+        return is_due
 
     def _save(self) -> None:
         self.finite_check.settle()
         if self.position is not None:  # at least one step was done: otherwise the checkpoint is there already
-            self.checkpoints.save(self.step, self.state, self.position)
+            with self.progress.spending("saving"):
+                self.checkpoints.save(self.step, self.state, self.position)
+        self.saved_at_s = time.monotonic()
 
     def _last_checkpoint(self) -> Path | None:
         last = self.checkpoints.last_step
@@ -177,6 +215,8 @@ class TrainingRun:
 
     def _report(self, metrics: dict) -> None:
         self.finite_check.settle()
+        # Here rather than at the next save, which may be an hour away.
+        self.checkpoints.check()
         values = {k: float(v) for k, v in jax.device_get(metrics).items()}
         speed = self.progress.measure()
         self.metrics_log.write(self.step, "train", values | speed)
@@ -184,7 +224,6 @@ class TrainingRun:
         names = ("loss", "supervision", "distillation", "gradient_ratio", "gradient_cosine")
         shown = {name: values[name] for name in (names if "gradient_ratio" in values else ("loss",))}
         log.info("%s", self.progress.line(self.step, shown, speed))
-        self.progress.reset()
 
     def _is_validation_due(self) -> bool:
         """Whether this step, before the last one, is to be validated and was not yet, by this run or one before."""
@@ -193,20 +232,26 @@ class TrainingRun:
 
     def _final_evaluation(self) -> Evaluation:
         """That of the last step; read where the run was finished before and all that it shows is there."""
+        found = from_first(self._found_evaluation) if self.metrics_log.has(self.step, "validation") else None
+        if found is None:
+            return self._validate()
+        log.info("step %d was evaluated before", self.step)
+        results, table, files = found
+        return Evaluation(results, table, tuple(map(Path, files)))
+
+    def _found_evaluation(self) -> tuple[dict, str, list[str]] | None:
         config = self.config.eval
-        if self.metrics_log.has(self.step, "validation"):
-            found = read_evaluation(self._evaluation_dir())
-            split = self.index.split(self.config.data.val_split)
-            samples = min(len(split), config.max_samples or len(split))
-            wanted = {"step": self.step, "weights": config.weights, "split": split.name, "samples": samples}
-            if (
-                found is not None
-                and wanted.items() <= found.results.items()
-                and len(found.files) > min(config.pictures, samples)  # metrics.json is one of them
-            ):
-                log.info("step %d was evaluated before", self.step)
-                return found
-        return self._validate()
+        found = read_evaluation(self._evaluation_dir())
+        split = self.index.split(self.config.data.val_split)
+        samples = min(len(split), config.max_samples or len(split))
+        wanted = {"step": self.step, "weights": config.weights, "split": split.name, "samples": samples}
+        if (
+            found is not None
+            and wanted.items() <= found.results.items()
+            and len(found.files) > min(config.pictures, samples)  # metrics.json is one of them
+        ):
+            return found.results, found.table, [str(path) for path in found.files]
+        return None
 
     def _evaluation_dir(self) -> Path:
         return self.workdir / "eval" / f"step-{self.step}"
@@ -215,17 +260,23 @@ class TrainingRun:
         """Evaluates and keeps the state if it is the best; pictures and table only at the end of the run."""
         self.finite_check.settle()
         is_final = self.step == self.total_steps
-        result = evaluate_student(
-            self.config,
-            Weights(*self.state.student(self.config.eval.weights), self.step),
-            self.index,
-            mesh=self.mesh,
-            output_dir=self._evaluation_dir(),
-            outputs=Outputs(pictures=self.config.eval.pictures if is_final else 0),
-            initialisation=stored_initialisation(self.workdir),
-        )
+        with self.progress.spending("validating"):
+            result = evaluate_student(
+                self.config,
+                Weights(*self.state.student(self.config.eval.weights), self.step),
+                self.index,
+                summary_fn=self.summary_fn,
+                mesh=self.mesh,
+                output_dir=self._evaluation_dir(),
+                outputs=Outputs(pictures=self.config.eval.pictures if is_final else 0),
+                initialisation=stored_initialisation(self.workdir),
+            )
         miou = result.scalars.get("miou", math.nan)
-        is_best = self.position is not None and self.checkpoints.save_best(self.step, self.state, self.position, miou)
+        with self.progress.spending("saving"):
+            self.checkpoints.wait()
+            is_best = self.position is not None and self.checkpoints.save_best(
+                self.step, self.state, self.position, miou
+            )
         # After the best state: see above.
         self.metrics_log.write(self.step, "validation", result.scalars)
         # SurroundOcc counts classes without truth as 100, so that its mIoU of a useless model can be high.

@@ -57,7 +57,7 @@ def visualize_workdir(
     weights = restore(config, workdir, mesh, best=best)
     output_dir = workdir / "pictures"
     return visualize(
-        make_summary_fn(config, weights, mesh),
+        make_summary_fn(config, mesh)(weights),
         reader,
         keyframes,
         rows,

@@ -1,8 +1,10 @@
 """The folder of a run: the resolved configuration beside its checkpoints, and what it was made with."""
 
+import contextlib
 import dataclasses
 import json
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from occjax.config import RANDOM, Config
 from occjax.errors import UserError
 from occjax.run.initialisation import Initialisation, configured_initialisation
-from occjax.storage import versions, write_json
+from occjax.storage import locked, versions, write_json
 
 # Sections whose change would make a resumed run another run.
 _FIXED_SECTIONS = ("grid.", "data.", "augment.", "model.", "loss.")
@@ -38,6 +40,29 @@ class WorkdirError(UserError):
     """A workdir belongs to another run, or holds none."""
 
 
+@contextlib.contextmanager
+def only_run(workdir: Path) -> Iterator[None]:
+    """Context in which no other process can train in `workdir`, which is made if absent.
+
+    Raises:
+      WorkdirError: another one does, or there can be no folder.
+    """
+    _make(workdir)
+    with locked(workdir / ".lock") as is_ours:
+        if not is_ours:
+            raise WorkdirError(
+                f"another process trains in {workdir}; stop it, or wait for its end, or choose another --workdir"
+            )
+        yield
+
+
+def _make(workdir: Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkdirError(f"cannot make the folder {workdir}: {error.strerror}; choose another --workdir") from error
+
+
 def open_workdir(workdir: Path, config: Config, imported: Initialisation | None = None) -> list[str]:
     """Makes `workdir` the home of a run with this configuration, or checks that it already is.
 
@@ -56,10 +81,7 @@ def open_workdir(workdir: Path, config: Config, imported: Initialisation | None 
       WorkdirError: the run in `workdir` had another model, grid, data, augmentation or loss, or there can be no folder.
       BackboneWeightsError: the run is new, and its file of backbone weights is absent.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkdirError(f"cannot make the folder {workdir}: {error.strerror}; choose another --workdir") from error
+    _make(workdir)
     path = workdir / "config.json"
     remarks = []
     # Without a checkpoint there is nothing that the new configuration could contradict.

@@ -27,16 +27,18 @@ class Checkpoints:
 
     `<workdir>/checkpoints/<step>` holds the last ones, `<workdir>/best/<step>` the one with the highest validation
     mIoU. Each has three items: `ema` (the averaged student, all that prediction reads), `state` (the rest of a
-    TrainState) and `data` (JSON: where the loader stands). Saves are complete when the call returns: the state's
-    buffers are donated to the next step, and a killed run must find what the log says was saved.
+    TrainState) and `data` (JSON: where the loader stands).
+
+    A save returns once the state has been read off the devices, whose buffers the next step writes over, and goes on in
+    a thread; `wait` is for whoever says that it was saved. It appears in the folder when it is whole, and a later call
+    raises what went wrong with it. In a run of several processes each of them makes every call.
 
     Checkpoints of an earlier version, whose averages lie inside `state`, are read as well.
     """
 
     def __init__(self, workdir: Path, *, keep: int = 3):
         self._workdir = workdir
-        # Written when `save` returns: see above.
-        options = functools.partial(ocp.CheckpointManagerOptions, create=True, enable_async_checkpointing=False)
+        options = functools.partial(ocp.CheckpointManagerOptions, create=True, enable_async_checkpointing=True)
         best = options(max_to_keep=1, best_fn=lambda metrics: metrics["miou"], best_mode="max")
         self._last = self._manager("checkpoints", options(max_to_keep=keep))
         self._best = self._manager("best", best)
@@ -47,7 +49,7 @@ class Checkpoints:
 
     @property
     def last_step(self) -> int | None:
-        """Step of the newest complete checkpoint, or None."""
+        """Step of the newest checkpoint, or None; complete after `wait`."""
         return self._last.latest_step()
 
     def path(self, step: int, *, best: bool = False) -> Path:
@@ -55,16 +57,50 @@ class Checkpoints:
         return self._workdir / ("best" if best else "checkpoints") / str(step)
 
     def save(self, step: int, state: TrainState, data_state: dict) -> None:
-        """Writes the checkpoint of `step` unless it is there already."""
+        """Begins to write the checkpoint of `step`, unless it is there already.
+
+        Raises:
+          CheckpointError: this one or the one before cannot be written.
+        """
         # A run that is stopped on a saving step, or resumed at its last one, asks twice.
         if self._last.latest_step() != step:
-            self._last.save(step, args=_save_args(state, data_state), force=True)
+            with self._named_failure():
+                self._last.save(step, args=_save_args(state, data_state), force=True)
+
+    def wait(self) -> None:
+        """Returns once everything is written that `save` and `save_best` began.
+
+        Raises:
+          CheckpointError: something could not be written.
+        """
+        with self._named_failure():
+            self._last.wait_until_finished()
+            self._best.wait_until_finished()
+
+    def check(self) -> None:
+        """Raises CheckpointError if a save has failed meanwhile; waits for nothing."""
+        with self._named_failure():
+            self._last.check_for_errors()
+
+    @contextlib.contextmanager
+    def _named_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, OSError, RuntimeError) as error:  # tensorstore has ValueError for a full disk
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(
+                f"a checkpoint cannot be written to {self._workdir}: {reason}; make room there and run the same "
+                "command again, which resumes from the newest whole one"
+            ) from error
 
     def save_best(self, step: int, state: TrainState, data_state: dict, miou: float) -> bool:
-        """Keeps this state as the best if `miou` beats the best so far; returns whether it is the best.
+        """Keeps this state as the best if `miou` beats the best so far; returns whether it is the best, once written.
 
         NaN is never the best. A checkpoint of `step` that is there already, of a run that was killed after it, is
         replaced by a better one.
+
+        Raises:
+          CheckpointError: it cannot be written.
         """
         if math.isnan(miou):
             return False
@@ -72,11 +108,15 @@ class Checkpoints:
         better = [s for s, score in scores.items() if score >= miou]  # which is true of no NaN
         if better:
             return step in better
-        # What orbax would refuse to write again, or, with a NaN, could take for the best.
-        for stale, score in scores.items():
-            if stale == step or math.isnan(score):
-                self._best.delete(stale)
-        return self._best.save(step, args=_save_args(state, data_state), metrics={"miou": miou}, force=True)
+        with self._named_failure():
+            # What orbax would refuse to write again, or, with a NaN, could take for the best.
+            for stale, score in scores.items():
+                if stale == step or math.isnan(score):
+                    self._best.delete(stale)
+            saved = self._best.save(step, args=_save_args(state, data_state), metrics={"miou": miou}, force=True)
+        # The log line of a validation says that both are on the disk.
+        self.wait()
+        return saved
 
     def restore(self, abstract_state: TrainState, mesh: Mesh) -> tuple[TrainState, dict]:
         """The newest checkpoint's state (whole on each device of `mesh`) and data position.
@@ -133,9 +173,14 @@ class Checkpoints:
         return step
 
     def close(self) -> None:
-        """Lets go of the folders."""
-        self._last.close()
-        self._best.close()
+        """Ends what is being written, and the threads that orbax starts for each folder.
+
+        Raises:
+          CheckpointError: something could not be written.
+        """
+        with self._named_failure():
+            self._last.close()
+            self._best.close()
 
 
 def _keeps_ema_apart(checkpoint: Path) -> bool:

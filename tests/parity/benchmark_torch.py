@@ -143,7 +143,7 @@ def occjax_runs(config):
     keep_freed_memory()
     import jax
 
-    from occjax.predict.forward import Weights, make_predict_fn
+    from occjax.predict.forward import Weights, make_predictor
     from occjax.train.learner import initial_state, make_learner
     from occjax.train.mesh import make_mesh, put_batch, replicated
     from occjax.train.step import make_train_step
@@ -154,7 +154,7 @@ def occjax_runs(config):
     batch = put_batch(random_batch(config), mesh)
     train_step = make_train_step(learner, mesh)
     weights = Weights(*state[0].student(config.eval.weights), step=0)
-    predict = make_predict_fn(config, weights, mesh, lambda logits, _: logits.argmax(-1).astype(np.uint8))
+    predict = make_predictor(config, mesh, lambda logits, _: logits.argmax(-1).astype(np.uint8))(weights)
 
     def forward():
         return int(predict(batch).sum())

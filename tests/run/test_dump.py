@@ -18,7 +18,7 @@ from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader, make_train_loader
 from occjax.errors import UserError
-from occjax.predict.forward import make_predict_fn, restore
+from occjax.predict.forward import make_predictor, restore
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
@@ -70,9 +70,8 @@ def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
     assert folder.completing_command() == f"python main.py --mode=dump --workdir={workdir} --output={output}"
 
     mesh = make_mesh()
-    student = make_predict_fn(
-        config, restore(config, workdir, mesh), mesh, lambda logits, _: jax.nn.log_softmax(logits)
-    )
+    weights = restore(config, workdir, mesh)
+    student = make_predictor(config, mesh, lambda logits, _: jax.nn.log_softmax(logits))(weights)
     index = load_index(config.data)
     (batch,) = make_eval_loader(config, index, "val", Parts(), batch_size=4)
     said = student(batch)[:3]

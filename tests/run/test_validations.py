@@ -1,6 +1,7 @@
 """Validations of a run: of the configured weights, and once for each step wherever the run is killed and resumed."""
 
 import json
+import time
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -16,6 +17,7 @@ from occjax.run import train as train_module
 from occjax.run.scoring import Evaluation
 from occjax.run.train import TrainingRun
 from occjax.storage import write_json
+from occjax.train.compiled_step import CompiledStep
 from occjax.train.mesh import make_mesh
 from occjax.train.metrics_log import MetricsLog
 from occjax.train.state import TrainState
@@ -32,22 +34,26 @@ class FakeRun:
 
     Attributes:
       validated: the steps that were evaluated, in order.
+      summary_fns: what it was evaluated with, one for each validation.
       ends_before_step: where the process is killed, if anywhere; likewise in `ends_in`, a validation.
     """
 
     def __init__(self, config, workdir):
         self.config, self.workdir = config, workdir
-        self.validated = []
+        self.validated, self.summary_fns = [], []
         self.ends_before_step = self.ends_in = None
+        self.steps_done = 0
 
     def step(self, state, batch):
+        self.steps_done += 1
         if int(state.step) + 1 == self.ends_before_step:
             raise Killed
         metrics = dict.fromkeys(("loss", "grad_norm"), jnp.float32(1)) | {"is_finite": jnp.bool_(True)}
         return state._replace(step=state.step + 1), metrics
 
-    def evaluate(self, config, weights, index, *, output_dir, outputs, **_):
+    def evaluate(self, config, weights, index, *, summary_fn, output_dir, outputs, **_):
         self.validated.append(weights.step)
+        self.summary_fns.append(summary_fn)
         if weights.step == self.ends_in:
             raise Killed
         results = {"step": weights.step, "weights": config.eval.weights, "split": "val", "samples": 3}
@@ -82,7 +88,7 @@ def fake(world, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "make_learner", lambda *_: learner)
     monkeypatch.setattr(train_module, "initial_state", lambda *_: tiny_state())
     monkeypatch.setattr(train_module, "abstract_state", lambda _: jax.eval_shape(tiny_state))
-    monkeypatch.setattr(train_module, "make_train_step", lambda *_: fake.step)
+    monkeypatch.setattr(train_module, "compile_step", lambda *_: CompiledStep(fake.step, 1e12))
     monkeypatch.setattr(train_module, "evaluate_student", fake.evaluate)
     return fake
 
@@ -104,6 +110,21 @@ def test_a_validation_that_was_done_is_not_repeated(fake):
     assert fake.start() is None and fake.validated == [2, 4] and best(fake) == ["4"]
     assert fake.start().table == "table of step 6"
     assert fake.validated == logged(fake) == [2, 4, 6] and best(fake) == ["4"]
+
+
+def test_all_validations_share_what_was_compiled(fake):
+    assert fake.start() is not None and len(fake.summary_fns) == 3
+    assert len({id(summary_fn) for summary_fn in fake.summary_fns}) == 1
+
+
+def test_checkpoints_are_written_by_the_clock(fake, monkeypatch):
+    fake.config.train.checkpoint_every, fake.config.train.eval_every = 0, 100
+    fake.config.train.checkpoint_minutes, fake.config.train.keep_checkpoints = 2.0, 10
+    # A step takes a minute.
+    minute = SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: 60.0 * int(fake.steps_done))
+    monkeypatch.setattr(train_module, "time", minute)
+    assert fake.start() is not None
+    assert sorted(path.name for path in (fake.workdir / "checkpoints").glob("[0-9]*")) == ["2", "4", "6"]
 
 
 def test_a_validation_that_was_cut_off_is_made_up_for(fake):

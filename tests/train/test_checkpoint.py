@@ -2,6 +2,7 @@
 
 import gc
 import math
+import resource
 import subprocess
 import sys
 
@@ -130,6 +131,7 @@ def test_of_many_misfits_ten_of_a_kind_are_named_and_the_rest_counted(workdir, c
 def test_a_damaged_checkpoint_is_named(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(7, tiny_state(), {})
+    checkpoints.wait()
     (tmp_path / "checkpoints/7/ema/_METADATA").write_text("{")
     with pytest.raises(CheckpointError, match=r"checkpoints/7 cannot be read(.|\n)*remove that folder"):
         checkpoints.restore(jax.eval_shape(tiny_state), make_mesh())
@@ -195,6 +197,41 @@ def test_a_nan_that_lies_there_as_the_best_gives_way(tmp_path):
     assert checkpoints.save_best(4, tiny_state(2), {}, 1.0)
     checkpoints.close()
     assert best_weight(tmp_path) == 2
+
+
+def test_what_is_saved_is_the_state_of_its_step_though_the_next_one_writes_over_it(tmp_path):
+    place = replicated(make_mesh())
+    large = tiny_state()._replace(opt_state={"mu": jnp.zeros(3_000_000)})
+
+    def add_one(state):
+        return jax.tree.map(lambda x: x + 1, state)
+
+    step = jax.jit(add_one, donate_argnums=0, out_shardings=place)
+    state = jax.jit(add_one, out_shardings=place)(large)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state, {"next_batch": 1})
+    for _ in range(3):
+        state = step(state)
+    jax.block_until_ready(state)
+    checkpoints.wait()
+    found, _ = checkpoints.restore(jax.eval_shape(lambda: large), make_mesh())
+    checkpoints.close()
+    assert_same(found, add_one(large))
+
+
+def test_a_save_that_fails_on_the_way_is_named(tmp_path):
+    # Nothing that a compressor could make small.
+    noise = np.random.default_rng(0).integers(0, 2**32, 2_000_000, np.uint32)
+    checkpoints = Checkpoints(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))  # as a full disk: 1 MB, and no more
+    try:
+        with pytest.raises(CheckpointError, match="cannot be written to .*; make room there and run the same command"):
+            checkpoints.save(7, tiny_state()._replace(opt_state={"mu": jnp.asarray(noise)}), {})
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "checkpoints/7").exists()
 
 
 def test_a_workdir_without_checkpoints_is_named(config, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from occjax.data.index import load_index
 from occjax.run import train as train_module
 from occjax.run.train import TrainingRun
+from occjax.train.compiled_step import CompiledStep
 from occjax.train.finite_check import FiniteCheck, NonFiniteLossError
 from occjax.train.mesh import make_mesh
 
@@ -50,7 +51,7 @@ def training(config, tmp_path, monkeypatch):
         rows.append(np.asarray(batch.sample_index))
         return state, metrics(len(rows) != 3)
 
-    monkeypatch.setattr(train_module, "make_train_step", lambda *_: fake_step)
+    monkeypatch.setattr(train_module, "compile_step", lambda *_: CompiledStep(fake_step, 1e12))
     monkeypatch.setattr(train_module, "evaluate_student", lambda *_, **__: pytest.fail("a bad state was evaluated"))
 
     def start(**train):
