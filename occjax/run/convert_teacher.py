@@ -14,7 +14,9 @@ from occjax.command_line import Parser, say, status, whole_numbers, words
 from occjax.config import DataConfig
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.convert import convert_dump
-from occjax.convert.dump.options import DumpOptions, MapOptions, add_options, from_options
+from occjax.convert.dump.option_fields import add_options, from_options
+from occjax.convert.dump.options import DumpOptions
+from occjax.convert.dump.surface import SurfaceOptions
 from occjax.errors import DataError
 from occjax.label_sets import LABEL_SETS
 
@@ -84,7 +86,7 @@ def _options(arguments: argparse.Namespace) -> DumpOptions:
         grid=grid,
         infos=tuple(arguments.infos),
         output_grid=None if wanted == grid else wanted,
-        maps=from_options(MapOptions, arguments),
+        surface=from_options(SurfaceOptions, arguments),
     )
 
 
@@ -119,5 +121,5 @@ def _parser() -> Parser:
     add("--print-freq-s", type=float, default=5.0, help="seconds between progress lines")
 
     add_options(parser.add_argument_group("the dump, and what is made of it (names of the dump script)"), DumpOptions)
-    add_options(parser.add_argument_group("maps to write besides (names of the dump script)"), MapOptions)
+    add_options(parser.add_argument_group("what to write of the dump surface besides (its options)"), SurfaceOptions)
     return parser

@@ -1,18 +1,19 @@
-"""BEV maps as the dump script draws them: semantic maps, their turns and flips, and pictures."""
+"""BEV maps as the dump script has them: semantic maps, maps of scores, their turns and flips, and pictures."""
 
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from occjax.classes import CLASS_COLORS
+from occjax.convert.dump.surface import DEFAULT_PRIORITY_IDS
 from occjax.metrics.bev import highest_occupied
 from occjax.storage import writing
 
-# Of the dump script: what moves or is small goes before what it stands on.
-DEFAULT_PRIORITY_IDS = (4, 10, 3, 9, 5, 6, 2, 7, 8, 1)
+# Below it a probability counts as nothing before its logarithm.
+_FLOOR = 1e-6
 
 
 def bev_semantics(
@@ -40,6 +41,32 @@ def bev_semantics(
         for class_id in reversed(priority_ids):
             bev = np.where((labels == class_id).any(2), np.uint8(class_id), bev)
     return bev
+
+
+def topmost_probabilities(probabilities: Float[np.ndarray, "k *xy z"]) -> Float[np.ndarray, "k *xy"]:
+    """Class of the topmost occupied voxel of each column, as probabilities.
+
+    A voxel is seen from above where all voxels over it are free: B_c = Σ_z P_z[c]·Π_{z'>z} P_{z'}[free] of the occupied
+    classes, and B_free = Π_z P_z[free]. Free comes last.
+    """
+    free_from_here = np.cumprod(probabilities[-1, ..., ::-1], axis=-1)[..., ::-1]
+    seen = np.concatenate([free_from_here[..., 1:], np.ones_like(free_from_here[..., :1])], axis=-1)
+    occupied = (probabilities[:-1] * seen).sum(-1)
+    return np.concatenate([occupied, free_from_here[None, ..., 0]])
+
+
+def bev_scores(bev: Float[np.ndarray, "k x y"], *, kind: str, occupied_threshold: float) -> Float[np.ndarray, "k x y"]:
+    """float16 scores of a map of probabilities, free last.
+
+    Args:
+      bev: probabilities.
+      kind: "prob", or "logits": their logarithms, floored at 1e-6, whose softmax gives them back.
+      occupied_threshold: columns whose occupied probability is less become free.
+    """
+    free = np.zeros((len(bev), 1, 1), bev.dtype)
+    free[-1] = 1
+    bev = np.where(1 - bev[-1] < occupied_threshold, free, bev)
+    return (bev if kind == "prob" else np.log(np.maximum(bev, _FLOOR))).astype(np.float16)
 
 
 def turn(bev: np.ndarray, *, rotate_k: int = 0, flip_x: bool = False, flip_y: bool = False) -> np.ndarray:
@@ -71,6 +98,12 @@ def write_png(path: Path, rgb: UInt8[np.ndarray, "x y 3"]) -> None:
         raise OSError(f"cannot encode {path}")
     with writing(path) as scratch:
         scratch.write_bytes(data.tobytes())
+
+
+def write_npz(path: Path, *, compress: bool, **arrays: Shaped[np.ndarray, "..."]) -> None:
+    """Writes arrays by name, whole or not at all; raises OSError."""
+    with writing(path) as scratch, scratch.open("wb") as file:
+        (np.savez_compressed if compress else np.savez)(file, **arrays)
 
 
 def write_npy(path: Path, array: Shaped[np.ndarray, "..."]) -> None:

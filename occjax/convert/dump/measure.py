@@ -36,7 +36,9 @@ def compact_kl(task: SampleTask) -> float:
         return float(kl_divergence(dumped, decoded).mean())
     planes = read_voxels(task.file.voxels, task.options)
     # Both sides floored alike, or the KL would measure the floor.
-    dumped = floored_log_probs(np.exp(dense_log_probs(planes, voxel_scores(planes)[1]).astype(np.float32)))
+    dumped = floored_log_probs(
+        np.exp(dense_log_probs(planes, voxel_scores(planes, task.options.voxel_kind)[1]).astype(np.float32))
+    )
     decoded = moving.dense_log_probs(written.codes, written.grid.shape).reshape(dumped.shape)
     return float(kl_divergence(dumped, decoded).mean())
 

@@ -58,6 +58,13 @@ class TeacherOutput:
         """What every file holds, in the manifest's words."""
         return {"voxels": self.has_voxels, "bev": not self.has_voxels, "validity": self.has_validity}
 
+    def make_folder(self) -> None:
+        """Makes the folder; raises DumpError where that cannot be done."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DumpError(f"cannot write to {self.folder}: {error.strerror}; choose another --output") from error
+
     def previous(self, *compared: str) -> dict:
         """The manifest of an earlier run, empty if there is none; the facts `compared` must be those of this one.
 

@@ -21,11 +21,13 @@ def read_bev(path: Path, options: DumpOptions) -> tuple[Float[np.ndarray, "x y k
     """BEV probabilities, float32 in the grid's own axes, and their kind; raises DumpError."""
     x, y = options.grid.shape[:2]
     # A quarter turn swaps the sides of a map that is not square.
-    turned = (y, x) if options.bev_rotate_k % 2 else (x, y)
+    turned = (y, x) if options.surface.bev_rotate_k % 2 else (x, y)
     array = read_dump_array(path, options.bev_prob_key)
     probabilities, kind = bev_probabilities(class_first(array, turned, options.num_classes, options.free_id))
     bev = probabilities.reshape(*turned, options.num_classes)
-    back = turn_back(bev, rotate_k=options.bev_rotate_k, flip_x=options.bev_flip_x, flip_y=options.bev_flip_y)
+    back = turn_back(
+        bev, rotate_k=options.surface.bev_rotate_k, flip_x=options.surface.bev_flip_x, flip_y=options.surface.bev_flip_y
+    )
     return np.ascontiguousarray(back), kind
 
 

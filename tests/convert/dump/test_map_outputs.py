@@ -7,7 +7,8 @@ from dump_world import GRID, World
 from occjax.config import DataConfig
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.convert import convert_dump
-from occjax.convert.dump.options import DumpOptions, MapOptions
+from occjax.convert.dump.options import DumpOptions
+from occjax.convert.dump.surface import SurfaceOptions
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +18,8 @@ def world(tmp_path_factory):
 
 def test_maps_and_pictures(world, tmp_path):
     names = ("occ3d", "bev", "bev_vis", "gt_bev", "gt_bev_vis", "gt_bev_mask_vis")
-    maps = MapOptions(**{f"dump_{name}_dir": str(tmp_path / name) for name in names})
-    options = DumpOptions(grid=GRID, maps=maps, splits=("val",))
+    maps = SurfaceOptions(**{f"dump_{name}_dir": str(tmp_path / name) for name in names})
+    options = DumpOptions(grid=GRID, surface=maps, splits=("val",))
     convert_dump(world.dump(tmp_path / "d"), tmp_path / "out", data_config=world.data, options=options, audit=False)
     token = world.samples[4][2]
     semantics = np.load(tmp_path / "occ3d/val/000000_0_occ3d_sem.npy")
@@ -32,17 +33,17 @@ def test_maps_and_pictures(world, tmp_path):
 
 
 def test_a_sample_without_truth_to_draw_gives_nothing(world, tmp_path):
-    maps = MapOptions(dump_gt_bev_dir=str(tmp_path / "gt"))
+    maps = SurfaceOptions(dump_gt_bev_dir=str(tmp_path / "gt"))
     data = DataConfig(root=str(world.root), labels_dir=str(tmp_path))
-    options = DumpOptions(grid=GRID, maps=maps, splits=("val",))
+    options = DumpOptions(grid=GRID, surface=maps, splits=("val",))
     result = convert_dump(world.dump(tmp_path / "d"), tmp_path / "out", data_config=data, options=options)
     assert "need labels" in result.failures[0][1] and not list((tmp_path / "out").iterdir())
 
 
 def test_options_are_checked_before_a_run(tmp_path):
     for wrong, named in (
-        (lambda: MapOptions(vis_scale=0), "--vis-scale"),
-        (lambda: MapOptions(bev_priority_ids=(4, 18)), "--bev-priority-ids"),
+        (lambda: SurfaceOptions(vis_scale=0), "--vis-scale"),
+        (lambda: SurfaceOptions(bev_priority_ids=(4, 18)), "--bev-priority-ids"),
         (lambda: DumpOptions(num_classes=17), "--num-classes"),
         (lambda: DumpOptions(free_id=18), "--free-id"),
     ):
