@@ -11,9 +11,7 @@ from occjax.classes import CLASS_COLORS
 from occjax.convert.dump.surface import DEFAULT_PRIORITY_IDS
 from occjax.metrics.bev import highest_occupied
 from occjax.storage import writing
-
-# Below it a probability counts as nothing before its logarithm.
-_FLOOR = 1e-6
+from occjax.targets.column_rule import PROBABILITY_FLOOR
 
 
 def bev_semantics(
@@ -43,30 +41,17 @@ def bev_semantics(
     return bev
 
 
-def topmost_probabilities(probabilities: Float[np.ndarray, "k *xy z"]) -> Float[np.ndarray, "k *xy"]:
-    """Class of the topmost occupied voxel of each column, as probabilities.
-
-    A voxel is seen from above where all voxels over it are free: B_c = Σ_z P_z[c]·Π_{z'>z} P_{z'}[free] of the occupied
-    classes, and B_free = Π_z P_z[free]. Free comes last.
-    """
-    free_from_here = np.cumprod(probabilities[-1, ..., ::-1], axis=-1)[..., ::-1]
-    seen = np.concatenate([free_from_here[..., 1:], np.ones_like(free_from_here[..., :1])], axis=-1)
-    occupied = (probabilities[:-1] * seen).sum(-1)
-    return np.concatenate([occupied, free_from_here[None, ..., 0]])
-
-
-def bev_scores(bev: Float[np.ndarray, "k x y"], *, kind: str, occupied_threshold: float) -> Float[np.ndarray, "k x y"]:
-    """float16 scores of a map of probabilities, free last.
+def bev_scores(bev: Float[np.ndarray, "x y k"], *, kind: str, occupied_threshold: float) -> np.ndarray:
+    """float16 scores [X, Y, K] of a map of probabilities, free last.
 
     Args:
       bev: probabilities.
       kind: "prob", or "logits": their logarithms, floored at 1e-6, whose softmax gives them back.
       occupied_threshold: columns whose occupied probability is less become free.
     """
-    free = np.zeros((len(bev), 1, 1), bev.dtype)
-    free[-1] = 1
-    bev = np.where(1 - bev[-1] < occupied_threshold, free, bev)
-    return (bev if kind == "prob" else np.log(np.maximum(bev, _FLOOR))).astype(np.float16)
+    free = np.eye(bev.shape[-1], dtype=bev.dtype)[-1]
+    bev = np.where((1 - bev[..., -1] < occupied_threshold)[..., None], free, bev)
+    return (bev if kind == "prob" else np.log(np.maximum(bev, PROBABILITY_FLOOR))).astype(np.float16)
 
 
 def turn(bev: np.ndarray, *, rotate_k: int = 0, flip_x: bool = False, flip_y: bool = False) -> np.ndarray:

@@ -14,12 +14,12 @@ from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.audit_dump import audit_samples, audited_samples, read_prediction, require_sound
 from occjax.convert.dump.info_pickle import tokens_in_order
 from occjax.convert.dump.listing import list_dump, match_files
-from occjax.convert.dump.measure import compact_kl, decode_ms
+from occjax.convert.dump.measure import decode_ms, dump_kl
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.sample import SampleResult, SampleTask, convert_sample
-from occjax.convert.dump.surface_manifest import SurfaceSource, open_surface, value_kind_of
-from occjax.convert.dump.tasks import sample_tasks
+from occjax.convert.dump.surface_manifest import SurfaceSource, surface_manifests, value_kind_of, write_manifests
+from occjax.convert.dump.tasks import sample_tasks, without_completed
 from occjax.convert.processes import map_in_processes
 from occjax.data.index import Index, load_index
 from occjax.progress import Progress
@@ -94,10 +94,13 @@ def convert_dump(
     # Before any work: files of two kinds in one folder would serve nobody.
     previous = result.previous("grid", "form", "contents")
     tasks = sample_tasks(matched, output, index, data_config, options)
+    tasks = without_completed(tasks) if options.skip_existing else tasks
     if previous and not tasks and not unmatched:
         result.kept = len(matched)
         progress(f"all {result.kept} samples were converted before")
         return result
+    # Before any work too: what lies there may be another dump.
+    manifests = surface_manifests(SurfaceSource(f"dump {source.name}", result.matched_by, {}), options, taken=output)
     # After the tables and before anything is written: a dump that is refused leaves nothing behind.
     if audit:
         picked = audited_samples(matched, index, data_config, options)
@@ -109,8 +112,7 @@ def convert_dump(
         )
         require_sound(result.audit, f"the dump in {source}")
     result.make_folder()
-    made = SurfaceSource(f"dump {source.name}", options.grid, options.voxel_kind, result.matched_by, {})
-    open_surface(made, options, taken=output)
+    write_manifests(manifests)
     # What is about to be written anew counts once, when it is written.
     targets = {task.target for task in tasks}
     result.keep([path for path in sorted(output.glob("*.npz")) if path not in targets], previous)
@@ -126,7 +128,7 @@ def convert_dump(
     if options.form == "dense" or options.output_grid is not None:
         measured = []
     if measured:
-        result.kl = float(np.mean([compact_kl(task) for task in measured]))
+        result.kl = float(np.mean([dump_kl(task) for task in measured]))
     # A folder without a single file stays without a manifest, so that no training run starts from it.
     if result.written + result.kept:
         _write_manifest(result, options, previous)

@@ -103,7 +103,7 @@ def convert_sample(task: SampleTask) -> SampleResult:
     """Writes one sample of a dump: teacher file and dump surface; a bad input becomes a SampleResult with a problem."""
     try:
         # Before anything is written: a sample whose truth cannot be read gives nothing at all.
-        truth = read_truth(task)
+        truth = read_truth(task) if task.options.surface.needs_truth else None
         if task.file.voxels is None:
             return _write_map(task, truth)
         scores = decide(read_voxels(task.file.voxels, task.options), task.options.voxel_kind)
@@ -118,7 +118,7 @@ def write_sample(task: SampleTask, scores: VoxelScores, truth: Truth | None) -> 
     Args:
       task: the sample.
       scores: of `decide`, on the grid of the options.
-      truth: of `read_truth`.
+      truth: of `read_truth`; None where nothing is drawn from it.
 
     Raises:
       OSError: a file cannot be written.
@@ -160,17 +160,13 @@ def _write_surface(task: SampleTask, scene: Scene) -> None:
     write_surface(task.options.surface, task.surface_paths, scene, scores_type=task.options.dump_3d_type)
 
 
-def read_truth(task: SampleTask) -> Truth | None:
+def read_truth(task: SampleTask) -> Truth:
     """Classes uint8 [X, Y, Z] of a sample's truth on the dump's grid, and where they count, bool [X, Y, Z].
-
-    None where nothing that the options ask for is drawn from labels.
 
     Raises:
       DumpError: the sample has no labels.
       DataError or OSError: they cannot be read.
     """
-    if not task.options.surface.needs_truth:
-        return None
     if task.labels is None:
         raise DumpError(f"ground-truth maps need labels, and sample {task.token} has none; see --data-root")
     truth, camera_mask = task.labels[0].read(task.labels[1])

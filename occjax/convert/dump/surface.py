@@ -42,12 +42,13 @@ KINDS = {
 class SurfaceOptions:
     """What is written of the dump surface; without a kind, nothing.
 
-    `also` names kinds, which get a folder each in `also_dir`; the options of the dump script that name one kind's folder
-    ask for that kind too. `bev_sem_mode`, `bev_scan_direction` and `bev_priority_ids`: see `bev_maps.bev_semantics`.
+    `also` names kinds, which get a folder each in `also_dir`; an option of the dump script that names the folder of one
+    kind asks for that kind too. For `bev_sem_mode`, `bev_scan_direction` and `bev_priority_ids` see
+    `bev_maps.bev_semantics`.
 
     Attributes:
       bev_rotate_k, bev_flip_x, bev_flip_y: how BEV maps are turned: done on writing them, undone on reading them.
-      bev_prob_dir, occ3d_logits_dir: folders of these kinds, which the dump script's options name where nothing is read.
+      bev_prob_dir, occ3d_logits_dir: folders of these kinds; the dump script's options name them where none is read.
     """
 
     also: tuple[str, ...] = option((), f"kinds to write, with commas between: {', '.join(KINDS)}")

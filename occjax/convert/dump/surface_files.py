@@ -11,6 +11,7 @@ from occjax.classes import FREE, OTHERS
 from occjax.convert.dump import bev_maps
 from occjax.convert.dump.surface import SurfaceOptions
 from occjax.convert.dump.values import LOGITS, softmax
+from occjax.targets.column_rule import topmost_distribution
 
 # Behind <kind>/<split>/<id>_.
 _ENDINGS = {
@@ -44,7 +45,7 @@ class Scene(NamedTuple):
 def surface_paths(options: SurfaceOptions, split: str, id: str, *, scores_type: str = "") -> dict[str, Path]:
     """The file of each kind that `options` ask for, of the sample `id`.
 
-    `scores_type` is what the name of the voxel scores says of them, "logits" or "prob"; empty = as the dump script does.
+    `scores_type` is what the name of the voxel scores says of them, "logits" or "prob"; empty = as the dump script.
     """
     # The dump script calls its scores logits, whatever they are.
     scores = f"3d_{scores_type or 'logits'}_fp16.npz"
@@ -78,7 +79,7 @@ def write_surface(options: SurfaceOptions, paths: dict[str, Path], scene: Scene,
         array = content[kind]()
         assert array is not None, f"{kind} asked for where there is none"
         if kind == "bev_prob":
-            array = np.moveaxis(_turned(options, np.moveaxis(array, 0, -1)), -1, 0)
+            array = np.ascontiguousarray(np.moveaxis(_turned(options, array), -1, 0))
         elif array.ndim == 2:
             array = _turned(options, array)
         if path.suffix == ".png":
@@ -93,8 +94,7 @@ def write_surface(options: SurfaceOptions, paths: dict[str, Path], scene: Scene,
 
 
 def _turned(options: SurfaceOptions, bev: Shaped[np.ndarray, "x y *k"]) -> Shaped[np.ndarray, "x2 y2 *k"]:
-    turned = bev_maps.turn(bev, rotate_k=options.bev_rotate_k, flip_x=options.bev_flip_x, flip_y=options.bev_flip_y)
-    return np.ascontiguousarray(turned)
+    return bev_maps.turn(bev, rotate_k=options.bev_rotate_k, flip_x=options.bev_flip_x, flip_y=options.bev_flip_y)
 
 
 def _flat(options: SurfaceOptions, voxels: UInt8[np.ndarray, "x y z"]) -> UInt8[np.ndarray, "x y"]:
@@ -113,20 +113,19 @@ def _semantics(options: SurfaceOptions, scene: Scene) -> UInt8[np.ndarray, "x y"
     return scene.bev.argmax(-1).astype(np.uint8)
 
 
-def _bev_scores(options: SurfaceOptions, scene: Scene) -> Float[np.ndarray, "k x y"]:
-    if scene.planes is None:
-        assert scene.bev is not None
-        bev = np.moveaxis(scene.bev, -1, 0)
-    else:
+def _bev_scores(options: SurfaceOptions, scene: Scene) -> Float[np.ndarray, "x y k"]:
+    bev = scene.bev
+    if scene.planes is not None:
         # Slab by slab along x: the whole grid in float32 would be 46 MB several times over.
         slabs = (_probabilities(scene.planes[:, x], scene.value_kind) for x in range(scene.planes.shape[1]))
-        bev = np.stack([bev_maps.topmost_probabilities(slab) for slab in slabs], axis=1)
+        bev = np.stack([topmost_distribution(slab, np) for slab in slabs])
+    assert bev is not None
     return bev_maps.bev_scores(bev, kind=options.bev_prob_type, occupied_threshold=options.bev_prob_occ_thresh)
 
 
-def _probabilities(scores: Float[np.ndarray, "k y z"], value_kind: str) -> Float[np.ndarray, "k y z"]:
+def _probabilities(scores: Shaped[np.ndarray, "k y z"], value_kind: str) -> Float[np.ndarray, "y z k"]:
     scores = scores.astype(np.float32)
-    return softmax(scores) if value_kind == LOGITS else np.maximum(scores, 0)
+    return np.moveaxis(softmax(scores) if value_kind == LOGITS else np.maximum(scores, 0), 0, -1)
 
 
 def _truth(options: SurfaceOptions, scene: Scene) -> UInt8[np.ndarray, "x y"]:

@@ -8,7 +8,6 @@ from occjax.classes import CLASS_NAMES, FREE, NUM_CLASSES
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.surface import SurfaceOptions
-from occjax.grid import VoxelGrid
 from occjax.storage import versions, write_json
 
 MANIFEST_NAME = "manifest.json"
@@ -20,21 +19,17 @@ class SurfaceSource(NamedTuple):
 
     Attributes:
       source: in words; dumps of one source may be completed, those of another are refused.
-      grid: of the voxels.
-      value_kind: of the voxel scores; empty where it is told from the numbers, file by file.
       ids: what the file names count or name.
       details: further facts.
     """
 
     source: str
-    grid: VoxelGrid
-    value_kind: str
     ids: str
     details: dict
 
 
-def open_surface(made: SurfaceSource, options: DumpOptions, *, taken: Path) -> None:
-    """Writes the manifest of every folder that the options name, before the first file: what has none is not ours.
+def surface_manifests(made: SurfaceSource, options: DumpOptions, *, taken: Path) -> dict[Path, dict]:
+    """The manifest of every folder that the options name, held against what an earlier run left there.
 
     Args:
       made: what the dump is made from.
@@ -49,10 +44,10 @@ def open_surface(made: SurfaceSource, options: DumpOptions, *, taken: Path) -> N
         "schema": SCHEMA,
         "version": SCHEMA_VERSION,
         "source": made.source,
-        "grid": made.grid.to_dict(),
-        "value_kind": made.value_kind,
+        "grid": options.grid.to_dict(),
+        "value_kind": options.voxel_kind,
         "ids": made.ids,
-        "spatial_shape": list(made.grid.shape),
+        "spatial_shape": list(options.grid.shape),
         "num_classes": NUM_CLASSES,
         "free_id": FREE,
         "classes": list(CLASS_NAMES),
@@ -63,20 +58,28 @@ def open_surface(made: SurfaceSource, options: DumpOptions, *, taken: Path) -> N
         # One for all kinds in --also-dir, and one in each folder that is named by itself.
         beside = folder.parent if kind in surface.also and folder == Path(surface.also_dir) / kind else folder
         places.setdefault(beside, []).append(kind)
-    # All of them before the first is written: a refusal leaves nothing behind.
-    earlier = {place: _earlier(place, kinds, facts, surface, taken) for place, kinds in places.items()}
+    manifests = {}
     for place, kinds in places.items():
-        listed = [*earlier[place].get("kinds", []), *kinds]
-        manifest = {
+        earlier = _earlier(place, kinds, facts, surface, taken)
+        manifests[place] = {
             **facts,
-            "kinds": sorted(set(listed)),
-            "splits": list(dict.fromkeys([*earlier[place].get("splits", []), *options.splits])),
+            "kinds": sorted({*earlier.get("kinds", []), *kinds}),
+            "splits": list(dict.fromkeys([*earlier.get("splits", []), *options.splits])),
             "run": {"max_samples": options.max_samples, "skip_existing": options.skip_existing},
             **made.details,
             "versions": versions(),
         }
+    return manifests
+
+
+def write_manifests(manifests: dict[Path, dict]) -> None:
+    """Writes manifests by folder, before the first file: what has none is not ours.
+
+    Raises:
+      DumpError: a folder cannot be written.
+    """
+    for place, manifest in manifests.items():
         try:
-            place.mkdir(parents=True, exist_ok=True)
             write_json(place / MANIFEST_NAME, manifest)
         except OSError as error:
             raise DumpError(f"cannot write to {place}: {error.strerror}; choose another folder") from error

@@ -1,4 +1,4 @@
-"""The samples that are to be written: all of those matched, but for what an earlier run has completed."""
+"""Samples as tasks, and which of them an earlier run has completed."""
 
 import os
 from pathlib import Path
@@ -13,11 +13,18 @@ from occjax.label_sets import label_set_of_grid
 
 
 def sample_tasks(
-    matched: list[MatchedFile], output: Path, index: Index, data: DataConfig, options: DumpOptions
+    matched: list[MatchedFile],
+    output: Path,
+    index: Index,
+    data: DataConfig,
+    options: DumpOptions,
+    *,
+    has_labels: bool = False,
 ) -> list[SampleTask]:
-    """What is to be written: all matched samples, but for those that `options` say to keep."""
+    """A task of each matched sample; with its labels where something is drawn from them, or with `has_labels`."""
     labels = label_set_of_grid(options.grid)
-    truths = label_paths(index, options.splits, labels, data) if options.surface.needs_truth else {}
+    wanted = options.surface.needs_truth or has_labels
+    truths = label_paths(index, options.splits, labels, data) if wanted else {}
     rows = {token: i for i, token in enumerate(index.everything.tokens)}
     tasks = []
     for token, file in matched:
@@ -26,7 +33,7 @@ def sample_tasks(
             dump_from_output = frame_from_frame(index, rows[token], options.grid, options.output_grid)
         label = (labels, truths[token]) if token in truths else None
         tasks.append(SampleTask(token, file, output, options, dump_from_output, label))
-    return without_completed(tasks) if options.skip_existing else tasks
+    return tasks
 
 
 def without_completed(tasks: list[SampleTask]) -> list[SampleTask]:
@@ -40,3 +47,13 @@ def without_completed(tasks: list[SampleTask]) -> list[SampleTask]:
         return path.name in listings[path.parent]
 
     return [task for task in tasks if not all(map(exists, (task.target, *task.surface_paths.values())))]
+
+
+def remove_leftovers(tasks: list[SampleTask]) -> None:
+    """Removes what a run that was killed has left half-written of files of these tasks, which nobody else may write."""
+    wanted = {path for task in tasks for path in (task.target, *task.surface_paths.values())}
+    for folder in {path.parent for path in wanted}:
+        # As `storage.writing` names them: hidden, and with the number of the process.
+        for scratch in folder.glob(".*.tmp"):
+            if folder / scratch.name[1:].rsplit(".", 2)[0] in wanted:
+                scratch.unlink(missing_ok=True)
