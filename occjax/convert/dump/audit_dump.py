@@ -15,7 +15,6 @@ from occjax.convert.dump.listing import MatchedFile
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.sample import hard_labels
 from occjax.convert.dump.scores import read_bev, read_voxels
-from occjax.convert.dump.values import voxel_scores
 from occjax.data.files import absent_files, label_files
 from occjax.data.index import Index
 from occjax.errors import UserError
@@ -131,8 +130,7 @@ def require_sound(found: Audit | None, what: str) -> None:
 def read_prediction(options: DumpOptions, item: MatchedFile) -> tuple[UInt8[np.ndarray, "x y z"], bool]:
     """Classes, and whether they are those of a BEV map, [X, Y, 1]."""
     if item.file.voxels is not None:
-        sparse, _ = voxel_scores(read_voxels(item.file.voxels, options), options.voxel_kind)
-        return hard_labels(sparse, options.grid), False
+        return hard_labels(read_voxels(item.file.voxels, options).sparse, options.grid), False
     return read_bev(item.file.path, options)[0].argmax(-1).astype(np.uint8)[..., None], True
 
 

@@ -113,9 +113,7 @@ def convert_dump(
         require_sound(result.audit, f"the dump in {source}")
     result.make_folder()
     write_manifests(manifests)
-    # What is about to be written anew counts once, when it is written.
-    targets = {task.target for task in tasks}
-    result.keep([path for path in sorted(output.glob("*.npz")) if path not in targets], previous)
+    result.keep_but({task.target for task in tasks}, previous)
     measured: list[SampleTask] = []
     for task, outcome in zip(tasks, _run(tasks, workers, options, progress, print_every_s), strict=True):
         if outcome.problem:

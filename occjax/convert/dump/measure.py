@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
 
 from occjax.classes import NUM_CLASSES
 from occjax.convert.dump.sample import SampleTask
-from occjax.convert.dump.scores import read_bev, read_voxels
-from occjax.convert.dump.values import dense_log_probs, voxel_scores
+from occjax.convert.dump.scores import VoxelScores, read_bev, read_voxels
+from occjax.convert.dump.values import dense_log_probs
 from occjax.grid import VoxelGrid
 from occjax.targets import moving
 from occjax.targets.codec import decode_rows, floored_log_probs, kl_divergence
@@ -29,18 +28,17 @@ def dump_kl(task: SampleTask) -> float:
     The file must be compact and on the dump's own grid.
     """
     if task.file.voxels is not None:
-        return compact_kl(task.target, read_voxels(task.file.voxels, task.options), task.options.voxel_kind)
+        return compact_kl(task.target, read_voxels(task.file.voxels, task.options))
     bev = _read(task.target).bev
     assert bev is not None
     dumped = floored_log_probs(read_bev(task.file.path, task.options)[0])
     return float(kl_divergence(dumped, decode_rows(bev.free, bev.levels, NUM_CLASSES)).mean())
 
 
-def compact_kl(path: Path, planes: Shaped[np.ndarray, "k n"], kind: str) -> float:
-    """Mean KL(scores || file) in nats over all voxels of a compact file, of scores that `decide` takes with `kind`."""
+def compact_kl(path: Path, scores: VoxelScores) -> float:
+    """Mean KL(scores || file) in nats over all voxels of a compact file on the grid of the scores."""
     # Both sides floored alike, or the KL would measure the floor.
-    log_probs = dense_log_probs(planes, voxel_scores(planes, kind)[1]).astype(np.float32)
-    wanted = floored_log_probs(np.exp(log_probs))
+    wanted = floored_log_probs(np.exp(dense_log_probs(scores.planes, scores.kind).astype(np.float32)))
     decoded = moving.dense_log_probs(_read(path), (len(wanted), 1, 1)).reshape(wanted.shape)
     return float(kl_divergence(wanted, decoded).mean())
 

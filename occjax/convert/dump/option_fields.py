@@ -17,13 +17,12 @@ def option_names(kind: type) -> list[str]:
     return [field.name for field in dataclasses.fields(kind) if "help" in field.metadata]
 
 
-def add_options(group: argparse._ActionsContainer, kind: type, *, prefix: str = "", unset: bool = False) -> None:
+def add_options(group: argparse._ArgumentGroup, kind: type, *, unset: bool = False) -> None:
     """Adds an option for each field of a dataclass that was declared as one.
 
     Args:
       group: of the parser.
       kind: the dataclass.
-      prefix: what stands before each help.
       unset: leaves None where an option is not given, in place of its default, which the help still names.
     """
     hints = get_type_hints(kind)
@@ -41,7 +40,7 @@ def add_options(group: argparse._ActionsContainer, kind: type, *, prefix: str = 
             default = ",".join(str(part) for part in getattr(kind, field.name))
         elif field.name.endswith("_dir"):
             extra["metavar"] = "DIR"
-        name, help = f"--{field.name.replace('_', '-')}", prefix + field.metadata["help"]
+        name, help = f"--{field.name.replace('_', '-')}", field.metadata["help"]
         if unset:
             help += f" (default: {default})" if default not in ("", False) else ""
             default = None
@@ -53,4 +52,4 @@ def from_options(kind: type, options: argparse.Namespace, **others: Any) -> Any:
     given = {name: getattr(options, name) for name in option_names(kind)}
     # Lists become tuples: the dataclasses are frozen, and compared.
     plain = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
-    return kind(**plain, **others)
+    return kind(**plain | others)

@@ -20,7 +20,7 @@ class DumpOptions:
       infos: info pickle per split; empty = the index's own order.
       output_grid: grid to resample to; None = the dump's own.
       num_classes, free_id: of the dump's class axis; teacher files hold these classes, free last.
-      dump_3d_type: takes only the files named so, where a folder has both; empty = all.
+      dump_3d_type: takes only the files named so, where a folder has both; empty = all. Those written are named so too.
       voxel_kind: what the voxel scores are, where whoever wrote them says so; empty = told from the numbers.
       dump_bev_prob_dir, bev_prob_key: used where there are no voxels.
       surface: what is written of the dump surface besides, and how BEV maps are turned, those that are read too.
@@ -38,13 +38,18 @@ class DumpOptions:
     )
     num_classes: int = option(NUM_CLASSES, "free included")
     free_id: int = option(FREE, "class of free space")
-    dump_3d_dir: str = option("", "folder of the voxel scores; default: found in --input")
-    dump_3d_type: Literal["", "logits", "prob"] = option("", "files named so only")
+    dump_3d_dir: str = option(
+        "",
+        "folder of the voxel scores; default: found in --input. With --weights: asks for occ3d_logits, in this folder",
+    )
+    dump_3d_type: Literal["", "logits", "prob"] = option("", "files named so only, and what those written are named")
     dump_3d_key: str = option("", "array in each file; default: found")
-    dump_bev_prob_dir: str = option("", "folder of the BEV maps; default: found in --input")
+    dump_bev_prob_dir: str = option(
+        "", "folder of the BEV maps; default: found in --input. With --weights: asks for bev_prob, in this folder"
+    )
     bev_prob_key: str = option("", "array in each file; default: found")
     max_samples: int = option(-1, "per split; -1 = all")
-    skip_existing: bool = option(False, "go on where a run stopped")
+    skip_existing: bool = option(False, "go on where a run stopped (default: with --weights)")
     voxel_kind: str = ""
     surface: SurfaceOptions = dataclasses.field(default_factory=SurfaceOptions)
 

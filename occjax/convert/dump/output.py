@@ -112,6 +112,10 @@ class TeacherOutput:
                     "again"
                 ) from error
 
+    def keep_but(self, targets: set[Path], previous: dict) -> None:
+        """Counts what lies in the folder but for `targets`, which are about to be written, and counted, anew."""
+        self.keep([path for path in sorted(self.folder.glob("*.npz")) if path not in targets], previous)
+
     def count_folder(self, paths: list[Path]) -> None:
         """Counts all files of the folder anew, where others fill it too; raises TeacherFileError as `keep` does."""
         self.keep(paths, {})

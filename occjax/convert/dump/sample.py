@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, UInt8
 
 from occjax.classes import FREE
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import DumpFile
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.resample import resample_sparse
-from occjax.convert.dump.scores import read_bev, read_voxels
+from occjax.convert.dump.scores import VoxelScores, read_bev, read_voxels
 from occjax.convert.dump.surface_files import Scene, surface_paths, write_surface
-from occjax.convert.dump.values import dense_log_probs, voxel_scores
+from occjax.convert.dump.values import dense_log_probs
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LabelSet
@@ -80,25 +80,6 @@ def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
     return labels.reshape(grid.shape)
 
 
-class VoxelScores(NamedTuple):
-    """A sample's voxels, decided on.
-
-    Attributes:
-      planes: scores [K, N] with free last.
-      sparse: the same as probabilities, free space folded.
-      kind: what the scores are, probabilities or logits.
-    """
-
-    planes: Shaped[np.ndarray, "k n"]
-    sparse: SparseTeacher
-    kind: str
-
-
-def decide(planes: Shaped[np.ndarray, "k n"], kind: str = "") -> VoxelScores:
-    """What scores are, from their numbers or as `kind` says; raises DumpError as `voxel_scores`."""
-    return VoxelScores(planes, *voxel_scores(planes, kind))
-
-
 def convert_sample(task: SampleTask) -> SampleResult:
     """Writes one sample of a dump: teacher file and dump surface; a bad input becomes a SampleResult with a problem."""
     try:
@@ -106,8 +87,7 @@ def convert_sample(task: SampleTask) -> SampleResult:
         truth = read_truth(task) if task.options.surface.needs_truth else None
         if task.file.voxels is None:
             return _write_map(task, truth)
-        scores = decide(read_voxels(task.file.voxels, task.options), task.options.voxel_kind)
-        return write_sample(task, scores, truth)
+        return write_sample(task, read_voxels(task.file.voxels, task.options), truth)
     except (UserError, OSError) as error:
         return SampleResult(str(error), "", 0, 0)
 
@@ -117,7 +97,7 @@ def write_sample(task: SampleTask, scores: VoxelScores, truth: Truth | None) -> 
 
     Args:
       task: the sample.
-      scores: of `decide`, on the grid of the options.
+      scores: of `scores_of`, on the grid of the options.
       truth: of `read_truth`; None where nothing is drawn from it.
 
     Raises:

@@ -4,12 +4,23 @@ import os
 from pathlib import Path
 
 from occjax.config import DataConfig
+from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.audit_dump import frame_from_frame, label_paths
-from occjax.convert.dump.listing import MatchedFile
+from occjax.convert.dump.listing import DumpFile, MatchedFile
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.sample import SampleTask
 from occjax.data.index import Index
 from occjax.label_sets import label_set_of_grid
+
+
+def keyframes(index: Index, options: DumpOptions) -> list[MatchedFile]:
+    """All samples of the splits, up to `max_samples` of each, under the names that the dump script gives them."""
+    return [
+        MatchedFile(token, DumpFile(split, f"{row:06d}_0", None, None))
+        for split in options.splits
+        for row, token in enumerate(index.split(split).tokens)
+        if options.max_samples < 0 or row < options.max_samples
+    ]
 
 
 def sample_tasks(
@@ -34,6 +45,16 @@ def sample_tasks(
         label = (labels, truths[token]) if token in truths else None
         tasks.append(SampleTask(token, file, output, options, dump_from_output, label))
     return tasks
+
+
+def require_labels(tasks: list[SampleTask]) -> None:
+    """Raises DumpError where something is to be drawn from labels that some of the samples lack."""
+    absent = [task.token for task in tasks if task.options.surface.needs_truth and task.labels is None]
+    if absent:
+        raise DumpError(
+            f"ground-truth maps need labels, and {len(absent)} of {len(tasks)} samples have none, first {absent[0]}; "
+            "leave the gt_ kinds out of --also, or say where labels are"
+        )
 
 
 def without_completed(tasks: list[SampleTask]) -> list[SampleTask]:

@@ -26,8 +26,6 @@ class NetworkPredictor:
       value_kind, image_size, at_once: see `VoxelPredictor`.
     """
 
-    image_size = IMAGE_SIZE
-
     def __init__(self, teacher: Teacher, mesh: Mesh, *, draws: int):
         """Puts the weights on every device.
 
@@ -36,7 +34,8 @@ class NetworkPredictor:
           mesh: this process's devices.
           draws: how many draws of a sample are averaged, before they are rounded to float16.
         """
-        self.value_kind, self._draws = teacher.variant.value_kind, draws
+        self.value_kind: str = teacher.variant.value_kind
+        self.image_size, self._draws = IMAGE_SIZE, draws
         # One program per device and not one over all: a keyframe's shapes hold no batch axis to split.
         self._teachers = [
             dataclasses.replace(teacher, params=jax.device_put(teacher.params, device)) for device in mesh.devices.flat

@@ -9,13 +9,11 @@ from occjax.convert.dump.measure import compact_kl
 from occjax.convert.dump.sample import (
     SampleResult,
     SampleTask,
-    VoxelScores,
-    decide,
     hard_labels,
     read_truth,
     write_sample,
 )
-from occjax.convert.dump.values import class_first
+from occjax.convert.dump.scores import scores_of
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import label_set_of_grid
@@ -40,13 +38,6 @@ class TaughtSample(NamedTuple):
     kl: float | None = None
 
 
-def scores_of(values: Values, task: SampleTask) -> VoxelScores:
-    """Values as they would be read from a dump of them; raises DumpError where they are NaN or infinite."""
-    options = task.options
-    planes = class_first(values, options.grid.shape, options.num_classes, options.free_id)
-    return decide(planes, options.voxel_kind)
-
-
 def write_taught(task: SampleTask, values: Values | UserError, *, measures_kl: bool) -> TaughtSample:
     """Writes teacher file and dump surface of a sample; what went wrong becomes a result with a problem.
 
@@ -58,7 +49,7 @@ def write_taught(task: SampleTask, values: Values | UserError, *, measures_kl: b
     try:
         if isinstance(values, UserError):
             raise values
-        scores, truth = scores_of(values, task), None
+        scores, truth = scores_of(values, task.options), None
         if task.labels is not None:
             try:
                 truth = read_truth(task)
@@ -67,7 +58,7 @@ def write_taught(task: SampleTask, values: Values | UserError, *, measures_kl: b
                 if task.options.surface.needs_truth:
                     raise
         result = write_sample(task, scores, truth)
-        kl = compact_kl(task.target, scores.planes, scores.kind) if measures_kl else None
+        kl = compact_kl(task.target, scores) if measures_kl else None
         return TaughtSample(result, hard_labels(scores.sparse, task.options.grid), truth and truth[0], kl)
     except (UserError, OSError) as error:
         return TaughtSample(SampleResult(str(error), "", 0, 0))

@@ -14,19 +14,19 @@ import numpy as np
 from jaxtyping import UInt8
 
 from occjax.config import DataConfig
-from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.audit import Audit
 from occjax.convert.dump.audit_dump import audit_samples, audited_samples, require_sound
-from occjax.convert.dump.listing import TOKEN, DumpFile, MatchedFile
+from occjax.convert.dump.listing import TOKEN, MatchedFile
 from occjax.convert.dump.measure import decode_ms
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.sample import SampleTask, hard_labels
+from occjax.convert.dump.scores import scores_of
 from occjax.convert.dump.surface_manifest import SurfaceSource, surface_manifests, write_manifests
-from occjax.convert.dump.tasks import remove_leftovers, sample_tasks, without_completed
+from occjax.convert.dump.tasks import keyframes, remove_leftovers, require_labels, sample_tasks, without_completed
 from occjax.convert.weights.keyframes import KeyframeReader
 from occjax.convert.weights.stream import Predicted, VoxelPredictor, ahead, predict_tasks
-from occjax.convert.weights.taught import TaughtSample, TeacherScore, Values, scores_of, write_taught
+from occjax.convert.weights.taught import TaughtSample, TeacherScore, Values, write_taught
 from occjax.data.index import Index, load_index
 from occjax.errors import UserError
 from occjax.progress import Progress
@@ -95,13 +95,8 @@ def teach(
     manifests = surface_manifests(
         SurfaceSource(made.source, "position in the split", made.details), options, taken=output
     )
-    every = sample_tasks(_keyframes(index, options), output, index, data_config, options, has_labels=metric)
-    unlabelled = [task.token for task in every if options.surface.needs_truth and task.labels is None]
-    if unlabelled:
-        raise DumpError(
-            f"ground-truth maps need labels, and {len(unlabelled)} of {len(every)} samples have none, first "
-            f"{unlabelled[0]}; leave the gt_ kinds out, or see --data-root and --labels-dir"
-        )
+    every = sample_tasks(keyframes(index, options), output, index, data_config, options, has_labels=metric)
+    require_labels(every)
     readers = {s: KeyframeReader(data_config, index.split(s), predictor.image_size) for s in options.splits}
     predicted = partial(predict_tasks, predictor, readers, workers)
     number, count = shard
@@ -119,8 +114,7 @@ def teach(
     result.make_folder()
     remove_leftovers(tasks)
     write_manifests(manifests)
-    targets = {task.target for task in tasks}
-    result.keep([path for path in sorted(output.glob("*.npz")) if path not in targets], previous)
+    result.keep_but({task.target for task in tasks}, previous)
     # Before the first file, so that files without a manifest are always somebody else's.
     _write_manifest(result, made, facts)
     score = TeacherScore(options.grid) if metric else None
@@ -160,28 +154,17 @@ def _audited(
     picked = audited_samples([MatchedFile(task.token, task.file) for task in tasks], index, data, options)
     if picked:
         progress(f"predicting {len(picked)} samples for the audit; the first waits for the compiler")
-    held = dict((task.token, values) for task, values in predicted([by_token[item.token] for item in picked]))
+    held = {task.token: values for task, values in predicted([by_token[item.token] for item in picked])}
 
     def prediction(item: MatchedFile) -> tuple[UInt8[np.ndarray, "x y z"], bool]:
         values = held[item.token]
         if isinstance(values, UserError):
             raise values
-        return hard_labels(scores_of(values, by_token[item.token]).sparse, options.grid), False
+        return hard_labels(scores_of(values, options).sparse, options.grid), False
 
     found = audit_samples(picked, prediction, index, data, options)
     progress(found.report() if found else "nothing is audited: no sample has both images and labels")
     return found, held
-
-
-def _keyframes(index: Index, options: DumpOptions) -> list[MatchedFile]:
-    """The samples of the splits, under the names that the dump script gives them."""
-    tokens = [
-        (split, row, token)
-        for split in options.splits
-        for row, token in enumerate(index.split(split).tokens)
-        if options.max_samples < 0 or row < options.max_samples
-    ]
-    return [MatchedFile(token, DumpFile(split, f"{row:06d}_0", None, None)) for split, row, token in tokens]
 
 
 def _written(
