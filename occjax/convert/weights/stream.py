@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from occjax.convert.dump.sample import SampleTask
 from occjax.convert.weights.keyframes import Keyframe, KeyframeReader
@@ -17,6 +17,7 @@ Result = TypeVar("Result")
 Predicted = Callable[[list[SampleTask]], Iterator[tuple[SampleTask, Values | UserError]]]
 
 
+@runtime_checkable
 class VoxelPredictor(Protocol):
     """A teacher as this file needs it: `occjax.predict.teacher` makes one of a network.
 
