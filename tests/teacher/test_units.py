@@ -14,14 +14,22 @@ from teacher_goldens import channels_first, channels_last, unit, unit_weights
 from teacher_recipe import recipe_value, shapes_of_lines
 
 from occjax.grid import VoxelGrid
+from occjax.targets.column_rule import topmost_distribution
 from occjax.teacher import weight_tables as tables
-from occjax.teacher.anchors import Gaussians, embed_anchors, gaussians_of_anchors, logit, means_m, own_from_lidar, sigmoid
+from occjax.teacher.anchors import (
+    Gaussians,
+    embed_anchors,
+    gaussians_of_anchors,
+    logit,
+    means_m,
+    own_from_lidar,
+    sigmoid,
+)
 from occjax.teacher.deformable_conv import deformable_conv, sample_and_convolve
 from occjax.teacher.farthest_points import farthest_points
 from occjax.teacher.feed_forward import feed_forward
 from occjax.teacher.layers import conv
 from occjax.teacher.necks import depth_features, feature_pyramid
-from occjax.teacher.outputs import topmost_distribution
 from occjax.teacher.refinement import refine
 from occjax.teacher.resnet import resnet
 from occjax.teacher.splat import logits, probabilities
@@ -190,4 +198,4 @@ def test_sums_of_version_1(name):
 
 def test_topmost_distribution():
     golden = unit("bev_top")
-    close(topmost_distribution(jnp.asarray(golden["P"])), golden["B"])
+    close(topmost_distribution(jnp.asarray(golden["P"]), jnp), golden["B"])
