@@ -3,7 +3,7 @@
 import io
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 from occjax.errors import UserError
 
@@ -13,7 +13,7 @@ class RefusedNameError(UserError):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, content: BinaryIO, allowed: Mapping, stored: Callable | None):
+    def __init__(self, content: io.BufferedIOBase, allowed: Mapping, stored: Callable | None):
         super().__init__(content)
         self._allowed, self._stored = allowed, stored
 
@@ -30,7 +30,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_pickle(
-    content: bytes | BinaryIO, allowed: Mapping[tuple[str, str], object], stored: Callable | None = None
+    content: bytes | io.BufferedIOBase, allowed: Mapping[tuple[str, str], object], stored: Callable | None = None
 ) -> Any:
     """What a pickle holds: containers, numbers and text, and what `allowed` puts in the place of its other names.
 

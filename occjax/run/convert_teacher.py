@@ -65,8 +65,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output or f"{arguments.also_dir}/teacher")
     result = _converted(arguments, output, data, options)
     say(f"{result.written} samples written to {output}, {result.kept} kept, {len(result.failures)} failed")
-    for folder in sorted({path.parent for path in options.surface.folders.values()}):
-        say(f"dump surface in {folder}")
+    for kind, folder in options.surface.folders.items():
+        say(f"  {kind} in {folder}")
     for line in result.report():
         say(line)
     for path, reason in result.failures:

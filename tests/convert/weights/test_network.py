@@ -1,6 +1,5 @@
 """A network over keyframes: every device has its own, draws follow the token, averages are taken before rounding."""
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ from occjax.convert.weights.keyframes import Keyframe
 from occjax.convert.weights.network import NetworkPredictor
 from occjax.teacher.draws import draws_for
 from occjax.teacher.outputs import half_precision
-from occjax.teacher.teacher import CapacityError
+from occjax.teacher.teacher import CapacityError, Teacher
 from occjax.teacher.variants import VARIANTS
 from occjax.train.mesh import make_mesh
 
@@ -21,12 +20,8 @@ class Said(NamedTuple):
     values_float32: jax.Array
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """Stands where a `Teacher` does: its first draw, as a value, and the brightness of the images beside it."""
-
-    params: dict
-    variant = VARIANTS["gs6400"]
+class Network(Teacher):
+    """Says the brightness of the images, and its first draw beside it."""
 
     def image_features(self, images):
         return self.params["gain"] * jnp.asarray(images, jnp.float32).mean()
@@ -44,7 +39,7 @@ def keyframe(token, *, gray=7, is_seen=True):
 
 
 def predictor(draws=1, devices=None):
-    return NetworkPredictor(Network({"gain": jnp.float32(1)}), make_mesh(devices), draws=draws)
+    return NetworkPredictor(Network(VARIANTS["gs6400"], {"gain": jnp.float32(1)}), make_mesh(devices), draws=draws)
 
 
 def test_any_number_of_devices_and_any_order_give_the_same():

@@ -9,7 +9,7 @@ import pytest
 from dump_world import GRID, World
 from told_teacher import ToldTeacher
 
-from occjax.classes import FREE, NUM_CLASSES
+from occjax.classes import NUM_CLASSES
 from occjax.config import NUSCENES_CAMERAS, DataConfig
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.audit_dump import AuditError
@@ -31,8 +31,9 @@ def world(tmp_path_factory):
     return World(tmp_path_factory.mktemp("teach") / "nuscenes", NUSCENES_CAMERAS)
 
 
-def surface(folder: Path, **options) -> SurfaceOptions:
-    return SurfaceOptions(also=tuple(KINDS), also_dir=str(folder), **options)
+def surface(folder: Path) -> SurfaceOptions:
+    # Not deflated: that takes longer than all the rest.
+    return SurfaceOptions(also=tuple(KINDS), also_dir=str(folder), dump_3d_compress=False, bev_prob_compress=False)
 
 
 def run(world, output, *, teacher=None, made=MADE, lines=None, surface=None, **options):
@@ -145,12 +146,8 @@ def test_a_teacher_that_knows_nothing_is_refused_unless_the_audit_is_off(world, 
 
 def test_what_a_sample_lacks_is_named_and_the_rest_is_written(world, tmp_path):
     tokens = [token for _, _, token, _ in world.samples]
-    nan = ToldTeacher(
-        world,
-        fails={tokens[1]: UserError("no room for three cameras")},
-        change=lambda v: np.where(np.arange(18) == 3, np.float16("nan"), v) if v is None else v,
-    )
-    done = run(world, tmp_path / "out", teacher=nan)
+    teacher = ToldTeacher(world, fails={tokens[1]: UserError("no room for three cameras")})
+    done = run(world, tmp_path / "out", teacher=teacher)
     assert done.written == 4 and done.failures == [(tmp_path / f"out/{tokens[1]}.npz", "no room for three cameras")]
     assert TeacherFolder(tmp_path / "out", GRID).missing(tokens) == [tokens[1]]
 
@@ -171,7 +168,7 @@ def test_images_that_are_absent_or_of_another_size_are_refused_before_anything_i
 
 def test_the_score_is_that_of_the_protocol(world, tmp_path):
     lines = []
-    run(world, tmp_path / "out", lines=lines, print_every_s=0)
+    run(world, tmp_path / "out", lines=lines, print_every_s=0.0)
     state = VoxelMiou.empty(LABEL_SETS["surroundocc"], GRID)
     for token, probabilities in world.dumped.items():
         state = state.update(probabilities.argmax(0).astype(np.uint8), world.labels[token])
@@ -193,4 +190,3 @@ def test_limits_and_another_grid(world, tmp_path):
     assert folder.manifest["contents"]["validity"] and folder.manifest["audit"]["samples"] == 2
     run(world, tmp_path / "dense", how={"form": "dense", "max_samples": 1}, audit=False)
     assert TeacherFolder(tmp_path / "dense", GRID).manifest["form"] == "dense"
-    assert np.all(world.dumped[world.samples[0][2]].argmax(0) <= FREE)
