@@ -49,7 +49,7 @@ def logit(probability: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
 
 def means_m(anchors: Float[Array, "g c"]) -> Float[Array, "g 3"]:
     """Positions, metres; always inside the grid, whose ends the clipped sigmoid never reaches."""
-    return LOWER_M + EXTENT_M * sigmoid(anchors[:, POSITION])
+    return sigmoid(anchors[:, POSITION]) * EXTENT_M + LOWER_M
 
 
 def scales_m(anchors: Float[Array, "g c"], variant: TeacherVariant) -> Float[Array, "g 3"]:
@@ -98,4 +98,5 @@ def embed_anchors(weights: Weights, anchors: Float[Array, "g c"]) -> Float[Array
     if "opacity" in weights:
         parts["opacity"], first = anchors[:, first : first + 1], first + 1
     parts["semantics"] = anchors[:, first:]
-    return mlp(weights["output"], sum(mlp(weights[name], part) for name, part in parts.items()))
+    embedded = [mlp(weights[name], part) for name, part in parts.items()]
+    return mlp(weights["output"], jnp.stack(embedded).sum(0))

@@ -12,7 +12,8 @@ from occjax.teacher.anchors import EXTENT_M, LOWER_M
 from occjax.teacher.layers import Weights
 from occjax.teacher.splat import EMPTY_MEAN_M, EMPTY_SCALE_M
 from occjax.teacher.variants import TeacherVariant, UnknownVariantError, variant_named, variant_of_shapes
-from occjax.teacher.weight_tables import Arrays, Shape, entries, fill, teacher
+from occjax.teacher.weight_parts import Arrays, Shape, entries, fill
+from occjax.teacher.weight_tables import teacher
 
 _SHOWN = 10  # problems of a kind that are listed
 

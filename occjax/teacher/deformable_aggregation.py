@@ -64,9 +64,7 @@ def attention_logits(
     return of_query[:, None] + of_camera[None] + bias
 
 
-def attention(
-    logits: Float[Array, "g n l p k"], is_visible: Bool[Array, "g p n"]
-) -> Float[Array, "g n l p k"]:
+def attention(logits: Float[Array, "g n l p k"], is_visible: Bool[Array, "g p n"]) -> Float[Array, "g n l p k"]:
     """Softmax over all cameras, levels and points that are visible; zeros where none is."""
     mask = jnp.swapaxes(is_visible, 1, 2)[:, :, None, :, None]  # [G, N, 1, P, 1]
     logits = jnp.where(mask, logits, -jnp.inf)
@@ -98,9 +96,10 @@ def read_images(
     slots = jnp.arange(1, cameras_per_point + 1)
     is_slot = views.is_visible[:, :, None] & (rank[:, :, None] == slots[:, None])  # [G, P, slots, N]
     camera = jnp.argmax(is_slot, axis=-1)  # [G, P, slots]
-    share = is_slot.any(-1)[..., None, None] * weights[
-        jnp.arange(g)[:, None, None], camera, :, jnp.arange(points)[:, None], :
-    ]  # [G, P, slots, L, K]
+    share = (
+        is_slot.any(-1)[..., None, None]
+        * weights[jnp.arange(g)[:, None, None], camera, :, jnp.arange(points)[:, None], :]
+    )  # [G, P, slots, L, K]
     uv = jnp.take_along_axis(views.uv, camera[..., None], axis=2)  # [G, P, slots, 2]
 
     indices, corner_shares, first_row = [], [], 0

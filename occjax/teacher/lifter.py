@@ -71,9 +71,7 @@ def choose_bins(
     return jnp.minimum((cumulative <= u[..., None]).sum(-1), EMPTY), likeliest != EMPTY
 
 
-def unproject(
-    bins: Int[Array, "n h w"], lidar_from_cropped: Float[Array, "n 4 4"]
-) -> Float[Array, "n h w 3"]:
+def unproject(bins: Int[Array, "n h w"], lidar_from_cropped: Float[Array, "n 4 4"]) -> Float[Array, "n h w 3"]:
     """Points at the depth of each pixel's bin, metres in the frame of LIDAR_TOP; the empty bin lies at the last."""
     _, h, w = bins.shape
     depth = jnp.array(DEPTHS_M)[jnp.minimum(bins, EMPTY - 1)]
@@ -85,9 +83,7 @@ def unproject(
     return turned + matrix[:, None, None, :, 3]
 
 
-def inside(
-    points: Float[Array, "n h w 3"], is_kept: Bool[Array, "n h w"], grid: VoxelGrid = GRID
-) -> Candidates:
+def inside(points: Float[Array, "n h w 3"], is_kept: Bool[Array, "n h w"], grid: VoxelGrid = GRID) -> Candidates:
     """The kept points inside the grid, brought to the front."""
     points, is_kept = points.reshape(-1, 3), is_kept.reshape(-1)
     lower, upper = jnp.array(grid.lower_m), jnp.array(grid.upper_m)

@@ -13,7 +13,8 @@ def feature_pyramid(
     """P3 to P6 at strides 8, 16, 32, 64 from C2 to C5, of which C2 is not read."""
     merged = [conv(lateral, x) for lateral, x in zip(weights["laterals"], features[1:], strict=True)]
     for fine in range(len(merged) - 2, -1, -1):
-        merged[fine] = merged[fine] + nearest(merged[fine + 1], merged[fine].shape[1:3])
+        _, height, width, _ = merged[fine].shape
+        merged[fine] = merged[fine] + nearest(merged[fine + 1], (height, width))
     *outputs, extra = weights["outputs"]
     levels = [conv(output, x, padding=1) for output, x in zip(outputs, merged, strict=True)]
     # From the output before it, without a ReLU: that would come before a second extra level.

@@ -33,4 +33,6 @@ def refine(
         # In logits, where the sigmoid is steepest at the grid's centre: four times a relative length.
         position = anchors[:, POSITION] + step * (4 * np.array(variant.step_m, np.float32) / EXTENT_M)
     rotation = unit(update[:, ROTATION])
-    return jnp.concatenate([position, update[:, POSITION.stop : ROTATION.start], rotation, update[:, ROTATION.stop :]], -1)
+    return jnp.concatenate(
+        [position, update[:, POSITION.stop : ROTATION.start], rotation, update[:, ROTATION.stop :]], -1
+    )

@@ -91,8 +91,8 @@ def logits(
     sums = sum_over_gaussians(gaussians, gaussians.opacities, values, variant, grid)
     if empty_value is None:
         return sums.values
-    distance = (grid.centers_m() - np.float32(EMPTY_MEAN_M)) / np.float32(EMPTY_SCALE_M)
-    return sums.values.at[..., -1].add(empty_value * np.exp(-0.5 * np.square(distance).sum(-1)))
+    distance = (grid.centers_m() - np.array(EMPTY_MEAN_M)) / np.array(EMPTY_SCALE_M)
+    return sums.values.at[..., -1].add(empty_value * np.exp(-0.5 * np.square(distance).sum(-1)).astype(np.float32))
 
 
 def sum_over_gaussians(
@@ -130,9 +130,7 @@ def sum_over_gaussians(
         turned = [sum(matrix[:, i, j] * offset[..., j] for j in range(3)) for i in range(3)]
         e = jnp.where(is_reached, jnp.exp(-0.5 * sum(jnp.square(t) for t in turned)), 0.0)  # [V, CHUNK]
         weighted = jnp.matmul(e * amplitude[row], values[row], precision=PRECISION)
-        found = jnp.concatenate(
-            [weighted, jnp.log1p(-e).sum(-1, keepdims=True), e.sum(-1, keepdims=True)], axis=-1
-        )
+        found = jnp.concatenate([weighted, jnp.log1p(-e).sum(-1, keepdims=True), e.sum(-1, keepdims=True)], axis=-1)
         return jax.lax.dynamic_update_index_in_dim(total, total[tile] + found, tile, 0)
 
     total = jnp.zeros((tiles_x * tiles_y, len(in_tile), values.shape[-1] + 2))

@@ -60,9 +60,7 @@ def find_neighbours(cells: Int[Array, "g 3"], shape: tuple[int, int, int]) -> Ne
     return Neighbours(first, first == jnp.arange(g), first_in[place + (taps @ strides)[:, None]])
 
 
-def submanifold_conv(
-    weights: Weights, x: Float[Array, "g c"], neighbours: Neighbours
-) -> Float[Array, "g d"]:
+def submanifold_conv(weights: Weights, x: Float[Array, "g c"], neighbours: Neighbours) -> Float[Array, "g d"]:
     """The convolution with kernel [125, C, D], its taps in the order x, y, z, and a bias if there is one."""
     kernel = weights["kernel"]
     empty = jnp.zeros((1, x.shape[1]))

@@ -113,12 +113,10 @@ class Teacher:
         if features.depth_logits is not None:
             # On the host: float64 costs nothing there.
             inverse = np.linalg.inv(matrices.astype(np.float64)).astype(np.float32)
-            lifted = lift_anchors(
-                self.params["anchors"], features.depth_logits, inverse, *draws, mode=self.depth_mode
-            )
+            lifted = lift_anchors(self.params["anchors"], features.depth_logits, inverse, *draws, mode=self.depth_mode)
             anchors, candidates = lifted.anchors, lifted.candidates
         state = EncoderState(self.params["anchors"]["features"], anchors, jnp.zeros((), jnp.int32))
-        scene = Scene(features.levels, matrices)
+        scene = Scene(features.levels, jnp.asarray(matrices))
         for operations, weights in zip(self.variant.stages, self.params["stages"], strict=True):
             state = encode(
                 operations,
@@ -129,16 +127,14 @@ class Teacher:
                 variant=self.variant,
                 cameras_per_point=self.cameras_per_point,
             )
-        values, density = voxelize(state.anchors, self.params["empty_value"], variant=self.variant)
+        values, density = voxelize(state.anchors, self.params.get("empty_value"), variant=self.variant)
         # Read when everything is under way: the host waits here.
         if (most := int(state.most_cameras)) > self.cameras_per_point:
             raise CapacityError(
                 f"a key point is seen by {most} cameras, and this teacher has room for {self.cameras_per_point} "
                 f"(cameras_per_point); load it with cameras_per_point={most}"
             )
-        return TeacherOutput(
-            half_precision(values), values, density, None if candidates is None else int(candidates)
-        )
+        return TeacherOutput(half_precision(values), values, density, None if candidates is None else int(candidates))
 
 
 def load_teacher(

@@ -1,4 +1,4 @@
-"""Goldens of the teacher's stages: arrays by unit, and a unit's weights through the tables that checkpoints go through."""
+"""Goldens of the teacher's stages: arrays by unit, and a unit's weights through the checkpoint's own tables."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from occjax.teacher.weight_tables import Table, fill
+from occjax.teacher.weight_parts import Table, fill
 
 UNITS = Path(__file__).resolve().parents[1] / "teacher/teacher_units.npz"
 

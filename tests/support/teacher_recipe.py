@@ -95,6 +95,7 @@ def shapes_of_lines(lines: Iterable[str]) -> dict[str, tuple[int, ...]]:
 def checkpoint_shapes(variant) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a variant's checkpoint, without the counts of batches."""
     from occjax.teacher.checkpoint import buffers
-    from occjax.teacher.weight_tables import entries, teacher
+    from occjax.teacher.weight_parts import entries
+    from occjax.teacher.weight_tables import teacher
 
     return dict(entries(teacher(variant))) | {key: value.shape for key, value in buffers(variant).items()}
