@@ -43,6 +43,7 @@ PROTOCOLS = "tests/metrics/test_protocols.py"
 RAYIOU = "tests/metrics/test_rayiou.py"
 CODEC = "tests/targets/test_codec.py"
 VALUES = "tests/convert/dump/test_values.py"
+TEACH = "tests/convert/weights/test_teach.py"
 MAPS = "tests/convert/dump/test_maps_and_resample.py"
 CHECKPOINT = "tests/train/test_checkpoint.py"
 
@@ -285,5 +286,10 @@ MUTATIONS = {
     "occjax/convert/dump/bev_maps.py": [
         ("np.rot90(bev, -rotate_k", "np.rot90(bev, rotate_k", MAPS),
         ("for class_id in reversed(priority_ids)", "for class_id in priority_ids", MAPS),
+    ],
+    "occjax/convert/dump/tasks.py": [("(task.target, *task.surface_paths.values())))]", "(task.target,)))]", TEACH)],
+    "occjax/convert/weights/teach.py": [
+        ("every[number::count]", "every[number * len(every) // count :]", TEACH),
+        ("result.count_folder(paths)", "pass", TEACH),
     ],
 }

@@ -23,7 +23,10 @@ from occjax.label_sets import LABEL_SETS
 from occjax.metrics.protocols import VoxelMiou
 from occjax.targets.folder import TeacherFolder
 
-MADE = TeacherSource("weights model gs6400, sha256 1234", {"weights": {"file": "w.pth", "model": "gs6400"}})
+MADE = TeacherSource(
+    "weights model gs6400, sha256 1234",
+    {"weights": {"file": "w.pth", "model": "gs6400", "draws": "3", "backbone_dtype": "float32"}},
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,10 @@ def test_the_dump_read_back_gives_the_same_files_bit_for_bit(world, tmp_path, ki
     assert filecmp.cmpfiles(tmp_path / "a", tmp_path / "b", names, shallow=False)[0] == names
     folder = TeacherFolder(tmp_path / "a", GRID, data=DataConfig(root="data/nuscenes"))
     assert folder.manifest["value_kind"] == {kind: 5} and folder.manifest["weights"] == MADE.details["weights"]
+    assert folder.completing_command() == (
+        f"python converters/teacher_to_npz.py --weights=w.pth --output={tmp_path / 'a'} --data-root=data/nuscenes "
+        "--model=gs6400 --draws=3"
+    )
     assert done.kl is not None and done.kl < 5e-3
 
 
