@@ -19,7 +19,7 @@ from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.sample import SampleResult, SampleTask, convert_sample
 from occjax.convert.dump.surface_manifest import SurfaceSource, surface_manifests, value_kind_of, write_manifests
-from occjax.convert.dump.tasks import sample_tasks, without_completed
+from occjax.convert.dump.tasks import remove_leftovers, sample_tasks, without_completed
 from occjax.convert.processes import map_in_processes
 from occjax.data.index import Index, load_index
 from occjax.progress import Progress
@@ -112,6 +112,7 @@ def convert_dump(
         )
         require_sound(result.audit, f"the dump in {source}")
     result.make_folder()
+    remove_leftovers(tasks)
     write_manifests(manifests)
     result.keep_but({task.target for task in tasks}, previous)
     measured: list[SampleTask] = []

@@ -65,7 +65,7 @@ def write_surface(options: SurfaceOptions, paths: dict[str, Path], scene: Scene,
     Raises:
       OSError: a file cannot be written.
     """
-    content: dict[str, Callable[[], Shaped[np.ndarray, ...] | None]] = {
+    content: dict[str, Callable[[], np.ndarray | None]] = {
         "occ3d_sem": lambda: scene.labels,
         "bev_sem": lambda: _semantics(options, scene),
         "bev_vis": lambda: _semantics(options, scene),

@@ -19,7 +19,7 @@ Predicted = Callable[[list[SampleTask]], Iterator[tuple[SampleTask, Values | Use
 
 @runtime_checkable
 class VoxelPredictor(Protocol):
-    """A teacher as this file needs it: `occjax.predict.teacher` makes one of a network.
+    """A teacher as this file needs it: `network.NetworkPredictor` is one.
 
     Attributes:
       value_kind: what it predicts, "probabilities" or "logits".

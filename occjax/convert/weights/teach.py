@@ -120,6 +120,7 @@ def teach(
     score = TeacherScore(options.grid) if metric else None
     lines = Progress("teaching", len(tasks), progress, every_s=print_every_s, waits_for_compiler=not held)
     measured: list[tuple[str, float]] = []
+    has_others = count > 1  # other jobs' files lie in the folder too
     try:
         for task, sample in _written(tasks, held, predicted, workers):
             if sample.result.problem:
@@ -130,9 +131,12 @@ def teach(
             if score is not None:
                 score.update(sample)
             lines.advance(remark="" if score is None else score.remark())
+    except BaseException:
+        has_others = True  # and so do those that were under way
+        raise
     # Whatever ends it, the manifest counts what is there: training reads its largest count as a capacity.
     finally:
-        _write_manifest(result, made, facts, is_shared=count > 1)
+        _write_manifest(result, made, facts, has_others=has_others)
     if score is not None and score.samples:
         progress(str(score))
     if measured:
@@ -196,19 +200,19 @@ def _written(
             yield task, writing.result()
 
 
-def _write_manifest(result: Conversion, made: TeacherSource, audit: dict | None, *, is_shared: bool = False) -> None:
+def _write_manifest(result: Conversion, made: TeacherSource, audit: dict | None, *, has_others: bool = False) -> None:
     """The manifest of what lies in the folder; the same from one run, from several and from any shards.
 
-    With `is_shared` others fill the folder too: the last of them to write counts all files.
+    With `has_others` there are files that `result` has not counted; of several jobs the last to write counts all.
     """
     while True:
         paths = sorted(result.folder.glob("*.npz"))
-        if is_shared:
+        if has_others:
             result.count_folder(paths)
         size = sum(path.stat().st_size for path in paths)
         result.write_manifest(
             **made.details, bytes_per_sample=size // max(len(paths), 1), audit=audit, versions=versions()
         )
         # Two may have counted at the same time: whoever wrote last has to have seen everything.
-        if not is_shared or len(paths) == sum(1 for _ in result.folder.glob("*.npz")):
+        if not has_others or len(paths) == sum(1 for _ in result.folder.glob("*.npz")):
             return
