@@ -67,3 +67,10 @@ class NetworkPredictor:
         # Of one sample, which is named with the others that gave nothing.
         except UserError as error:
             return error
+        # Of the device, and so of all samples after this one.
+        except jax.errors.JaxRuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"the device failed at sample {keyframe.token}: {reason}; where its memory is full, leave it to this "
+                "program alone and run the same command again"
+            ) from error

@@ -5,9 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from occjax.convert.weights.keyframes import Keyframe
 from occjax.convert.weights.network import NetworkPredictor
+from occjax.errors import UserError
 from occjax.teacher.draws import draws_for
 from occjax.teacher.outputs import half_precision
 from occjax.teacher.teacher import CapacityError, Teacher
@@ -29,13 +31,15 @@ class Network(Teacher):
     def occupancy(self, features, pixel_from_lidar, draws):
         if pixel_from_lidar[0, 0, 0] == 0:
             raise CapacityError("a key point is seen by 3 cameras")
+        if pixel_from_lidar[0, 0, 0] < 0:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nallocator statistics")
         values = jnp.stack([features, jnp.asarray(draws.u[0, 0, 0])]).reshape(1, 1, 1, 2)
         return Said(half_precision(values), values)
 
 
-def keyframe(token, *, gray=7, is_seen=True):
+def keyframe(token, *, gray=7, scale=1.0):
     images = np.full((6, 9, 16, 3), gray, np.uint8)
-    return Keyframe(token, images, np.tile(np.eye(4) * is_seen, (6, 1, 1)))
+    return Keyframe(token, images, np.tile(np.eye(4) * scale, (6, 1, 1)))
 
 
 def predictor(draws=1, devices=None):
@@ -61,5 +65,11 @@ def test_several_draws_are_averaged_before_they_are_rounded():
 
 
 def test_a_sample_that_is_refused_leaves_the_others():
-    first, second = predictor()([keyframe("a", is_seen=False), keyframe("b")])
+    first, second = predictor()([keyframe("a", scale=0.0), keyframe("b")])
     assert isinstance(first, CapacityError) and second.shape == (1, 1, 1, 2)
+
+
+def test_a_device_without_memory_ends_the_run_in_one_line():
+    with pytest.raises(UserError, match="device failed at sample a: RESOURCE_EXHAUSTED: out of memory; where") as ended:
+        predictor()([keyframe("a", scale=-1.0)])
+    assert len(str(ended.value).splitlines()) == 1
