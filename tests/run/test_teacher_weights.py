@@ -48,7 +48,7 @@ def test_damaged_and_foreign_checkpoints_end_in_a_message(root, tmp_path, capsys
     for name, message in (
         ("none.pth", "no weight file"),
         ("cut.pth", "not a complete zip archive"),
-        ("page.pth", "neither a checkpoint"),
+        ("page.pth", "neither a"),
         ("whole.pth", "can be told from a checkpoint"),
     ):
         said = refused(capsys, root, f"--weights={tmp_path / name}")

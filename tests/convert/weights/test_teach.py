@@ -2,6 +2,7 @@
 
 import filecmp
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,13 @@ def test_any_shards_give_what_one_run_gives(world, tmp_path):
     for number in (2, 0, 1, 0):
         run(world, tmp_path / "three/teacher", surface=surface(tmp_path / "three/dump"), shard=(number, 3))
     assert contents(tmp_path / "three") == contents(tmp_path / "one")
+    # Folders of their own, put together: the last run only counts.
+    for number in range(2):
+        run(world, tmp_path / f"{number}/teacher", surface=surface(tmp_path / f"{number}/dump"), shard=(number, 2))
+        shutil.copytree(tmp_path / f"{number}", tmp_path / "merged", dirs_exist_ok=True)
+    counting = ToldTeacher(world)
+    run(world, tmp_path / "merged/teacher", teacher=counting, surface=surface(tmp_path / "merged/dump"))
+    assert counting.asked == [] and contents(tmp_path / "merged") == contents(tmp_path / "one")
     assert len(contents(tmp_path / "one")) == 5 * (1 + len(KINDS)) + 2
 
 
