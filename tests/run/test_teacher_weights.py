@@ -12,7 +12,7 @@ from torch_files import tensor, write, write_legacy
 from occjax.convert.dump.output import Conversion
 from occjax.data.index import load_index
 from occjax.grid import SURROUNDOCC_GRID
-from occjax.run import teacher_weights
+from occjax.run import convert_teacher, teacher_weights
 from occjax.run.convert_teacher import main
 from occjax.run.evaluate import evaluate_teacher
 from occjax.run.scoring import Outputs
@@ -98,6 +98,10 @@ def test_options_that_do_not_go_together(arguments, message, capsys):
 )
 def test_options_that_describe_a_dump_are_refused(root, options, message, capsys):
     assert message in refused(capsys, root, "--weights=w", options)
+
+
+def test_every_published_model_can_be_named():
+    assert set(convert_teacher._MODELS) == set(VARIANTS)
 
 
 def test_what_the_options_come_to(root, tmp_path, monkeypatch, capsys):
