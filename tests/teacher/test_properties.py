@@ -139,7 +139,7 @@ def test_draws_follow_from_the_token_and_their_number():
     variant = VARIANTS["gs6400"]
     draws = draws_for("a" * 32, 0, variant)
     assert draws.u.shape == (6, 108, 200) and draws.jitter.shape == (4000, 3)
-    assert 0 <= draws.u.min() and draws.u.max() < 1
+    assert draws.u.min() >= 0 and draws.u.max() < 1
     assert abs(draws.u.mean() - 0.5) < 0.01 and abs(draws.jitter.std() - 1) < 0.02
     np.testing.assert_array_equal(draws.u, draws_for("a" * 32, 0, variant).u)
     for token, index in (("b" * 32, 0), ("a" * 32, 1)):
