@@ -111,7 +111,7 @@ def test_farthest_points():
 def test_anchor_embedding(name, variant):
     golden = unit(name)
     weights = unit_weights(golden, tables.embedding("param.", variant, 16))
-    close(embed_anchors(weights, jnp.asarray(golden["anchor"][0])), golden["y"][0])
+    close(jax.jit(embed_anchors)(weights, jnp.asarray(golden["anchor"][0])), golden["y"][0])
 
 
 @pytest.mark.parametrize(("name", "variant"), [("ffn_prob", V2), ("ffn_v1", V1)])
@@ -126,7 +126,7 @@ def test_refinement(name, variant):
     golden = unit(name)
     weights = unit_weights(golden, tables.refinement("param", channels=16))
     x, embedding, anchors = (jnp.asarray(golden[key][0]) for key in ("x", "embed", "anchor"))
-    refined = refine(weights, x, embedding, anchors, variant)
+    refined = jax.jit(refine, static_argnums=4)(weights, x, embedding, anchors, variant)
     close(refined, golden["anchor_out"][0], atol=1e-3)
     gaussians = gaussians_of_anchors(refined, variant)
     close(gaussians.means, golden["means"][0], atol=2e-5)
@@ -151,7 +151,8 @@ def test_submanifold_block(name, variant):
     golden = unit(name)
     weights = unit_weights(golden, tables.submanifold_block("param", variant, 6))
     means = means_m(jnp.asarray(golden["anchor"][0]))
-    close(submanifold_block(weights, jnp.asarray(golden["x"][0]), means, variant.cell_m), golden["y"][0])
+    run = jax.jit(submanifold_block, static_argnums=3)
+    close(run(weights, jnp.asarray(golden["x"][0]), means, variant.cell_m), golden["y"][0])
 
 
 def splat_inputs(semantics=None):
@@ -198,4 +199,4 @@ def test_sums_of_version_1(name):
 
 def test_topmost_distribution():
     golden = unit("bev_top")
-    close(topmost_distribution(jnp.asarray(golden["P"])), golden["B"])
+    close(jax.jit(topmost_distribution)(jnp.asarray(golden["P"])), golden["B"])
