@@ -37,7 +37,8 @@ from occjax.teacher.variants import VARIANTS, TeacherVariant, variant_named
 from occjax.teacher.weight_parts import entries
 from occjax.teacher.weight_tables import teacher as teacher_table
 
-_log = logging.getLogger(__name__)
+# By its full name: as a program, this module is called __main__.
+_log = logging.getLogger("occjax.benchmark.teacher")
 FLOOR = 1e-6  # of probabilities, before a logarithm
 
 
@@ -168,7 +169,7 @@ def rig_matrices() -> np.ndarray:
 
 def product_speed() -> float:
     """Floating-point operations per second of a large float32 product."""
-    n = 4096
+    n = 2048
     a = jnp.ones((n, n))
     product = jax.jit(functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST))
     return 2 * n**3 / fastest(lambda: product(a, a))

@@ -24,6 +24,7 @@ from occjax.teacher.anchors import (
     own_from_lidar,
     sigmoid,
 )
+from occjax.teacher.checkpoint import round_backbone
 from occjax.teacher.deformable_conv import deformable_conv, sample_and_convolve
 from occjax.teacher.farthest_points import farthest_points
 from occjax.teacher.feed_forward import feed_forward
@@ -65,20 +66,35 @@ def test_deformable_conv():
 
 
 @pytest.fixture(scope="module")
-def small_maps():
-    """C2 to C5 of the small ResNet, in both layouts."""
+def small_resnet():
+    """Its weights and its input."""
     golden = unit("resnet")
     arrays = {
         key: recipe_value(f"unit.resnet.{key}", shape, 7) for key, shape in shapes_of_lines(golden["keys"]).items()
     }
     weights = unit_weights(arrays, tables.resnet("", (3, 4, 6, 3), 4, (4, 8, 16, 32)))
-    return jax.jit(resnet)(weights, channels_last(golden["x"]))
+    return weights, channels_last(golden["x"])
+
+
+@pytest.fixture(scope="module")
+def small_maps(small_resnet):
+    """C2 to C5."""
+    return jax.jit(resnet)(*small_resnet)
 
 
 def test_resnet(small_maps):
     golden = unit("resnet")
     for name, x in zip(("C2", "C3", "C4", "C5"), small_maps, strict=True):
         close(channels_first(x), golden[name])
+
+
+def test_resnet_in_bfloat16_is_the_same_but_for_rounding(small_resnet, small_maps):
+    weights, x = small_resnet
+    rounded = round_backbone(weights, "bfloat16")
+    for exact, found in zip(small_maps, jax.jit(resnet)(rounded, x), strict=True):
+        assert found.dtype == np.float32
+        error = np.sqrt(np.square(found - exact).mean() / np.square(exact).mean())
+        assert 1e-4 < error < 0.03
 
 
 def test_feature_pyramid_with_odd_sizes(small_maps):
