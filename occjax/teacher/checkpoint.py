@@ -50,17 +50,18 @@ def weights_from_checkpoint(
     weights = fill(table, arrays)
     for eye in ("images", "depth"):
         if eye in weights:
-            weights[eye]["backbone"] = jax.tree_util.tree_map_with_path(
-                lambda path, leaf: leaf.astype(jnp.dtype(backbone_dtype)) if is_multiplied(path) else leaf,
-                weights[eye]["backbone"],
-            )
+            weights[eye]["backbone"] = round_backbone(weights[eye]["backbone"], backbone_dtype)
     return variant, weights
 
 
-def is_multiplied(path: tuple) -> bool:
-    """Whether a leaf of a backbone is a kernel that may be rounded: not one that says where to look."""
-    *_, layer, leaf = (getattr(key, "key", None) for key in path)
-    return leaf == "kernel" and layer != "offset"
+def round_backbone(weights: Weights, dtype: str) -> Weights:
+    """Weights with the kernels that multiply features in `dtype`; those that say where to look stay as they are."""
+
+    def round_leaf(path: tuple, leaf):
+        layer, name = (getattr(key, "key", None) for key in path[-2:])
+        return leaf.astype(jnp.dtype(dtype)) if name == "kernel" and layer != "offset" else leaf
+
+    return jax.tree_util.tree_map_with_path(round_leaf, weights)
 
 
 def require_teacher(arrays: Arrays) -> None:

@@ -60,7 +60,7 @@ class TeacherOutput(NamedTuple):
     candidates: int | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Teacher:
     """A published teacher with its weights; runs where `params` lie.
 

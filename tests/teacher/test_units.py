@@ -25,6 +25,7 @@ from occjax.teacher.anchors import (
     own_from_lidar,
     sigmoid,
 )
+from occjax.teacher.checkpoint import round_backbone
 from occjax.teacher.deformable_conv import deformable_conv, sample_and_convolve
 from occjax.teacher.farthest_points import farthest_points
 from occjax.teacher.feed_forward import feed_forward
@@ -65,20 +66,35 @@ def test_deformable_conv():
 
 
 @pytest.fixture(scope="module")
-def small_maps():
-    """C2 to C5 of the small ResNet, in both layouts."""
+def small_resnet():
+    """Its weights and its input."""
     golden = unit("resnet")
     arrays = {
         key: recipe_value(f"unit.resnet.{key}", shape, 7) for key, shape in shapes_of_lines(golden["keys"]).items()
     }
     weights = unit_weights(arrays, tables.resnet("", (3, 4, 6, 3), 4, (4, 8, 16, 32)))
-    return jax.jit(resnet)(weights, channels_last(golden["x"]))
+    return weights, channels_last(golden["x"])
+
+
+@pytest.fixture(scope="module")
+def small_maps(small_resnet):
+    """C2 to C5."""
+    return jax.jit(resnet)(*small_resnet)
 
 
 def test_resnet(small_maps):
     golden = unit("resnet")
     for name, x in zip(("C2", "C3", "C4", "C5"), small_maps, strict=True):
         close(channels_first(x), golden[name])
+
+
+def test_resnet_in_bfloat16_is_the_same_but_for_rounding(small_resnet, small_maps):
+    weights, x = small_resnet
+    rounded = round_backbone(weights, "bfloat16")
+    for exact, found in zip(small_maps, jax.jit(resnet)(rounded, x), strict=True):
+        assert found.dtype == np.float32
+        error = np.sqrt(np.square(found - exact).mean() / np.square(exact).mean())
+        assert 1e-4 < error < 0.03
 
 
 def test_feature_pyramid_with_odd_sizes(small_maps):
@@ -111,7 +127,7 @@ def test_farthest_points():
 def test_anchor_embedding(name, variant):
     golden = unit(name)
     weights = unit_weights(golden, tables.embedding("param.", variant, 16))
-    close(embed_anchors(weights, jnp.asarray(golden["anchor"][0])), golden["y"][0])
+    close(jax.jit(embed_anchors)(weights, jnp.asarray(golden["anchor"][0])), golden["y"][0])
 
 
 @pytest.mark.parametrize(("name", "variant"), [("ffn_prob", V2), ("ffn_v1", V1)])
@@ -126,7 +142,7 @@ def test_refinement(name, variant):
     golden = unit(name)
     weights = unit_weights(golden, tables.refinement("param", channels=16))
     x, embedding, anchors = (jnp.asarray(golden[key][0]) for key in ("x", "embed", "anchor"))
-    refined = refine(weights, x, embedding, anchors, variant)
+    refined = jax.jit(refine, static_argnums=4)(weights, x, embedding, anchors, variant)
     close(refined, golden["anchor_out"][0], atol=1e-3)
     gaussians = gaussians_of_anchors(refined, variant)
     close(gaussians.means, golden["means"][0], atol=2e-5)
@@ -151,7 +167,8 @@ def test_submanifold_block(name, variant):
     golden = unit(name)
     weights = unit_weights(golden, tables.submanifold_block("param", variant, 6))
     means = means_m(jnp.asarray(golden["anchor"][0]))
-    close(submanifold_block(weights, jnp.asarray(golden["x"][0]), means, variant.cell_m), golden["y"][0])
+    run = jax.jit(submanifold_block, static_argnums=3)
+    close(run(weights, jnp.asarray(golden["x"][0]), means, variant.cell_m), golden["y"][0])
 
 
 def splat_inputs(semantics=None):
@@ -198,4 +215,4 @@ def test_sums_of_version_1(name):
 
 def test_topmost_distribution():
     golden = unit("bev_top")
-    close(topmost_distribution(jnp.asarray(golden["P"]), jnp), golden["B"])
+    close(jax.jit(partial(topmost_distribution, xp=jnp))(jnp.asarray(golden["P"])), golden["B"])

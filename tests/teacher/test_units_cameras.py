@@ -50,13 +50,13 @@ def test_lifter(path, name):
     np.testing.assert_array_equal(bins, golden["depth_index"][0, ..., 0])
     np.testing.assert_array_equal(is_kept, golden["kept"][0])
     inverse = jnp.asarray(np.linalg.inv(golden["projection_mat"][0].astype(np.float64)).astype(np.float32))
-    candidates = inside(unproject(bins, inverse), is_kept)
+    candidates = jax.jit(lambda bins, is_kept: inside(unproject(bins, inverse), is_kept))(bins, is_kept)
     assert candidates.count == golden["n_candidates"]
     anchors = {k: jnp.asarray(golden[f"param.{v}"]) for k, v in (("lifted", "anchor"), ("stored", "random_anchors"))}
     jitter = jnp.zeros((len(anchors["lifted"]), 3))
     if "jitter" in golden:
         jitter = jitter.at[: len(golden["jitter"])].set(golden["jitter"])
-    points, is_valid = padded(candidates, jitter)
+    points, is_valid = jax.jit(padded)(candidates, jitter)
     assert is_valid.sum() == len(golden["scan"])
     close(points[: len(golden["scan"])], golden["scan"], atol=2e-5)
     lifted = jax.jit(lift, static_argnames="mode")(anchors, logits, inverse, u, jitter)
