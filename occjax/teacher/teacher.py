@@ -18,7 +18,7 @@ from occjax.teacher.layers import Weights
 from occjax.teacher.lifter import DepthMode, Lifted, depth_logits, lift
 from occjax.teacher.necks import depth_features, feature_pyramid
 from occjax.teacher.outputs import half_precision
-from occjax.teacher.preprocess import cropped_from_lidar, network_input
+from occjax.teacher.preprocess import RECORDED_HEIGHT, RECORDED_WIDTH, cropped_from_lidar, network_input
 from occjax.teacher.resnet import resnet
 from occjax.teacher.splat import logits, probabilities
 from occjax.teacher.variants import TeacherVariant
@@ -78,8 +78,8 @@ class Teacher:
 
     def __call__(
         self,
-        images: UInt8[np.ndarray, "6 900 1600 3"],
-        pixel_from_lidar: Float[np.ndarray, "6 4 4"],
+        images: UInt8[np.ndarray, "n h w 3"],
+        pixel_from_lidar: Float[np.ndarray, "n 4 4"],
         draws: Draws,
     ) -> TeacherOutput:
         """The output for one sample.
@@ -91,11 +91,17 @@ class Teacher:
 
         Raises:
           CapacityError: more cameras see one point than there is room for.
+          UserError: images of another size.
         """
         return self.occupancy(self.image_features(images), pixel_from_lidar, draws)
 
-    def image_features(self, images: UInt8[np.ndarray, "6 900 1600 3"]) -> ImageFeatures:
-        """What does not depend on the draws, and takes most of the time."""
+    def image_features(self, images: UInt8[np.ndarray, "n h w 3"]) -> ImageFeatures:
+        """What does not depend on the draws, and takes most of the time; raises UserError on images of another size."""
+        if images.shape[1:] != (RECORDED_HEIGHT, RECORDED_WIDTH, 3):
+            raise UserError(
+                f"the teacher reads images as nuScenes records them, {RECORDED_HEIGHT} x {RECORDED_WIDTH} x 3; found "
+                f"{' x '.join(map(str, images.shape[1:]))}; give the recorded ones"
+            )
         # Camera by camera: the maps of six at once are gigabytes.
         looked = [look(self.params["images"], images[n : n + 1]) for n in range(len(images))]
         levels = tuple(jnp.concatenate(maps) for maps in zip(*looked, strict=True))
@@ -105,7 +111,7 @@ class Teacher:
         return ImageFeatures(levels, jnp.concatenate(depth))
 
     def occupancy(
-        self, features: ImageFeatures, pixel_from_lidar: Float[np.ndarray, "6 4 4"], draws: Draws
+        self, features: ImageFeatures, pixel_from_lidar: Float[np.ndarray, "n 4 4"], draws: Draws
     ) -> TeacherOutput:
         """The output for images that were looked at; raises CapacityError."""
         matrices = cropped_from_lidar(pixel_from_lidar)
