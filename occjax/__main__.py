@@ -3,7 +3,7 @@
 occjax --config=configs/kd.py --workdir=runs/kd
 occjax --mode=eval --workdir=runs/kd
 occjax --mode=visualize --workdir=runs/kd --scene=scene-0103 --movie=mp4
-occjax --mode=dump --workdir=runs/kd --output=data/kd_teacher
+occjax --mode=dump --workdir=runs/kd --output=data/kd_teacher --also=bev_sem,bev_vis --also-dir=out/dump
 occjax --mode=doctor --config=configs/kd.py
 occjax convert-teacher | convert-weights | pack --help
 
@@ -162,9 +162,12 @@ def _visualize(config, workdir: Path, options: argparse.Namespace) -> str:
 
 
 def _dump(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.convert.dump.option_fields import from_options
+    from occjax.convert.dump.surface import SurfaceOptions
     from occjax.run.dump import dump_workdir
 
-    return dump_workdir(config, workdir, Path(options.output), best=bool(options.best)).summary()
+    surface = from_options(SurfaceOptions, options)
+    return dump_workdir(config, workdir, Path(options.output), best=bool(options.best), surface=surface).summary()
 
 
 def _benchmark(config, workdir: Path, options: argparse.Namespace) -> str:
@@ -177,8 +180,12 @@ def _benchmark(config, workdir: Path, options: argparse.Namespace) -> str:
 
 def _misuse(options: argparse.Namespace) -> str:
     """What is wrong about an option that the chosen mode does not read, or one that it lacks; empty if nothing is."""
+    from occjax.convert.dump.option_fields import option_names
+    from occjax.convert.dump.surface import SurfaceOptions
+
     mode = options.mode
-    for name, (modes, _, _) in _OPTIONS.items():
+    belongs = {name: modes for name, (modes, _, _) in _OPTIONS.items()}
+    for name, modes in (belongs | dict.fromkeys(option_names(SurfaceOptions), ("dump",))).items():
         if getattr(options, name) is not None and mode not in modes:
             return f"--{name} means nothing in --mode={mode}; it belongs to --mode={' or '.join(modes)}"
     if options.teacher and (options.best or options.distributed):
@@ -193,6 +200,9 @@ def _misuse(options: argparse.Namespace) -> str:
 
 
 def _parser(default_config: str) -> Parser:
+    from occjax.convert.dump.option_fields import add_options
+    from occjax.convert.dump.surface import SurfaceOptions
+
     parser = Parser("occjax", __doc__)
     add = parser.add_argument
     add(
@@ -206,6 +216,8 @@ def _parser(default_config: str) -> Parser:
     add("--mode", choices=list(_MODES), default="train", help=modes)
     for name, (of_modes, text, extra) in _OPTIONS.items():
         add(f"--{name.replace('_', '-')}", help=f"{', '.join(of_modes)}: {text}", **extra)
+    surface = parser.add_argument_group("dump: what GaussianFormer's dump script would write, besides")
+    add_options(surface, SurfaceOptions, unset=True)
     return parser
 
 

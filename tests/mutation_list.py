@@ -47,6 +47,7 @@ PROTOCOLS = "tests/metrics/test_protocols.py"
 RAYIOU = "tests/metrics/test_rayiou.py"
 CODEC = "tests/targets/test_codec.py"
 VALUES = "tests/convert/dump/test_values.py"
+TEACH = "tests/convert/weights/test_teach.py"
 MAPS = "tests/convert/dump/test_maps_and_resample.py"
 HISTOGRAM = "tests/test_cpu.py::test_both_spellings_of_a_histogram"
 CHECKPOINT = "tests/train/test_checkpoint.py"
@@ -135,7 +136,6 @@ MUTATIONS = {
         ("(row - (last_row - rows)[known]) * ROW", "(row - (last_row - rows)[known])", SPLAT),
         ("-(-jnp.diff(start) // ROW)", "(jnp.diff(start) // ROW)", SPLAT),
         ("place < start[known + 1][:, None]", "place <= start[known + 1][:, None]", SPLAT),
-        ("cells.size // ROW + min(num_cells, cells.size)", "cells.size // ROW + 1", SPLAT),
         ("pixel = point // d", "pixel = point % context.shape[0]", SPLAT),
         ('mode="fill", fill_value=0', 'mode="clip"', SPLAT),
     ],
@@ -295,4 +295,6 @@ MUTATIONS = {
         ("np.rot90(bev, -rotate_k", "np.rot90(bev, rotate_k", MAPS),
         ("for class_id in reversed(priority_ids)", "for class_id in priority_ids", MAPS),
     ],
+    "occjax/convert/dump/tasks.py": [("(task.target, *task.surface_paths.values())))]", "(task.target,)))]", TEACH)],
+    "occjax/convert/weights/teach.py": [("every[number::count]", "every[number * len(every) // count :]", TEACH)],
 }

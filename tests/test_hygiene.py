@@ -17,6 +17,7 @@ FLOORS = [
     ("data",),
     ("targets",),
     ("models",),
+    ("teacher",),
     ("losses",),
     ("metrics",),
     ("train",),

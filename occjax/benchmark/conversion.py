@@ -15,7 +15,7 @@ from occjax.benchmark.timing import machine
 from occjax.command_line import Parser, say, status, words
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import list_dump
-from occjax.convert.dump.measure import compact_kl, decode_ms, fastest_s
+from occjax.convert.dump.measure import decode_ms, dump_kl, fastest_s
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.sample import SampleTask, convert_sample
@@ -65,7 +65,7 @@ def benchmark(dump: Path, options: DumpOptions, *, samples: int, repeats: int) -
         result = Conversion(output, dump.name, options.grid)
         for outcome in (_converted(task) for task in tasks):
             result.add(outcome.kind, outcome.bytes_written, outcome.active)
-        result.kl = float(np.mean([compact_kl(task) for task in tasks]))
+        result.kl = float(np.mean([dump_kl(task) for task in tasks]))
         result.write_manifest()
         result.decode_ms = decode_ms(output, [task.token for task in tasks])
     read_mb = sum(file.path.stat().st_size for file in files) / len(files) / 1e6

@@ -13,8 +13,8 @@ class RefusedNameError(UserError):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, content: bytes, allowed: Mapping, stored: Callable | None):
-        super().__init__(io.BytesIO(content))
+    def __init__(self, content: io.BufferedIOBase, allowed: Mapping, stored: Callable | None):
+        super().__init__(content)
         self._allowed, self._stored = allowed, stored
 
     def find_class(self, module: str, name: str):
@@ -29,11 +29,13 @@ class _Unpickler(pickle.Unpickler):
         return self._stored(pid)
 
 
-def load_pickle(content: bytes, allowed: Mapping[tuple[str, str], object], stored: Callable | None = None) -> Any:
+def load_pickle(
+    content: bytes | io.BufferedIOBase, allowed: Mapping[tuple[str, str], object], stored: Callable | None = None
+) -> Any:
     """What a pickle holds: containers, numbers and text, and what `allowed` puts in the place of its other names.
 
     Args:
-      content: of the file.
+      content: of the file, or the file itself, which is then read up to the pickle's end.
       allowed: stand-ins by module and name. They are called with whatever the pickle says, so they trust nothing.
       stored: stands in for what lies outside of the pickle; called with its id.
 
@@ -41,4 +43,5 @@ def load_pickle(content: bytes, allowed: Mapping[tuple[str, str], object], store
       RefusedNameError: the pickle names anything else.
       Exception: anything at all, for it is hostile or broken.
     """
-    return _Unpickler(content, allowed, stored).load()
+    stream = io.BytesIO(content) if isinstance(content, bytes) else content
+    return _Unpickler(stream, allowed, stored).load()

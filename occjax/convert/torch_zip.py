@@ -1,4 +1,4 @@
-"""Weight files of PyTorch, zip checkpoints and safetensors, read without PyTorch and without running their code."""
+"""Weight files of PyTorch, checkpoints and safetensors, read without PyTorch and without running their code."""
 
 import math
 import zipfile
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from occjax.convert.foreign_pickle import RefusedNameError, load_pickle
+from occjax.convert.torch_legacy import LEGACY_MAGIC, LegacyFile, bytes_of
 from occjax.errors import UserError
 
 _STORAGE_DTYPES = {
@@ -25,10 +26,8 @@ _STORAGE_DTYPES = {
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }
-# Formats that torch wrote before: a tar of three members, then a row of pickles.
+# The tar of three members is what torch wrote first of all.
 _ZIP_MAGIC, _TAR_NAMES = b"PK\x03\x04", (b"pickle", b"storages", b"tensors")
-# torch.serialization.MAGIC_NUMBER as the legacy format pickles it, behind the protocol-2 header.
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 class WeightsFileError(UserError):
@@ -38,7 +37,9 @@ class WeightsFileError(UserError):
 class TensorRef:
     """A tensor inside a checkpoint, read when `array()` is called: optimizer moments cost nothing unless asked for."""
 
-    def __init__(self, archive: "_Archive", storage: "_StorageRecord", offset: int, shape: tuple, strides: tuple):
+    def __init__(
+        self, archive: "_Archive | LegacyFile", storage: "_StorageRecord", offset: int, shape: tuple, strides: tuple
+    ):
         # A hostile pickle calls this with anything at all.
         numbers = (offset, *shape, *strides)
         if not isinstance(storage, _StorageRecord) or not all(isinstance(n, int) for n in numbers):
@@ -59,8 +60,7 @@ class TensorRef:
         """
         key, dtype = self._storage
         raw = self._archive.read(f"data/{key}")
-        size = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-        values = np.frombuffer(raw, "<u2" if dtype == "bfloat16" else dtype, count=len(raw) // size)
+        values = np.frombuffer(raw, "<u2" if dtype == "bfloat16" else dtype, count=len(raw) // bytes_of(dtype))
         # Checked before as_strided, which would read whatever lies in memory there.
         last = self._offset + sum((n - 1) * s for n, s in zip(self.shape, self._strides, strict=True))
         is_negative = min((self._offset, *self.shape, *self._strides)) < 0
@@ -118,7 +118,7 @@ class _StorageRecord(NamedTuple):
     dtype: str
 
 
-def _stand_ins(archive: _Archive) -> dict[tuple[str, str], object]:
+def _stand_ins(archive: "_Archive | LegacyFile") -> dict[tuple[str, str], object]:
     """Tensors as TensorRef, and plain containers."""
     return {
         ("collections", "OrderedDict"): OrderedDict,
@@ -133,9 +133,9 @@ def _stand_ins(archive: _Archive) -> dict[tuple[str, str], object]:
 
 def _storage_record(path: Path, pid) -> _StorageRecord:
     try:
-        # The last two are a device, which is not ours, and a count, which the bytes say better.
-        kind, storage, key, _, _ = pid
-        assert kind == "storage" and storage in _STORAGE_DTYPES.values() and isinstance(key, str)
+        # What follows is a device, which is not ours, a count, which the bytes say better, and in old files a view.
+        kind, storage, key, _, _, *view = pid
+        assert not any(view) and kind == "storage" and storage in _STORAGE_DTYPES.values() and isinstance(key, str)
     except (AssertionError, TypeError, ValueError) as error:
         raise WeightsFileError(f"{path}: unknown storage record {pid!r}; get the file again") from error
     return _StorageRecord(key, storage)
@@ -151,18 +151,20 @@ def _from_bfloat16(bits: Shaped[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
 
 
 def load_checkpoint(path: str | Path):
-    """What `torch.save` wrote to a zip checkpoint (.pth, .pt), with a TensorRef for every tensor.
+    """What `torch.save` wrote to a checkpoint (.pth, .pt) in either of its formats, with a TensorRef for every tensor.
 
     Nothing in the file is executed: a pickle that names anything but tensors and plain containers is refused.
 
     Raises:
-      WeightsFileError: no such file, damaged, of the format before torch 1.6, or holding other objects.
+      WeightsFileError: no such file, damaged, of the very first format, or holding other objects.
     """
     path = _existing(path)
-    _require_zip(path)
-    archive = _Archive(path)
+    archive = _opened(path)
+    stored = partial(_storage_record, path)
     try:
-        return load_pickle(archive.read("data.pkl"), _stand_ins(archive), partial(_storage_record, path))
+        if isinstance(archive, LegacyFile):
+            return archive.load(_stand_ins(archive), lambda record: (record.key, bytes_of(record.dtype)), stored)
+        return load_pickle(archive.read("data.pkl"), _stand_ins(archive), stored)
     except RefusedNameError as error:
         raise WeightsFileError(
             f"{path}: refused {error}: only tensors and plain containers are read from a foreign pickle; save the "
@@ -180,17 +182,21 @@ def _existing(path: str | Path) -> Path:
     return Path(path)
 
 
-def _require_zip(path: Path) -> None:
+def _opened(path: Path) -> "_Archive | LegacyFile":
     with path.open("rb") as file:
         head = file.read(1024)
     if head.startswith(_ZIP_MAGIC):
-        return
-    if head.startswith(_LEGACY_MAGIC) or any(head.startswith(name) for name in _TAR_NAMES):
+        return _Archive(path)
+    if head.startswith(LEGACY_MAGIC):
+        return LegacyFile(path)
+    if any(head.startswith(name) for name in _TAR_NAMES):
         raise WeightsFileError(
-            f"{path}: written in the format from before torch 1.6; with torch installed, save it again: "
+            f"{path}: written in the format of the first versions of torch; with torch installed, save it again: "
             f"torch.save(torch.load({str(path)!r}, map_location='cpu', weights_only=True), 'new.pth')"
         )
-    raise WeightsFileError(f"{path}: neither a zip checkpoint (.pth, .pt) nor .safetensors; check that it is complete")
+    raise WeightsFileError(
+        f"{path}: neither a PyTorch checkpoint (.pth, .pt) nor .safetensors; check that it is complete"
+    )
 
 
 def load_safetensors(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:

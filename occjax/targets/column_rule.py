@@ -1,4 +1,5 @@
-"""The column rule: what a stack of voxel distributions says about its BEV cell, for teacher and student alike."""
+"""Rules from a stack of voxel distributions to its BEV cell: the column rule, for teacher and student alike, and the
+rule that dumps are written by."""
 
 from typing import Any
 
@@ -57,3 +58,22 @@ def column_log_probs_from_voxels(log_probs: Array, valid: Array | None, xp: Any)
         log_free = xp.where(valid, log_free, 0.0)
         occupied = xp.where(valid[..., None], occupied, 0.0)
     return column_log_probs(log_free.sum(-1), occupied.sum(-2), xp)
+
+
+def topmost_distribution(probabilities: Array, xp: Any) -> Array:
+    """Distribution of the class seen from above: that of the topmost voxel that is not free, where voxels are drawn.
+
+    B_c = Σ_z P_z[c]·Π_{z'>z} P_{z'}[free] of the occupied classes, and B_free = Π_z P_z[free].
+
+    Args:
+      probabilities: [..., Z, K], rows sum to 1, free last, z upward.
+      xp: numpy or jax.numpy.
+
+    Returns:
+      [..., K], rows sum to 1 as far as those of the voxels do.
+    """
+    # Free from the top down to each voxel, itself included.
+    free_to = xp.flip(xp.cumprod(xp.flip(probabilities[..., -1], axis=-1), axis=-1), axis=-1)  # [..., Z]
+    free_above = xp.concatenate([free_to[..., 1:], xp.ones_like(free_to[..., :1])], axis=-1)
+    seen = (probabilities[..., :-1] * free_above[..., None]).sum(-2)
+    return xp.concatenate([seen, free_to[..., :1]], axis=-1)

@@ -12,7 +12,12 @@ _USUAL = DataConfig().labels
 
 
 def completing_command(
-    data: DataConfig, output: str | Path, grid: VoxelGrid | None = None, *, is_resampled: bool = False
+    data: DataConfig,
+    output: str | Path,
+    grid: VoxelGrid | None = None,
+    *,
+    is_resampled: bool = False,
+    weights: dict | None = None,
 ) -> str:
     """The command that adds what a teacher folder lacks.
 
@@ -21,11 +26,19 @@ def completing_command(
       output: the folder.
       grid: of its files; None = that of a usual dump.
       is_resampled: whether `grid` is another than the dump's.
+      weights: what the manifest says of the checkpoint that the files were made from; None = a dump.
     """
     name = label_set_of_grid(grid).name if grid else _USUAL
     # A resampled folder names its own grid, any other the grid of its dump.
     options = [f"--grid={name}"] if is_resampled else _source(name)
-    return _command(data, shlex.quote(str(output)), *options, "--skip-existing")
+    output = shlex.quote(str(output))
+    if weights is None:
+        return _command(data, output, *options, "--skip-existing")
+    # As they were run before: with other options they are another teacher. What was usual need not be said.
+    usual = {"draws": "1", "backbone_dtype": "float32"}
+    named = {name: weights[name] for name in ("model", *usual) if weights[name] != usual.get(name)}
+    options += [f"--{name.replace('_', '-')}={value}" for name, value in named.items()]
+    return _command(data, output, *options, source=f"--weights={shlex.quote(weights['file'])}")
 
 
 def resampling_command(data: DataConfig, found: VoxelGrid, wanted: VoxelGrid) -> str:
@@ -49,8 +62,8 @@ def _source(name: str) -> list[str]:
     return [] if name == _USUAL else [f"--source-grid={name}"]
 
 
-def _command(data: DataConfig, output: str, *options: str) -> str:
-    words = ["python converters/teacher_to_npz.py", "--input=<dump>", f"--output={output}"]
+def _command(data: DataConfig, output: str, *options: str, source: str = "--input=<dump>") -> str:
+    words = ["python converters/teacher_to_npz.py", source, f"--output={output}"]
     words.append(f"--data-root={shlex.quote(data.root)}")
     # Only what is not the default: a command should fit on a line.
     if data.version != DataConfig().version:

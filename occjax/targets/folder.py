@@ -147,7 +147,13 @@ class TeacherFolder(TeacherLayout):
         # A run that dumped its predictions has no dump to convert.
         if workdir := self.manifest.get("workdir"):
             return dump_command(workdir, self.directory)
-        return completing_command(self._data, self.directory, self.grid, is_resampled=self._has_validity)
+        return completing_command(
+            self._data,
+            self.directory,
+            self.grid,
+            is_resampled=self._has_validity,
+            weights=self.manifest.get("weights"),
+        )
 
     def missing(self, tokens) -> list[str]:
         """The tokens that have no file, in the order given."""

@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import pickle
 from collections import OrderedDict
 
 import numpy as np
 import pytest
-from torch_files import Global, tensor, write
+from torch_files import Global, tensor, write, write_legacy
 
 from occjax.convert.torch_zip import TensorRef, WeightsFileError, load_checkpoint, load_safetensors
 
@@ -29,6 +28,37 @@ def test_tensors_views_and_containers(tmp_path):
     np.testing.assert_array_equal(read["slice"].array(), grid[1:, 1:3])
     assert read["scalar"].array() == 7 and read["scalar"].shape == ()
     assert read["epoch"] == 3 and read["list"] == [1.5, None, "text"]
+
+
+def test_the_format_before_torch_1_6(tmp_path):
+    values, counts = np.arange(12, dtype=np.float32), np.array([7, 9], np.int64)
+    content = {
+        "state_dict": OrderedDict(
+            transposed=tensor("a", (4, 3), (1, 4), view=(None,)),
+            counts=tensor("b", (2,), (1,), storage="LongStorage", view=(None,)),
+            slice=tensor("a", (2, 2), (4, 1), offset=5, view=(None,)),
+        ),
+        "epoch": 3,
+    }
+    path = write_legacy(tmp_path / "a.pth", content, {"a": values, "b": counts})
+    read = load_checkpoint(path)
+    np.testing.assert_array_equal(read["state_dict"]["transposed"].array(), values.reshape(3, 4).T)
+    np.testing.assert_array_equal(read["state_dict"]["slice"].array(), values.reshape(3, 4)[1:, 1:3])
+    assert read["state_dict"]["counts"].array().tolist() == [7, 9] and read["epoch"] == 3
+    for bad, match in (
+        (path.read_bytes()[:-1], "reaches past the end"),
+        (path.read_bytes()[:40], "cannot be read"),
+    ):
+        (tmp_path / "bad.pth").write_bytes(bad)
+        with pytest.raises(WeightsFileError, match=match):
+            load_checkpoint(tmp_path / "bad.pth")
+    with pytest.raises(WeightsFileError, match="big-endian"):
+        load_checkpoint(write_legacy(tmp_path / "big.pth", {}, {}, order="big"))
+    with pytest.raises(WeightsFileError, match="refused os.system"):
+        load_checkpoint(write_legacy(tmp_path / "bad.pth", {"x": Global("os", "system", "true")}, {}))
+    shared = {"x": tensor("a", (1,), (1,), view=(("b", 0, 1),))}
+    with pytest.raises(WeightsFileError, match="unknown storage record"):
+        load_checkpoint(write_legacy(tmp_path / "view.pth", shared, {"a": values}))
 
 
 def test_bfloat16_is_the_upper_half_of_float32(tmp_path):
@@ -93,10 +123,10 @@ def test_tensors_of_no_storage_and_of_no_numbers_are_refused(tmp_path):
 def test_wrong_files_are_named_with_a_remedy(tmp_path):
     with pytest.raises(WeightsFileError, match="no weight file"):
         load_checkpoint(tmp_path / "none.pth")
-    legacy = tmp_path / "legacy.pth"
-    legacy.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2) + b"rest")
-    with pytest.raises(WeightsFileError, match="before torch 1.6.*torch.save"):
-        load_checkpoint(legacy)
+    first = tmp_path / "first.pth"
+    first.write_bytes(b"storages" + bytes(600))
+    with pytest.raises(WeightsFileError, match="first versions of torch.*torch.save"):
+        load_checkpoint(first)
     text = tmp_path / "text.pth"
     text.write_text("<html>")
     with pytest.raises(WeightsFileError, match="neither"):

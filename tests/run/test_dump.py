@@ -1,6 +1,7 @@
 """A student as teacher: what it writes is what it says, sample by sample, and another student learns from it."""
 
 import dataclasses
+import filecmp
 import functools
 import json
 import subprocess
@@ -14,6 +15,9 @@ import pytest
 from PIL import Image
 from tiny_world import tiny_config
 
+from occjax.convert.dump.convert import convert_dump
+from occjax.convert.dump.options import DumpOptions
+from occjax.convert.dump.surface import SurfaceOptions
 from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader, make_train_loader
@@ -55,10 +59,12 @@ def run(world, tmp_path_factory):
 @pytest.fixture(scope="module")
 def dumped(run, tmp_path_factory):
     config, workdir = run
-    output = tmp_path_factory.mktemp("dump") / "teacher"
+    folder = tmp_path_factory.mktemp("dump")
+    output = folder / "teacher"
+    surface = SurfaceOptions(also=("occ3d_logits", "bev_sem"), also_dir=str(folder / "surface"))
     # Images are all that it reads.
     unlabelled = dataclasses.replace(config, data=dataclasses.replace(config.data, labels_dir=str(output / "nowhere")))
-    return dump_workdir(unlabelled, workdir, output), output
+    return dump_workdir(unlabelled, workdir, output, surface=surface), output
 
 
 def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
@@ -81,6 +87,20 @@ def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
     assert max(np.diag(kl)) < 2e-3
     # Another sample's file would be noticed.
     assert min(kl[0][1], kl[0][2], kl[1][0], kl[2][0]) > 20 * max(np.diag(kl))
+
+
+def test_the_dump_surface_read_back_gives_the_same_files_bit_for_bit(run, dumped, tmp_path):
+    config, _ = run
+    _, output = dumped
+    options = DumpOptions(grid=config.grid.build())
+    surface = output.parent / "surface"
+    read = convert_dump(surface, tmp_path / "back", data_config=config.data, options=options, audit=False)
+    assert read.written == 9 and read.failures == []
+    names = [path.name for path in output.glob("*.npz")]
+    assert filecmp.cmpfiles(output, tmp_path / "back", names, shallow=False)[0] == names
+    assert len(list(surface.glob("bev_sem/*/*_0_bev_sem.npy"))) == 9
+    manifest = json.loads((surface / "manifest.json").read_text())
+    assert manifest["source"] == "opinions, step 7, ema weights" and manifest["value_kind"] == "probabilities"
 
 
 def test_a_dump_goes_on_where_it_was_cut_off(run, dumped):
@@ -156,6 +176,7 @@ def test_eval_of_the_teacher_needs_no_checkpoint(world, run, tmp_path):
         (("--mode=eval", "--scene=scene-0001"), "--scene means nothing in --mode=eval; it belongs to --mode=visualize"),
         (("--mode=visualize", "--tokens=a", "--movie=gif"), "--movie films a scene"),
         (("--mode=dump",), "--output=DIR"),
+        (("--mode=eval", "--also_dir=x"), "--also_dir means nothing in --mode=eval; it belongs to --mode=dump"),
     ],
 )
 def test_flags_that_do_not_fit_the_mode_are_refused(arguments, message):

@@ -4,50 +4,18 @@ import json
 import shutil
 
 import pytest
+from real_keyframes import real_config
 
 from occjax.config import Config
 from occjax.convert.dump.convert import convert_dump
-from occjax.run.overrides import load_config_file
 from occjax.run.train import train
 from occjax.targets.folder import TeacherFolder
 from occjax.train.mesh import make_mesh
 
 
-def shrink(config: Config) -> None:
-    """kd.py's recipe with a smaller student, smaller images and the middle of the grid."""
-    config.grid.lower_m = (-8.0, -8.0, -5.0)
-    config.grid.shape = (32, 32, 16)
-    config.data.image_height, config.data.image_width = 64, 96
-    config.data.workers = 0
-    config.model.backbone.depth = 10
-    config.model.backbone.width = 8
-    config.model.fpn_channels = 8
-    config.model.depth.bins = 8
-    config.model.depth.channels = 8
-    config.model.view_transform.channels = 8
-    config.model.bev_encoder.stage_channels = (8, 8)
-    config.model.bev_encoder.blocks_per_stage = 1
-    config.model.bev_encoder.neck_channels = 8
-    config.model.bev_encoder.out_channels = 8
-    config.model.head.channels = 8
-    config.model.head.hidden = 16
-
-
 @pytest.fixture
 def config(shared_dir, tmp_path) -> Config:
-    config = load_config_file("configs/kd.py")
-    config.model.backbone.weights = "random"
-    shrink(config)
-    config.data.root = str(shared_dir / "data" / "nuscenes_real")
-    config.data.index_dir = str(tmp_path / "index")
-    config.data.teacher_dir = str(tmp_path / "teacher")
-    config.data.batch_size = 1
-    config.eval.pictures = 1
-    config.train.steps = 3
-    config.train.checkpoint_every = 2
-    config.train.log_every = 1
-    config.train.eval_every = 1000
-    return config
+    return real_config(shared_dir, tmp_path)
 
 
 @pytest.mark.slow

@@ -35,8 +35,8 @@ def probabilities_of(labels, seed):
 
 
 class World:
-    def __init__(self, root):
-        self.root = write_root(root, scenes={"scene-0061": 2, "scene-0055": 2, "scene-0003": 1}, cameras=("CAM_FRONT",))
+    def __init__(self, root, cameras=("CAM_FRONT",)):
+        self.root = write_root(root, scenes={"scene-0061": 2, "scene-0055": 2, "scene-0003": 1}, cameras=cameras)
         self.data = DataConfig(root=str(self.root))
         index = load_index(self.data)
         self.samples = [

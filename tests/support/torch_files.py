@@ -1,4 +1,4 @@
-"""Writes zip checkpoints as torch.save does, without torch, hostile ones included."""
+"""Writes checkpoints as torch.save does, without torch, in both of its formats, hostile ones included."""
 
 import io
 import pickle
@@ -36,8 +36,8 @@ class Pickler(pickle._Pickler):
             super().save(obj, save_persistent_id)
 
 
-def tensor(key, shape, strides, *, offset=0, storage="FloatStorage", numel=64):
-    record = ("storage", storage, key, "cpu", numel)
+def tensor(key, shape, strides, *, offset=0, storage="FloatStorage", numel=64, view=()):
+    record = ("storage", storage, key, "cpu", numel, *view)
     return Global("torch._utils", "_rebuild_tensor_v2", record, offset, shape, strides, False, OrderedDict())
 
 
@@ -49,4 +49,16 @@ def write(path, content, storages=None, *, order=b"little"):
         archive.writestr("model/byteorder", order)
         for key, values in (storages or {}).items():
             archive.writestr(f"model/data/{key}", values.tobytes())
+    return path
+
+
+def write_legacy(path, content, storages, *, order=None):
+    """The same in the format before torch 1.6: pickles one behind the other, then each storage with its count."""
+    with path.open("wb") as file:
+        for part in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": order is None}):
+            pickle.dump(part, file, protocol=2)
+        Pickler(file, protocol=2).dump(content)
+        pickle.dump(list(storages), file, protocol=2)
+        for values in storages.values():
+            file.write(values.size.to_bytes(8, "little") + values.tobytes())
     return path

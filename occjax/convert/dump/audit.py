@@ -85,6 +85,15 @@ class Audit(NamedTuple):
     problem: str
     remedy: str
 
+    def facts(self) -> dict:
+        """For the manifest."""
+        return {
+            "protocol": "SurroundOcc",
+            "samples": self.samples,
+            "true_pairing": self.true_pairing._asdict(),
+            "shuffled": self.shuffled and self.shuffled._asdict(),
+        }
+
     def report(self) -> str:
         """Lines for the screen."""
         lines = [f"audit of {self.samples} samples by the SurroundOcc protocol", f"  true pairing: {self.true_pairing}"]

@@ -1,5 +1,6 @@
 """The samples of a dump that the audit looks at, and the truths that it compares them with."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,17 @@ from occjax.convert.dump.listing import MatchedFile
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.sample import hard_labels
 from occjax.convert.dump.scores import read_bev, read_voxels
-from occjax.convert.dump.values import voxel_scores
 from occjax.data.files import absent_files, label_files
 from occjax.data.index import Index
 from occjax.errors import UserError
 from occjax.geometry import invert_rigid
 from occjax.grid import VoxelGrid, resample_labels
 from occjax.label_sets import LABEL_SETS, LabelSet, label_set_of_grid
+
+# Every one is scored against every other: 16 are 256 pairs, a few seconds, and tell an order from chance.
+_AUDIT_SAMPLES = 16
+
+Predict = Callable[[MatchedFile], tuple[UInt8[np.ndarray, "x y z"], bool]]
 
 
 class AuditError(DumpError):
@@ -37,13 +42,34 @@ def label_paths(index: Index, splits: tuple[str, ...], labels: LabelSet, data: D
     return found
 
 
-def audit_dump(
-    matched: list[MatchedFile], index: Index, data: DataConfig, options: DumpOptions, *, samples: int
+def audited_samples(
+    matched: list[MatchedFile], index: Index, data: DataConfig, options: DumpOptions
+) -> list[MatchedFile]:
+    """Up to 16 samples that have labels, spread over a dump."""
+    paths = label_paths(index, options.splits, label_set_of_grid(options.grid), data)
+    candidates = [item for item in matched if item.token in paths]
+    if not candidates:
+        return []
+    # Spread over the dump: what goes wrong, such as an order, goes wrong further on.
+    places = np.linspace(0, len(candidates) - 1, _AUDIT_SAMPLES).round().astype(int)
+    return [candidates[i] for i in np.unique(places)]
+
+
+def audit_samples(
+    picked: list[MatchedFile], predict: Predict, index: Index, data: DataConfig, options: DumpOptions
 ) -> Audit | None:
-    """Audits up to `samples` files spread over a dump; None where none of them can be read or has labels.
+    """Audits samples; None where none of them can be read or has labels.
 
     Files that cannot be read are left for the conversion to name. Truth on the grids of other label sets comes from
     their own files, or else from these labels, resampled.
+
+    Args:
+      picked: of `audited_samples`.
+      predict: classes of a sample uint8 [X, Y, Z], and whether they are those of a BEV map, [X, Y, 1]; raises UserError
+        or OSError where there are none.
+      index: of the tables.
+      data: where labels are.
+      options: grid and splits.
     """
     labels = label_set_of_grid(options.grid)
     paths = label_paths(index, options.splits, labels, data)
@@ -51,11 +77,6 @@ def audit_dump(
     others = [other for other in LABEL_SETS.values() if other != labels and other.grid.shape == options.grid.shape]
     other_paths = {other: label_paths(index, options.splits, other, data) for other in others}
     place = {token: (split, i) for split in options.splits for i, token in enumerate(index.split(split).tokens)}
-    candidates = [item for item in matched if item.token in paths]
-    if not candidates:
-        return None
-    # Spread over the dump: what goes wrong, such as an order, goes wrong further on.
-    picked = [candidates[i] for i in np.unique(np.linspace(0, len(candidates) - 1, samples).round().astype(int))]
 
     predictions, truths = [], []
     other_grids: dict[str, list[np.ndarray]] = {other.name: [] for other in others}
@@ -63,7 +84,7 @@ def audit_dump(
     for item in picked:
         try:
             # A file that is damaged is for the conversion to name, with all others of its kind.
-            prediction, is_flat = _prediction(item, options)
+            prediction, is_flat = predict(item)
             truth = _truth(labels, paths[item.token], options, is_flat)
         except (UserError, OSError):
             continue
@@ -97,11 +118,19 @@ def _resampled(labels: LabelSet, path: Path, grid: VoxelGrid, index: Index, toke
     return resample_labels(labels.read(path)[0], labels.grid, grid, own_from_other, outside=FREE)
 
 
-def _prediction(item: MatchedFile, options: DumpOptions) -> tuple[UInt8[np.ndarray, "x y z"], bool]:
+def require_sound(found: Audit | None, what: str) -> None:
+    """Raises AuditError where the audit found something wrong with `what`."""
+    if found and found.problem:
+        raise AuditError(
+            f"{what} is refused, nothing was written. Likely cause: {found.problem}. Remedy: {found.remedy}; "
+            "--no-audit converts it all the same"
+        )
+
+
+def read_prediction(options: DumpOptions, item: MatchedFile) -> tuple[UInt8[np.ndarray, "x y z"], bool]:
     """Classes, and whether they are those of a BEV map, [X, Y, 1]."""
     if item.file.voxels is not None:
-        sparse, _ = voxel_scores(read_voxels(item.file.voxels, options))
-        return hard_labels(sparse, options.grid), False
+        return hard_labels(read_voxels(item.file.voxels, options).sparse, options.grid), False
     return read_bev(item.file.path, options)[0].argmax(-1).astype(np.uint8)[..., None], True
 
 

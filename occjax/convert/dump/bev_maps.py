@@ -1,18 +1,17 @@
-"""BEV maps as the dump script draws them: semantic maps, their turns and flips, and pictures."""
+"""BEV maps as the dump script has them: semantic maps, maps of scores, their turns and flips, and pictures."""
 
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from occjax.classes import CLASS_COLORS
+from occjax.convert.dump.surface import DEFAULT_PRIORITY_IDS
 from occjax.metrics.bev import highest_occupied
 from occjax.storage import writing
-
-# Of the dump script: what moves or is small goes before what it stands on.
-DEFAULT_PRIORITY_IDS = (4, 10, 3, 9, 5, 6, 2, 7, 8, 1)
+from occjax.targets.column_rule import PROBABILITY_FLOOR
 
 
 def bev_semantics(
@@ -40,6 +39,19 @@ def bev_semantics(
         for class_id in reversed(priority_ids):
             bev = np.where((labels == class_id).any(2), np.uint8(class_id), bev)
     return bev
+
+
+def bev_scores(bev: Float[np.ndarray, "x y k"], *, kind: str, occupied_threshold: float) -> np.ndarray:
+    """float16 scores [X, Y, K] of a map of probabilities, free last.
+
+    Args:
+      bev: probabilities.
+      kind: "prob", or "logits": their logarithms, floored at 1e-6, whose softmax gives them back.
+      occupied_threshold: columns whose occupied probability is less become free.
+    """
+    free = np.eye(bev.shape[-1], dtype=bev.dtype)[-1]
+    bev = np.where((1 - bev[..., -1] < occupied_threshold)[..., None], free, bev)
+    return (bev if kind == "prob" else np.log(np.maximum(bev, PROBABILITY_FLOOR))).astype(np.float16)
 
 
 def turn(bev: np.ndarray, *, rotate_k: int = 0, flip_x: bool = False, flip_y: bool = False) -> np.ndarray:
@@ -71,6 +83,12 @@ def write_png(path: Path, rgb: UInt8[np.ndarray, "x y 3"]) -> None:
         raise OSError(f"cannot encode {path}")
     with writing(path) as scratch:
         scratch.write_bytes(data.tobytes())
+
+
+def write_npz(path: Path, *, compress: bool, **arrays: Shaped[np.ndarray, "..."]) -> None:
+    """Writes arrays by name, whole or not at all; raises OSError."""
+    with writing(path) as scratch, scratch.open("wb") as file:
+        (np.savez_compressed if compress else np.savez)(file, **arrays)
 
 
 def write_npy(path: Path, array: Shaped[np.ndarray, "..."]) -> None:

@@ -1,7 +1,9 @@
 """A whole dump into a folder of teacher files: matched, audited, converted in parallel, listed in a manifest."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +11,19 @@ import numpy as np
 import occjax
 from occjax.config import DataConfig
 from occjax.convert.dump.arrays import DumpError
-from occjax.convert.dump.audit_dump import AuditError, audit_dump, frame_from_frame, label_paths
+from occjax.convert.dump.audit_dump import audit_samples, audited_samples, read_prediction, require_sound
 from occjax.convert.dump.info_pickle import tokens_in_order
-from occjax.convert.dump.listing import MatchedFile, list_dump, match_files
-from occjax.convert.dump.measure import compact_kl, decode_ms
+from occjax.convert.dump.listing import list_dump, match_files
+from occjax.convert.dump.measure import decode_ms, dump_kl
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.sample import SampleResult, SampleTask, convert_sample
+from occjax.convert.dump.surface_manifest import SurfaceSource, surface_manifests, value_kind_of, write_manifests
+from occjax.convert.dump.tasks import remove_leftovers, sample_tasks, without_completed
 from occjax.convert.processes import map_in_processes
 from occjax.data.index import Index, load_index
-from occjax.label_sets import label_set_of_grid
 from occjax.progress import Progress
 
-# Every one is scored against every other: 16 are 256 pairs, a few seconds, and tell an order from chance.
-_AUDIT_SAMPLES = 16
 # The figures differ by a few per cent between samples, and each one reads its dump again.
 _MEASURED_SAMPLES = 4
 _SAMPLES_PER_WORKER = 16
@@ -61,6 +62,12 @@ def convert_dump(
     """
     options = options or DumpOptions()
     files = list_dump(source, options)
+    options = dataclasses.replace(options, voxel_kind=value_kind_of(source))
+    if files[0].voxels is None and options.surface.needs_heights:
+        raise DumpError(
+            f"{source} holds BEV maps, which have no heights to write {', '.join(options.surface.needs_heights)} from; "
+            "leave that out of --also, or convert a dump of voxels"
+        )
     index = load_index(data_config)
     # Before the files are read: a wrong info pickle makes every position a wrong sample.
     orders = _orders(index, options)
@@ -86,31 +93,28 @@ def convert_dump(
         ]
     # Before any work: files of two kinds in one folder would serve nobody.
     previous = result.previous("grid", "form", "contents")
-    tasks = _tasks(matched, output, index, data_config, options)
+    tasks = sample_tasks(matched, output, index, data_config, options)
+    tasks = without_completed(tasks) if options.skip_existing else tasks
     if previous and not tasks and not unmatched:
         result.kept = len(matched)
         progress(f"all {result.kept} samples were converted before")
         return result
+    # Before any work too: what lies there may be another dump.
+    manifests = surface_manifests(SurfaceSource(f"dump {source.name}", result.matched_by, {}), options, taken=output)
     # After the tables and before anything is written: a dump that is refused leaves nothing behind.
     if audit:
-        result.audit = audit_dump(matched, index, data_config, options, samples=_AUDIT_SAMPLES)
+        picked = audited_samples(matched, index, data_config, options)
+        result.audit = audit_samples(picked, partial(read_prediction, options), index, data_config, options)
         progress(
             result.audit.report()
             if result.audit
             else "the dump is not audited: none of its samples has both labels and a readable file"
         )
-        if result.audit and result.audit.problem:
-            raise AuditError(
-                f"the dump in {source} is refused, nothing was written. Likely cause: {result.audit.problem}. "
-                f"Remedy: {result.audit.remedy}; --no-audit converts it all the same"
-            )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DumpError(f"cannot write to {output}: {error.strerror}; choose another --output") from error
-    # What is about to be written anew counts once, when it is written.
-    targets = {task.target for task in tasks}
-    result.keep([path for path in sorted(output.glob("*.npz")) if path not in targets], previous)
+        require_sound(result.audit, f"the dump in {source}")
+    result.make_folder()
+    remove_leftovers(tasks)
+    write_manifests(manifests)
+    result.keep_but({task.target for task in tasks}, previous)
     measured: list[SampleTask] = []
     for task, outcome in zip(tasks, _run(tasks, workers, options, progress, print_every_s), strict=True):
         if outcome.problem:
@@ -123,7 +127,7 @@ def convert_dump(
     if options.form == "dense" or options.output_grid is not None:
         measured = []
     if measured:
-        result.kl = float(np.mean([compact_kl(task) for task in measured]))
+        result.kl = float(np.mean([dump_kl(task) for task in measured]))
     # A folder without a single file stays without a manifest, so that no training run starts from it.
     if result.written + result.kept:
         _write_manifest(result, options, previous)
@@ -133,20 +137,13 @@ def convert_dump(
 
 
 def _write_manifest(result: Conversion, options: DumpOptions, previous: dict) -> None:
-    audit = result.audit
     result.write_manifest(
         mean_kl_nats=result.kl if result.written else previous.get("mean_kl_nats"),
         bytes_per_sample=result.bytes_written // result.written if result.written else previous.get("bytes_per_sample"),
         failed=len(result.failures),
         infos=dict(options.infos),
         versions={"occjax": occjax.__version__, "numpy": np.__version__},
-        audit=audit
-        and {
-            "protocol": "SurroundOcc",
-            "samples": audit.samples,
-            "true_pairing": audit.true_pairing._asdict(),
-            "shuffled": audit.shuffled and audit.shuffled._asdict(),
-        },
+        audit=result.audit and result.audit.facts(),
     )
 
 
@@ -171,26 +168,6 @@ def _orders(index: Index, options: DumpOptions) -> dict[str, list[str]]:
             tokens = listed
         orders[split] = tokens
     return orders
-
-
-def _tasks(
-    matched: list[MatchedFile], output: Path, index: Index, data: DataConfig, options: DumpOptions
-) -> list[SampleTask]:
-    """What is to be converted: all matched files, but for those that `options` say to keep."""
-    labels = label_set_of_grid(options.grid)
-    truths = label_paths(index, options.splits, labels, data) if options.maps.wants_truth else {}
-    rows = {token: i for i, token in enumerate(index.everything.tokens)}
-    present = {path.stem for path in output.glob("*.npz")} if options.skip_existing else set()
-    tasks = []
-    for token, file in matched:
-        if token in present:
-            continue
-        dump_from_output = None
-        if options.output_grid is not None:
-            dump_from_output = frame_from_frame(index, rows[token], options.grid, options.output_grid)
-        label = (labels, truths[token]) if token in truths else None
-        tasks.append(SampleTask(token, file, output, options, dump_from_output, label))
-    return tasks
 
 
 def _run(

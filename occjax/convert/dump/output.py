@@ -10,11 +10,8 @@ from occjax.convert.dump.audit import Audit
 from occjax.grid import VoxelGrid
 from occjax.targets.files import (
     MANIFEST_NAME,
-    CompactTeacher,
     TeacherFileError,
-    compact_from_dense,
-    read_teacher,
-    read_value_kind,
+    read_facts,
     write_manifest,
 )
 from occjax.targets.folder import read_manifest
@@ -58,6 +55,13 @@ class TeacherOutput:
         """What every file holds, in the manifest's words."""
         return {"voxels": self.has_voxels, "bev": not self.has_voxels, "validity": self.has_validity}
 
+    def make_folder(self) -> None:
+        """Makes the folder; raises DumpError where that cannot be done."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DumpError(f"cannot write to {self.folder}: {error.strerror}; choose another --output") from error
+
     def previous(self, *compared: str) -> dict:
         """The manifest of an earlier run, empty if there is none; the facts `compared` must be those of this one.
 
@@ -74,9 +78,15 @@ class TeacherOutput:
         if different:
             raise DumpError(
                 f"{self.folder} holds teacher files of another {', '.join(different)}; choose another --output, or "
-                "delete that folder"
+                f"begin anew: rm -r {self.folder}"
             )
         return manifest
+
+    def require_own(self) -> None:
+        """Raises DumpError where the folder holds files but no manifest: they are somebody else's."""
+        # Whoever fills a folder over days writes its manifest before the first file.
+        if not (self.folder / MANIFEST_NAME).is_file() and any(self.folder.glob("*.npz")):
+            raise DumpError(f"{self.folder} holds .npz files but no {MANIFEST_NAME}; choose another --output")
 
     def keep(self, paths: list[Path], previous: dict) -> None:
         """Counts files of an earlier run, which stay.
@@ -88,21 +98,28 @@ class TeacherOutput:
           TeacherFileError: a file kept is damaged.
         """
         self.kept = len(paths)
-        # Reading 28,000 files to count their rows takes minutes.
+        # Opening 28,000 files to count their rows takes a minute.
         if previous.get("samples") == len(paths):
             self.largest, self.kinds = int(previous["max_active_voxels"]), Counter(previous["value_kind"])
             return
+        self.largest, self.kinds = 0, Counter()
         for path in paths:
             try:
-                found, kind = read_teacher(path), read_value_kind(path)
+                self._count(*read_facts(path))
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 raise TeacherFileError(
                     f"{path}, kept from an earlier run, cannot be read ({error}); delete it and run the same command "
                     "again"
                 ) from error
-            compact = found if isinstance(found, CompactTeacher) else compact_from_dense(found)
-            voxels = compact.codes.voxels
-            self._count(kind, 0 if voxels is None else len(voxels.index))
+
+    def keep_but(self, targets: set[Path], previous: dict) -> None:
+        """Counts what lies in the folder but for `targets`, which are about to be written, and counted, anew."""
+        self.keep([path for path in sorted(self.folder.glob("*.npz")) if path not in targets], previous)
+
+    def count_folder(self, paths: list[Path]) -> None:
+        """Counts all files of the folder anew, where others fill it too; raises TeacherFileError as `keep` does."""
+        self.keep(paths, {})
+        self.kept -= self.written
 
     def add(self, kind: str, size: int, active: int) -> None:
         """Counts a file of `size` bytes written now, with its kind of values and count of active voxels."""

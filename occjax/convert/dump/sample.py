@@ -1,4 +1,4 @@
-"""One sample of a dump: read, decided on, written as a teacher file, drawn."""
+"""One sample: its scores decided on and written, as a teacher file and as files of the dump surface."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,20 +6,23 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from occjax.classes import FREE, OTHERS
-from occjax.convert.dump import bev_maps
+from occjax.classes import FREE
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import DumpFile
 from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.resample import resample_sparse
-from occjax.convert.dump.scores import read_bev, read_voxels
-from occjax.convert.dump.values import dense_log_probs, voxel_scores
+from occjax.convert.dump.scores import VoxelScores, read_bev, read_voxels
+from occjax.convert.dump.surface_files import Scene, surface_paths, write_surface
+from occjax.convert.dump.values import dense_log_probs
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LabelSet
 from occjax.targets.codec import floored_log_probs
 from occjax.targets.column_rule import column_log_probs_from_voxels
 from occjax.targets.files import DenseTeacher, SparseTeacher, compact_teacher, write_teacher
+
+# Classes and where they count.
+Truth = tuple[UInt8[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]]
 
 
 class SampleTask(NamedTuple):
@@ -45,6 +48,12 @@ class SampleTask(NamedTuple):
     def target(self) -> Path:
         """The teacher file that it writes."""
         return self.output / f"{self.token}.npz"
+
+    @property
+    def surface_paths(self) -> dict[str, Path]:
+        """The files of the dump surface that it writes, by kind."""
+        file, options = self.file, self.options
+        return surface_paths(options.surface, file.split, file.id, scores_type=options.dump_3d_type)
 
 
 class SampleResult(NamedTuple):
@@ -72,32 +81,30 @@ def hard_labels(sparse: SparseTeacher, grid: VoxelGrid) -> np.ndarray:
 
 
 def convert_sample(task: SampleTask) -> SampleResult:
-    """Writes one teacher file and the maps asked for; a bad input becomes a SampleResult with a problem."""
+    """Writes one sample of a dump: teacher file and dump surface; a bad input becomes a SampleResult with a problem."""
     try:
-        return SampleResult("", *_convert(task))
+        # Before anything is written: a sample whose truth cannot be read gives nothing at all.
+        truth = read_truth(task) if task.options.surface.needs_truth else None
+        if task.file.voxels is None:
+            return _write_map(task, truth)
+        return write_sample(task, read_voxels(task.file.voxels, task.options), truth)
     except (UserError, OSError) as error:
         return SampleResult(str(error), "", 0, 0)
 
 
-def _convert(task: SampleTask) -> tuple[str, int, int]:
-    options = task.options
-    # Before anything is written: a sample whose truth cannot be read gives nothing at all.
-    truth = _read_truth(task) if options.maps.wants_truth else None
-    if task.file.voxels is None:
-        bev, kind = read_bev(task.file.path, options)
-        # A map on the dump's own grid needs no heights.
-        if options.output_grid not in (None, options.grid):
-            raise DumpError("a BEV map has no heights, so it cannot be resampled to another frame; dump voxels")
-        if options.form == "dense":
-            logits = floored_log_probs(bev).astype(np.float16)
-            teacher = DenseTeacher(task.token, options.grid, None, logits, None)
-        else:
-            teacher = compact_teacher(task.token, options.grid, None, bev)
-        _write_maps(task, None, bev.argmax(-1).astype(np.uint8), truth)
-        return kind, write_teacher(task.target, teacher, value_kind=kind), 0
+def write_sample(task: SampleTask, scores: VoxelScores, truth: Truth | None) -> SampleResult:
+    """Writes the teacher file and the dump surface of voxels, wherever they come from: both from the same numbers.
 
-    planes = read_voxels(task.file.voxels, options)
-    sparse, kind = voxel_scores(planes)
+    Args:
+      task: the sample.
+      scores: of `scores_of`, on the grid of the options.
+      truth: of `read_truth`; None where nothing is drawn from it.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    options = task.options
+    planes, sparse, kind = scores
     moved, valid, grid = sparse, None, options.grid
     if options.output_grid is not None and task.dump_from_output is not None:
         grid = options.output_grid
@@ -107,13 +114,39 @@ def _convert(task: SampleTask) -> tuple[str, int, int]:
         teacher = _dense(task.token, grid, planes if moved is sparse else None, kind, moved, valid)
     else:
         teacher = compact_teacher(task.token, grid, moved, None, valid)
-    _write_maps(task, hard_labels(sparse, options.grid), None, truth)
+    labels = hard_labels(sparse, options.grid)
+    _write_surface(task, Scene(planes.reshape(-1, *options.grid.shape), kind, labels, None, truth))
     # Last, so that --skip-existing finds it only where all else is there too.
-    return kind, write_teacher(task.target, teacher, value_kind=kind), len(moved.index)
+    return SampleResult("", kind, write_teacher(task.target, teacher, value_kind=kind), len(moved.index))
 
 
-def _read_truth(task: SampleTask) -> tuple[np.ndarray, np.ndarray]:
-    """Classes uint8 [X, Y, Z] of a sample's truth on the dump's grid, and where they count, bool [X, Y, Z]."""
+def _write_map(task: SampleTask, truth: Truth | None) -> SampleResult:
+    """The same of a sample that has a BEV map alone; raises DumpError too."""
+    options = task.options
+    bev, kind = read_bev(task.file.path, options)
+    # A map on the dump's own grid needs no heights.
+    if options.output_grid not in (None, options.grid):
+        raise DumpError("a BEV map has no heights, so it cannot be resampled to another frame; dump voxels")
+    if options.form == "dense":
+        logits = floored_log_probs(bev).astype(np.float16)
+        teacher = DenseTeacher(task.token, options.grid, None, logits, None)
+    else:
+        teacher = compact_teacher(task.token, options.grid, None, bev)
+    _write_surface(task, Scene(None, kind, None, bev, truth))
+    return SampleResult("", kind, write_teacher(task.target, teacher, value_kind=kind), 0)
+
+
+def _write_surface(task: SampleTask, scene: Scene) -> None:
+    write_surface(task.options.surface, task.surface_paths, scene, scores_type=task.options.dump_3d_type)
+
+
+def read_truth(task: SampleTask) -> Truth:
+    """Classes uint8 [X, Y, Z] of a sample's truth on the dump's grid, and where they count, bool [X, Y, Z].
+
+    Raises:
+      DumpError: the sample has no labels.
+      DataError or OSError: they cannot be read.
+    """
     if task.labels is None:
         raise DumpError(f"ground-truth maps need labels, and sample {task.token} has none; see --data-root")
     truth, camera_mask = task.labels[0].read(task.labels[1])
@@ -137,47 +170,3 @@ def _dense(token, grid: VoxelGrid, planes, kind: str, sparse: SparseTeacher, val
         ]
     )
     return DenseTeacher(token, grid, logits, bev.astype(np.float16), valid)
-
-
-def _write_maps(
-    task: SampleTask,
-    labels: UInt8[np.ndarray, "x y z"] | None,
-    bev: UInt8[np.ndarray, "x y"] | None,
-    truth: tuple[UInt8[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]] | None,
-) -> None:
-    """Writes what `MapOptions` asks for, in the dump script's layout: of `labels`, or of `bev` where they are None."""
-    maps, options = task.options.maps, task.options
-    if not maps.wants_any:
-        return
-
-    def flat(voxels: np.ndarray) -> np.ndarray:
-        return bev_maps.bev_semantics(
-            voxels,
-            mode=maps.bev_sem_mode,
-            scan_direction=maps.bev_scan_direction,
-            priority_ids=maps.bev_priority_ids,
-        )
-
-    def write(folder: str, ending: str, array: np.ndarray | None, *, as_picture: bool = False) -> None:
-        if not folder or array is None:
-            return
-        path = Path(folder) / task.file.split / f"{task.file.id}_{ending}"
-        if array.ndim == 2:
-            flips = {"flip_x": options.bev_flip_x, "flip_y": options.bev_flip_y}
-            array = bev_maps.turn(array, rotate_k=options.bev_rotate_k, **flips)
-        if as_picture:
-            bev_maps.write_png(path, bev_maps.colored(array, maps.vis_scale))
-        else:
-            bev_maps.write_npy(path, array)
-
-    semantics = bev if labels is None else flat(labels)
-    write(maps.dump_occ3d_dir, "occ3d_sem.npy", labels)
-    write(maps.dump_bev_dir, "bev_sem.npy", semantics)
-    write(maps.dump_bev_vis_dir, "bev_sem.png", semantics, as_picture=True)
-    if truth is not None:
-        semantics, counts = flat(truth[0]), truth[1].any(-1)
-        write(maps.dump_gt_bev_dir, "gt_bev_sem.npy", semantics)
-        write(maps.dump_gt_bev_vis_dir, "gt_bev_sem.png", semantics, as_picture=True)
-        # Black and white as two classes of those colours.
-        mask = np.where(counts, np.uint8(FREE), np.uint8(OTHERS))
-        write(maps.dump_gt_bev_mask_vis_dir, "gt_bev_mask.png", mask, as_picture=True)

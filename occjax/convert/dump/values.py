@@ -79,15 +79,19 @@ def _require_finite(planes: Num[np.ndarray, "k n"]) -> None:
         raise DumpError(f"{bad} of {planes.size} values are NaN or infinite; dump this sample again")
 
 
-def voxel_scores(planes: np.ndarray) -> tuple[SparseTeacher, str]:
+def voxel_scores(planes: np.ndarray, kind: str = "") -> tuple[SparseTeacher, str]:
     """Sparse probabilities of voxel scores [K, N], and whether they were PROBABILITIES or LOGITS.
 
     Probabilities are recognised by their numbers: none negative beyond rounding, every voxel summing to 1 within fp16.
-    Only voxels that are not plainly free are looked at one by one.
+    Only voxels that are not plainly free are looked at one by one. `kind` LOGITS, where whoever wrote the scores says
+    so, is not asked of the numbers: logits need not be negative anywhere.
 
     Raises:
       DumpError: NaN, infinities, or numbers that are neither.
     """
+    if kind == LOGITS:
+        _require_finite(planes)
+        return _sparse_from_logits(planes), LOGITS
     # As integers, fp16 patterns above that of 1 are larger, negative (the sign bit is the highest) or not finite.
     if planes.dtype != np.float16 or planes.view(np.uint16).max() > _ONE:
         _require_finite(planes)
@@ -141,11 +145,11 @@ def _are_logits(planes: Num[np.ndarray, "k n"]) -> bool:
 
 
 def _sparse_from_logits(planes: Float[np.ndarray, "k n"]) -> SparseTeacher:
-    return sparse_from_probabilities(_softmax(planes.astype(np.float32)).T)
+    return sparse_from_probabilities(softmax(planes.astype(np.float32)).T)
 
 
-def _softmax(logits: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
-    """Over axis 0."""
+def softmax(logits: Float[np.ndarray, "k *n"]) -> Float[np.ndarray, "k *n"]:
+    """Probabilities of logits, over axis 0."""
     shifted = np.exp(logits - logits.max(0))
     return shifted / shifted.sum(0)
 
@@ -155,7 +159,7 @@ def dense_log_probs(planes: np.ndarray, kind: str) -> np.ndarray:
     out = np.empty(planes.shape[::-1], np.float16)
     for start in range(0, planes.shape[1], _CHUNK):
         part = planes[:, start : start + _CHUNK].astype(np.float32)
-        probs = _softmax(part) if kind == LOGITS else np.maximum(part, 0)
+        probs = softmax(part) if kind == LOGITS else np.maximum(part, 0)
         out[start : start + _CHUNK] = floored_log_probs(probs.T)
     return out
 
@@ -174,7 +178,7 @@ def bev_probabilities(planes: np.ndarray) -> tuple[np.ndarray, str]:
     _require_finite(planes)
     values = planes.astype(np.float32)
     if _are_logits(values):
-        return np.ascontiguousarray(_softmax(values).T), LOGITS
+        return np.ascontiguousarray(softmax(values).T), LOGITS
     values = np.maximum(values, 0)
     total = values.sum(0)
     if values.max() <= 1 + SUM_TOLERANCE and np.abs(total - 1).max() <= SUM_TOLERANCE:

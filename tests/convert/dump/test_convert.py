@@ -13,6 +13,7 @@ from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.audit_dump import AuditError
 from occjax.convert.dump.convert import convert_dump
 from occjax.convert.dump.options import DumpOptions
+from occjax.convert.dump.surface import SurfaceOptions
 from occjax.data.index import load_index
 from occjax.grid import OCC3D_GRID, GridMismatchError, VoxelGrid
 from occjax.targets.codec import floored_log_probs, kl_divergence
@@ -90,7 +91,7 @@ def test_bev_only_dumps_are_audited_too(world, tmp_path):
             data_config=world.data,
             options=OPTIONS,
         )
-    undone = DumpOptions(grid=GRID, bev_flip_x=True)
+    undone = DumpOptions(grid=GRID, surface=SurfaceOptions(bev_flip_x=True))
     assert convert_dump(tmp_path / "b", tmp_path / "out_c", data_config=world.data, options=undone).written == 5
 
 
