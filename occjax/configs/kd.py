@@ -12,6 +12,12 @@ shapes that the backward pass keeps with 88 bins (bfloat16, which is what accele
 top): 1.0 GiB and 3.5 GiB for each sample, 1.6 with model.remat_backbone. So 24 GB hold a batch of 4, and 80 GB one of
 16, for which train.learning_rate=4e-4. In float32, on a CPU, a sample takes 6.1 GiB: --config.data.batch_size=1.
 
+BatchNorm at batch 1, measured with the quickstart's student after 300 updates of one sample: losses under batch and
+running statistics 18.2 and 18.0; of all layers' means the stem's is furthest from its running one (0.21 standard
+deviations, by the weather), ASPP's pooled branch, with six numbers to a channel, is 0.06 away and wrong by 1.4 in the
+variance of a single batch: noise, which its running variance averages out. So no layer is normalised otherwise, and
+accumulating micro-batches of 1 is sound (tests/train/test_batch_statistics.py).
+
 Expect: no model has been trained on the whole of nuScenes yet, so there is no table; configs/supervised.py is what to
 compare with.
 """
