@@ -14,8 +14,13 @@ from occjax.teacher.weight_parts import entries, fill
 from occjax.teacher.weight_tables import resnet as resnet_table
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
-from torch_teacher import TorchBackbone  # noqa: E402
+try:
+    from torch_teacher import TorchBackbone
+except (
+    ImportError,
+    RuntimeError,
+) as error:  # RuntimeError: a torchvision built for another torch, without its operators
+    pytest.skip(f"torchvision's deformable convolution is not to be had: {error}", allow_module_level=True)
 
 RUNS = 3
 
