@@ -26,8 +26,8 @@ FLOORS = [
     ("drawing",),
     ("convert",),
     ("synthetic",),
-    ("benchmark",),
     ("configs",),
+    ("benchmark",),
     ("run",),
     ("__main__",),
 ]

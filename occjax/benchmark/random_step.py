@@ -1,0 +1,100 @@
+"""Random step: the training step on random batches, whole or without one of its parts."""
+
+import contextlib
+import time
+import unittest.mock
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from occjax.benchmark.random_batch import random_batch
+from occjax.benchmark.timing import median_wall_s
+from occjax.config import Config
+from occjax.models import layers, view_transform
+from occjax.train.learner import make_learner, random_state
+from occjax.train.mesh import make_mesh, put_batch, replicated
+from occjax.train.step import make_train_step
+
+
+class Step(NamedTuple):
+    """A compiled training step with what it runs on, and what it took."""
+
+    program: jax.stages.Compiled
+    state: Any
+    batch: Any
+    wall_s: float
+    compile_s: float
+    peak_bytes: int
+
+
+def measure_step(config: Config, dtype: Literal["float32", "bfloat16"], size: int) -> Step:
+    """Compiles the step for batches of `size` samples in `dtype` and runs it for two seconds or more."""
+    config.model.compute_dtype = dtype
+    mesh = make_mesh(jax.devices()[:1])
+    learner = make_learner(config, total_steps=10**6)
+    state = jax.device_put(random_state(learner), replicated(mesh))
+    batch = put_batch(random_batch(config, size), mesh)
+    start = time.perf_counter()
+    program = make_train_step(learner, mesh).lower(state, batch).compile()
+    compile_s = time.perf_counter() - start
+    held = [state]
+
+    def once():
+        held[0], metrics = program(held[0], batch)
+        return metrics
+
+    wall_s = median_wall_s(once, seconds=2.0)
+    memory = program.memory_analysis()
+    assert memory is not None
+    # What is donated is counted once.
+    peak = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return Step(program, held[0], batch, wall_s, compile_s, peak - memory.alias_size_in_bytes)
+
+
+def parts_to_leave_out() -> dict[str, Callable[[Config], AbstractContextManager[None]]]:
+    """By name: a context in which a step that is traced for the configuration lacks the part."""
+    return {
+        "BatchNorm's statistics": _without_statistics,
+        "Lovász": lambda config: _without_weight(config, "lovasz"),
+        "affinity": lambda config: _without_weight(config, "scene_class_affinity"),
+        "distillation": _without_distillation,
+        "splat": _without_splat,
+    }
+
+
+@contextlib.contextmanager
+def _without_weight(config: Config, name: str) -> Iterator[None]:
+    weight = getattr(config.loss, name)
+    setattr(config.loss, name, 0.0)
+    yield
+    setattr(config.loss, name, weight)
+
+
+@contextlib.contextmanager
+def _without_distillation(config: Config) -> Iterator[None]:
+    distill, config.loss.distill = config.loss.distill, type(config.loss.distill)()
+    yield
+    config.loss.distill = distill
+
+
+@contextlib.contextmanager
+def _without_statistics(_: Config) -> Iterator[None]:
+    def affine(x, weight, scale, shift):
+        return (x * scale + shift).astype(x.dtype), shift, scale
+
+    with unittest.mock.patch.object(layers, "batch_normalize", affine):
+        yield
+
+
+@contextlib.contextmanager
+def _without_splat(_: Config) -> Iterator[None]:
+    def spread(context, weights, cells, num_cells):
+        # Of the right shape, with gradients to both, and nothing moved by index.
+        each = jnp.einsum("bnhwc,bnhwd->bc", context, weights) / cells[0].size
+        return jnp.broadcast_to(each[:, None], (each.shape[0], num_cells, each.shape[1]))
+
+    with unittest.mock.patch.object(view_transform, "splat", spread):
+        yield
