@@ -131,6 +131,7 @@ def test_every_parameter_that_matters_gets_a_gradient(plain_pass):
     }
 
 
+@pytest.mark.slow
 def test_remat_changes_memory_only(plain_pass):
     config = dataclasses.replace(small_config(), remat_backbone=True)
     value, *_, moved, grads = train_pass(config, make_rig())
@@ -153,6 +154,7 @@ def test_frozen_stages_and_statistics():
     assert np.any(moved["depth_net"]["reduce"]["norm"]["mean"] != stats["depth_net"]["reduce"]["norm"]["mean"])
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_float32_outside_the_convolutions(plain_pass):
     config = dataclasses.replace(small_config(), compute_dtype="bfloat16")
     value, logits, params, _, moved, grads = train_pass(config, make_rig())

@@ -43,7 +43,7 @@ def state(config):
     return state._replace(step=jnp.int32(7), ema=jax.tree.map(lambda x: x + 1, state.ema))
 
 
-@pytest.fixture(scope="module", params=["now", "before"])
+@pytest.fixture(scope="module", params=["now", pytest.param("before", marks=pytest.mark.slow)])
 def workdir(request, config, state, tmp_path_factory):
     """A workdir with the checkpoint of step 7 as it is written now, or by the version before: averages in `state`."""
     workdir = tmp_path_factory.mktemp(request.param)

@@ -65,7 +65,8 @@ def training(config, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "steps_done"),
     [
-        ({"log_every": 100, "checkpoint_every": 1}, 3),  # saved after every step: looked at before that
+        # Saved after every step: looked at before that.
+        pytest.param({"log_every": 100, "checkpoint_every": 1}, 3, marks=pytest.mark.slow),
         ({"log_every": 100, "checkpoint_every": 2}, 4),  # found when the next step has been handed over
         ({"log_every": 100, "checkpoint_every": 100, "eval_every": 3}, 3),  # evaluated after it
     ],
