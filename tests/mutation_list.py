@@ -144,7 +144,7 @@ MUTATIONS = {
         ("maxval=BRIGHTNESS), 0.0)", "maxval=BRIGHTNESS), 8.0)", "tests/models/test_preprocess.py"),
     ],
     "occjax/cpu.py": [
-        ("(rank > 0)", "(rank > 1)", HISTOGRAM),
+        ("(cell % bins > 0)", "(cell % bins > 1)", HISTOGRAM),
         ("is_class & counted[..., None], voxels", "is_class, voxels", HISTOGRAM),
     ],
     "occjax/losses/occupancy.py": [

@@ -12,7 +12,7 @@ FLOORS = [
     # The nouns.
     ("classes", "errors", "geometry", "grid", "grid_map", "storage"),
     ("label_sets", "config_model", "config_loss", "config", "config_checks", "types"),
-    ("progress", "command_line", "cpu", "processes", "compiled_programs"),
+    ("ahead", "progress", "command_line", "cpu", "processes", "compiled_programs"),
     # The flow.
     ("data",),
     ("targets",),

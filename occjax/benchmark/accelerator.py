@@ -134,7 +134,7 @@ def benchmark_config() -> Config:
 
 
 def small_config() -> Config:
-    """All parts of `benchmark_config`, small."""
+    """`benchmark_config` with a smaller student, smaller images and the middle of the grid."""
     config = benchmark_config()
     config.grid.lower_m, config.grid.shape = (-8.0, -8.0, -5.0), (32, 32, 16)
     config.data.image_height, config.data.image_width = 64, 96

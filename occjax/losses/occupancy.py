@@ -113,9 +113,8 @@ def lovasz_softmax(
     error = jnp.where(is_class, 1 - probs, probs)
     # Ranks are positions in a list: piecewise constant, with no gradient to pass on.
     rank = jnp.clip((lax.stop_gradient(error) * bins).astype(jnp.int32), 0, bins - 1)
-    histogram = error_histogram(rank, is_class, counted, bins)
-    growth, is_present = _jaccard_growth(histogram)
     cell = (classes * 2 + is_class) * bins + rank  # [*V, K]
+    growth, is_present = _jaccard_growth(error_histogram(cell, counted, bins))
     # Indices are in range by construction; said so, they need no check per voxel.
     weight = growth.reshape(-1).at[cell].get(mode="promise_in_bounds") * counted[..., None]
     per_class = jnp.sum(error * weight, tuple(range(probs.ndim - 1)))

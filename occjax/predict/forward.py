@@ -1,8 +1,7 @@
 """Forward pass of a run's student: configured weights of a checkpoint onto the devices, predictions of batches."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Shaped
 
+from occjax.ahead import ahead
 from occjax.config import Config
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import abstract_student, apply_student
@@ -112,14 +112,8 @@ def make_split_fn(function: Callable[..., Any], mesh: Mesh) -> jax.stages.Wrappe
 def in_advance(predict_fn: PredictFn, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Any]]:
     """Each batch with its prediction, while the next one's is computed: device and host work at the same time."""
     with ThreadPoolExecutor(1) as device:
-        pending: deque[tuple[Batch, Future]] = deque()
-        for batch in batches:
-            pending.append((batch, device.submit(predict_fn, batch)))
-            # One ahead, no more: every batch holds its images and its predictions.
-            if len(pending) == 2:
-                batch, prediction = pending.popleft()
-                yield batch, prediction.result()
-        for batch, prediction in pending:
+        # One, no more: every batch holds its images and its predictions.
+        for batch, prediction in ahead(device, predict_fn, batches, 1):
             yield batch, prediction.result()
 
 

@@ -18,7 +18,14 @@ from occjax.convert.dump.sample import SampleResult, SampleTask, read_truth, wri
 from occjax.convert.dump.scores import scores_of
 from occjax.convert.dump.surface import SurfaceOptions
 from occjax.convert.dump.surface_manifest import SurfaceSource, surface_manifests, write_manifests
-from occjax.convert.dump.tasks import keyframes, remove_leftovers, require_labels, sample_tasks, without_completed
+from occjax.convert.dump.tasks import (
+    keyframes,
+    remove_leftovers,
+    require_labels,
+    row_of,
+    sample_tasks,
+    without_completed,
+)
 from occjax.convert.dump.values import PROBABILITIES
 from occjax.data.index import Index, load_index
 from occjax.data.parts import Parts
@@ -127,7 +134,7 @@ def _dump_split(
     if not tasks:
         _log.info("split %s: all %d files are there", split, count)
         return
-    absent = {int(task.file.id.removesuffix("_0")): task for task in tasks}
+    absent = {row_of(task): task for task in tasks}
     # Images are all that a student needs to teach.
     loader = make_eval_loader(config, index, split, Parts(), batch_size=batch_size, max_samples=config.eval.max_samples)
     # Past the batches that are done: a dump that was cut off predicts nothing twice.

@@ -23,6 +23,11 @@ def keyframes(index: Index, options: DumpOptions) -> list[MatchedFile]:
     ]
 
 
+def row_of(task: SampleTask) -> int:
+    """Row in the index of its split, of a task made from `keyframes`, whose id says it."""
+    return int(task.file.id.removesuffix("_0"))
+
+
 def sample_tasks(
     matched: list[MatchedFile],
     output: Path,
@@ -74,7 +79,7 @@ def remove_leftovers(tasks: list[SampleTask]) -> None:
     """Removes what a run that was killed has left half-written of files of these tasks, which nobody else may write."""
     wanted = {path for task in tasks for path in (task.target, *task.surface_paths.values())}
     for folder in {path.parent for path in wanted}:
-        # As `storage.writing` names them: hidden, and with the number of the process.
+        # As `storage.writing` names them: hidden, with a random part before the ending.
         for scratch in folder.glob(".*.tmp"):
             if folder / scratch.name[1:].rsplit(".", 2)[0] in wanted:
                 scratch.unlink(missing_ok=True)

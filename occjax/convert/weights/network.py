@@ -13,10 +13,8 @@ from occjax.convert.weights.taught import Values
 from occjax.errors import UserError
 from occjax.teacher.draws import draws_for
 from occjax.teacher.outputs import half_precision
+from occjax.teacher.preprocess import RECORDED_HEIGHT, RECORDED_WIDTH
 from occjax.teacher.teacher import Teacher
-
-# As nuScenes records them, which the published weights are for, pixels.
-IMAGE_SIZE = (900, 1600)
 
 
 class NetworkPredictor:
@@ -35,7 +33,7 @@ class NetworkPredictor:
           draws: how many draws of a sample are averaged, before they are rounded to float16.
         """
         self.value_kind: str = teacher.variant.value_kind
-        self.image_size, self._draws = IMAGE_SIZE, draws
+        self.image_size, self._draws = (RECORDED_HEIGHT, RECORDED_WIDTH), draws
         # One program per device and not one over all: a keyframe's shapes hold no batch axis to split.
         self._teachers = [
             dataclasses.replace(teacher, params=jax.device_put(teacher.params, device)) for device in mesh.devices.flat

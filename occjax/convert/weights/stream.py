@@ -1,17 +1,15 @@
 """A stream of predictions: images are read ahead of the teacher, and files are written behind it."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, runtime_checkable
 
+from occjax.ahead import ahead
 from occjax.convert.dump.sample import SampleTask
+from occjax.convert.dump.tasks import row_of
 from occjax.convert.weights.keyframes import Keyframe, KeyframeReader
 from occjax.convert.weights.taught import Values
 from occjax.errors import UserError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 # What a teacher says of tasks, one after the other.
 Predicted = Callable[[list[SampleTask]], Iterator[tuple[SampleTask, Values | UserError]]]
@@ -41,7 +39,7 @@ def predict_tasks(
     """What the teacher says of each task; images are read while it is busy."""
 
     def read(task: SampleTask) -> Keyframe:
-        return readers[task.file.split](int(task.file.id.removesuffix("_0")))
+        return readers[task.file.split](row_of(task))
 
     def flush() -> Iterator[tuple[SampleTask, Values | UserError]]:
         said = predictor([keyframe for _, keyframe in ready])
@@ -59,16 +57,3 @@ def predict_tasks(
                 yield from flush()
         if ready:
             yield from flush()
-
-
-def ahead(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], depth: int
-) -> Iterator[tuple[Item, "Future[Result]"]]:
-    """Each item with what becomes of it in the pool, in order; up to `depth` are under way at a time."""
-    pending: deque[tuple[Item, Future[Result]]] = deque()
-    for item in items:
-        pending.append((item, pool.submit(function, item)))
-        if len(pending) > depth:
-            yield pending.popleft()
-    while pending:
-        yield pending.popleft()

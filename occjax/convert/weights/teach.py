@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from occjax.ahead import ahead
 from occjax.config import DataConfig
 from occjax.convert.dump.audit import Audit
 from occjax.convert.dump.audit_dump import audit_samples, audited_samples, require_sound
@@ -25,7 +26,7 @@ from occjax.convert.dump.scores import scores_of
 from occjax.convert.dump.surface_manifest import SurfaceSource, surface_manifests, write_manifests
 from occjax.convert.dump.tasks import keyframes, remove_leftovers, require_labels, sample_tasks, without_completed
 from occjax.convert.weights.keyframes import KeyframeReader
-from occjax.convert.weights.stream import Predicted, VoxelPredictor, ahead, predict_tasks
+from occjax.convert.weights.stream import Predicted, VoxelPredictor, predict_tasks
 from occjax.convert.weights.taught import TaughtSample, TeacherScore, Values, write_taught
 from occjax.data.index import Index, load_index
 from occjax.errors import UserError
