@@ -45,6 +45,7 @@ def real_teacher(shared_dir):
     return probs, TeacherLayout(manifest, QUARTER, capacity_factor=1.0).targets(compact, "t")
 
 
+@pytest.mark.slow
 def test_the_compact_form_needs_no_dense_teacher_and_changes_no_term(shared_dir):
     probs, teacher = real_teacher(shared_dir)
     config = Config()

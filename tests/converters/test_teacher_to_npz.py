@@ -64,9 +64,9 @@ def test_the_real_dump_converts_and_its_maps_are_those_of_the_dump_script(real, 
     [
         (None, "order of the samples"),
         (lambda a: a.swapaxes(1, 2), "x and y swapped"),
-        (lambda a: np.roll(a, 1, 1), "shifted by +1 voxel along x"),
+        pytest.param(lambda a: np.roll(a, 1, 1), "shifted by +1 voxel along x", marks=pytest.mark.slow),
         (lambda a: np.roll(a, -1, 2), "shifted by -1 voxel along y"),
-        (lambda a: np.roll(a, 1, 3), "shifted by +1 voxel along z"),
+        pytest.param(lambda a: np.roll(a, 1, 3), "shifted by +1 voxel along z", marks=pytest.mark.slow),
     ],
 )
 def test_the_real_dump_misaligned_is_refused(real, tmp_path, change, cause):

@@ -49,14 +49,19 @@ def losses(workdir: Path) -> list[tuple[int, float, float]]:
     return [(e["step"], e["loss"], e["grad_norm"]) for e in entries if e["group"] == "train"]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(config_file, environment, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "whole"
+def complete(config_file: Path, environment: dict[str, str], workdir: Path) -> str:
+    """Runs to the end; what it prints."""
     result = subprocess.run(
         command(config_file, workdir), cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    return workdir, result.stdout
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config_file, environment, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    return workdir, complete(config_file, environment, workdir)
 
 
 def interrupt(config_file, environment, workdir, *, after_step: int, how: signal.Signals) -> tuple[int, str]:
@@ -90,23 +95,27 @@ def test_the_run_ends_with_a_table_and_the_paths_of_what_it_wrote(uninterrupted)
     assert all(entry["gradient_ratio"] > 0.01 for entry in entries if entry["group"] == "train")
 
 
-def test_an_interrupted_run_resumes_bit_for_bit(config_file, environment, uninterrupted, tmp_path):
-    """Asked to stop, then killed, then left alone: three runs of the command make one."""
+def test_a_killed_run_resumes_bit_for_bit(config_file, environment, uninterrupted, tmp_path):
     workdir = tmp_path / "cut"
+    status, _ = interrupt(config_file, environment, workdir, after_step=5, how=signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    assert len(losses(workdir)) < 6
+    assert "resumed from step" in complete(config_file, environment, workdir)
+    assert losses(workdir) == losses(uninterrupted[0])
+
+
+# Slow, because two processes that are told to stop are tested by default: tests/run/test_processes.py.
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_stop_saves_its_last_step_and_goes_on_from_there(
+    config_file, environment, uninterrupted, tmp_path
+):
+    workdir = tmp_path / "asked"
     status, output = interrupt(config_file, environment, workdir, after_step=1, how=signal.SIGTERM)
     assert status == 0, output
     assert "stopped on request" in output
     stopped_at = losses(workdir)[-1][0]
     assert stopped_at < 5
-    status, output = interrupt(config_file, environment, workdir, after_step=5, how=signal.SIGKILL)
-    assert status == -signal.SIGKILL
-    assert f"resumed from step {stopped_at}" in output
-    assert len(losses(workdir)) < 6
-    result = subprocess.run(
-        command(config_file, workdir), cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert "resumed from step" in result.stdout
+    assert f"resumed from step {stopped_at}" in complete(config_file, environment, workdir)
     assert losses(workdir) == losses(uninterrupted[0])
 
 
@@ -124,6 +133,7 @@ def test_eval_reads_the_workdir_and_needs_no_configuration(environment, uninterr
     assert "mIoU" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_names_step_terms_and_tokens(world, config_file, environment, tmp_path):
     workdir = tmp_path / "hot"
     # Through the weights that it starts from: another learning rate would be another program to compile.

@@ -68,6 +68,7 @@ def test_each_sensor_has_its_own_time_and_pose(world):
     )
 
 
+@pytest.mark.slow
 def test_devkit_draws_it(world, tmp_path):
     import matplotlib
 
