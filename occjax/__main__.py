@@ -80,7 +80,7 @@ def _run(arguments: list[str]) -> int:
     from occjax.config_checks import require_sound
     from occjax.cpu import keep_freed_memory
     from occjax.run.overrides import DEFAULT_CONFIG, apply_overrides, load_config_file
-    from occjax.run.workdir import load_config
+    from occjax.run_config import load_config
 
     parser = _parser(DEFAULT_CONFIG)
     options, overrides = parser.parse_with_overrides(arguments)

@@ -258,8 +258,8 @@ MUTATIONS = {
         ("optax.clip_by_global_norm(config.clip_norm)", "optax.identity()", "tests/train/test_optimizer.py"),
         ("config.warmup_factor * peak, peak", "peak, peak", "tests/train/test_optimizer.py"),
     ],
+    "occjax/predict/stored_weights.py": [('if which == "raw":', 'if which == "ema":', CHECKPOINT)],
     "occjax/train/checkpoint.py": [
-        ('if which == "raw":', 'if which == "ema":', CHECKPOINT),
         ('best_mode="max"', 'best_mode="min"', CHECKPOINT),
     ],
     "occjax/train/class_counts.py": [

@@ -12,7 +12,7 @@ FLOORS = [
     # The nouns.
     ("classes", "errors", "geometry", "grid", "grid_map", "storage"),
     ("label_sets", "config_model", "config_loss", "config", "config_checks", "types"),
-    ("ahead", "progress", "command_line", "cpu", "processes", "compiled_programs"),
+    ("ahead", "progress", "command_line", "cpu", "processes", "compiled_programs", "mesh", "run_config"),
     # The flow.
     ("data",),
     ("targets",),
@@ -20,8 +20,8 @@ FLOORS = [
     ("teacher",),
     ("losses",),
     ("metrics",),
-    ("train",),
     ("predict",),
+    ("train",),
     # Around it.
     ("drawing",),
     ("convert",),

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,45 +11,11 @@ from jaxtyping import Array, Float, Shaped
 
 from occjax.ahead import ahead
 from occjax.config import Config
+from occjax.mesh import batch_sharding, put_batch, replicated
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import abstract_student, apply_student
-from occjax.train.checkpoint import CheckpointError, Checkpoints
-from occjax.train.mesh import batch_sharding, put_batch, replicated
+from occjax.predict.stored_weights import Weights
 from occjax.types import Batch
-
-
-class Weights(NamedTuple):
-    """What the student predicts with.
-
-    Attributes:
-      params, batch_stats: of the student, nested dicts of arrays.
-      step: updates that made them.
-    """
-
-    params: dict
-    batch_stats: dict
-    step: int
-
-
-def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) -> Weights:
-    """The configured weights (EMA or raw) of the newest checkpoint of `workdir`, or of the one with the best mIoU.
-
-    They lie whole on each device of `mesh`; nothing else of the checkpoint is read.
-
-    Raises:
-      CheckpointError: no checkpoint, or one of another model.
-    """
-    # Looked at before `Checkpoints`, which would make the folders of a workdir that was mistyped.
-    if not any((workdir / ("best" if best else "checkpoints")).glob("[0-9]*")):
-        remedy = "leave --best out" if best else "train first, or name another --workdir"
-        raise CheckpointError(f"no {'best ' if best else ''}checkpoint in {workdir}; {remedy}")
-    checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
-    _, params, batch_stats = abstract_student(config.model, config.grid.build())
-    try:
-        return Weights(*checkpoints.restore_student(params, batch_stats, mesh, which=config.eval.weights, best=best))
-    finally:
-        checkpoints.close()
-
 
 PredictFn = Callable[[Batch], Any]
 

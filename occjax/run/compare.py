@@ -19,7 +19,7 @@ from occjax.label_sets import label_set
 from occjax.metrics.prior import PositionPrior
 from occjax.metrics.protocols import VoxelMiou
 from occjax.run.initialisation import said_of
-from occjax.run.workdir import load_config
+from occjax.run_config import load_config
 
 _SHOWN = {"miou": "mIoU", "miou_present": "mIoU, classes present", "iou": "IoU, occupied", "bev_miou": "BEV mIoU"}
 

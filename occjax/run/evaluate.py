@@ -19,14 +19,15 @@ from occjax.data.sources import unlabelled_rows
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LabelSet, label_set
+from occjax.mesh import make_mesh
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
-from occjax.predict.forward import Weights, full_batch, make_predictor, restore
+from occjax.predict.forward import full_batch, make_predictor
+from occjax.predict.stored_weights import Weights, restore
 from occjax.processes import after_first
 from occjax.run.scoring import EvaluatedModel, Evaluation, Outputs, evaluate
-from occjax.run.workdir import stored_initialisation
+from occjax.run_config import stored_initialisation
 from occjax.targets.commands import completing_command
 from occjax.targets.reader import complete_teacher
-from occjax.train.mesh import make_mesh
 from occjax.types import Batch
 
 # Of weights, what summarises numpy batches.

@@ -17,8 +17,8 @@ from occjax.convert.torch_zip import TensorRef
 from occjax.convert.weights.network import NetworkPredictor
 from occjax.convert.weights.teach import TeacherSource, teach
 from occjax.grid import SURROUNDOCC_GRID
+from occjax.mesh import make_mesh
 from occjax.teacher.teacher import Teacher, load_teacher
-from occjax.train.mesh import make_mesh
 
 ARGMAX = "argmax"
 

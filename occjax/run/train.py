@@ -15,13 +15,15 @@ from occjax.config import Config
 from occjax.data.index import Index, load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.errors import UserError
-from occjax.predict.forward import Weights
+from occjax.mesh import check_batch_size, make_mesh, replicated
+from occjax.predict.stored_weights import Weights
 from occjax.processes import after_first, from_first, is_first, wait_for_all
 from occjax.progress import format_duration
 from occjax.run.evaluate import evaluate_student, has_labels, make_summary_fn
 from occjax.run.initialisation import said_of
 from occjax.run.scoring import Evaluation, Outputs, read_evaluation
-from occjax.run.workdir import only_run, open_workdir, stored_initialisation
+from occjax.run.workdir import only_run, open_workdir
+from occjax.run_config import stored_initialisation
 from occjax.train.agreement import Agreement
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
@@ -29,7 +31,6 @@ from occjax.train.compiled_step import CompiledStep, compile_step
 from occjax.train.feed import DeviceFeed
 from occjax.train.finite_check import FiniteCheck
 from occjax.train.learner import abstract_state, initial_state, make_learner
-from occjax.train.mesh import check_batch_size, make_mesh, replicated
 from occjax.train.metrics_log import MetricsLog
 from occjax.train.parts import training_parts
 from occjax.train.progress import Progress

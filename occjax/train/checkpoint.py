@@ -3,23 +3,23 @@
 import contextlib
 import functools
 import math
-import operator
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
-from etils import epath
 from jax.sharding import Mesh
 
-from occjax.errors import UserError
-from occjax.train.mesh import replicated
+from occjax.predict.stored_weights import (
+    CheckpointError,
+    keeps_ema_apart,
+    named_damage,
+    placed,
+    require_fit,
+    shapes,
+    stored_tree,
+)
 from occjax.train.state import TrainState
-
-
-class CheckpointError(UserError):
-    """A checkpoint is missing, unreadable, or of another model."""
 
 
 class Checkpoints:
@@ -124,53 +124,20 @@ class Checkpoints:
         Raises:
           CheckpointError: there is no such checkpoint, or it does not fit the model.
         """
-        step = self._existing(best=False)
+        step = self.last_step
+        if step is None:
+            raise CheckpointError(f"no checkpoint in {self._workdir}; train first, or name another --workdir")
         # Always against a target: without one, orbax gives integer keys back as strings and any shape as it lies.
         targets = {"state": abstract_state._asdict()}
-        if _keeps_ema_apart(self.path(step)):
+        if keeps_ema_apart(self.path(step)):
             targets["ema"] = targets["state"].pop("ema")
-        args = {item: ocp.args.StandardRestore(_placed(tree, mesh)) for item, tree in targets.items()}
-        with _named_damage(self.path(step)):
-            stored = {item: _stored_tree(self.path(step) / item) for item in targets}
-            _require_fit(self.path(step), _shapes(stored), _shapes(targets))
+        args = {item: ocp.args.StandardRestore(placed(tree, mesh)) for item, tree in targets.items()}
+        with named_damage(self.path(step)):
+            stored = {item: stored_tree(self.path(step) / item) for item in targets}
+            require_fit(self.path(step), shapes(stored), shapes(targets))
             items = self._last.restore(step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore()))
         trees = items["state"] | {item: items[item] for item in targets if item != "state"}
         return abstract_state._replace(**trees), items["data"]
-
-    def restore_student(
-        self, params: dict, batch_stats: dict, mesh: Mesh, *, which: Literal["ema", "raw"], best: bool = False
-    ) -> tuple[dict, dict, int]:
-        """Parameters and statistics to predict with, whole on each device of `mesh`, and the step they are of.
-
-        Nothing else of the newest checkpoint (or the best one) is read.
-
-        Args:
-          params: the student's, shapes in the place of arrays; likewise batch_stats.
-          mesh: devices.
-          which: averaged, or as the last step left them.
-          best: the checkpoint with the best validation mIoU.
-
-        Raises:
-          CheckpointError: there is no such checkpoint, or it does not fit the model.
-        """
-        step = self._existing(best)
-        folder = self.path(step, best=best).resolve()
-        if which == "raw":
-            item, paths = "state", (("params", "student"), ("batch_stats",))
-        elif _keeps_ema_apart(folder):
-            item, paths = "ema", (("params",), ("batch_stats",))
-        else:  # of an earlier version
-            item, paths = "state", (("ema", "params"), ("ema", "batch_stats"))
-        with _named_damage(folder):
-            wanted: dict[tuple[str, ...], Any] = dict(zip(paths, (params, batch_stats), strict=True))
-            params, batch_stats = _read_subtrees(folder, item, wanted, mesh)
-        return params, batch_stats, step
-
-    def _existing(self, best: bool) -> int:
-        step = self._best.best_step() if best else self._last.latest_step()
-        if step is None:
-            raise CheckpointError(f"no checkpoint in {self._workdir}; train first, or name another --workdir")
-        return step
 
     def close(self) -> None:
         """Ends what is being written, and the threads that orbax starts for each folder.
@@ -183,10 +150,6 @@ class Checkpoints:
             self._best.close()
 
 
-def _keeps_ema_apart(checkpoint: Path) -> bool:
-    return (checkpoint / "ema").is_dir()
-
-
 def _save_args(state: TrainState, data_state: dict[str, Any]) -> ocp.args.Composite:
     # The average apart from the optimizer's moments, which are twice its size and no use to a prediction.
     trees = state._asdict()
@@ -195,80 +158,3 @@ def _save_args(state: TrainState, data_state: dict[str, Any]) -> ocp.args.Compos
         state=ocp.args.StandardSave(trees),
         data=ocp.args.JsonSave(data_state),
     )
-
-
-def _placed(tree: Any, mesh: Mesh) -> Any:
-    """Shapes of a tree, each whole on every device."""
-    sharding = replicated(mesh)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-
-
-def _read_subtrees(checkpoint: Path, item: str, wanted: dict[tuple[str, ...], Any], mesh: Mesh) -> list[Any]:
-    """The subtrees of a stored item that lie under the paths of `wanted`; all else of it stays on the disk."""
-    stored = _stored_tree(checkpoint / item)
-    subtrees = {"/".join((item, *path)): _subtree(stored, path) for path in wanted}
-    _require_fit(checkpoint, _shapes(subtrees), _shapes(dict(zip(subtrees, wanted.values(), strict=True))))
-    # Placeholders rather than a partial restore, which would pass over what a subtree lacks or has too much.
-    target = jax.tree.map(lambda _: ocp.PLACEHOLDER, stored)
-    for path, tree in wanted.items():
-        _subtree(target, path[:-1])[path[-1]] = _placed(tree, mesh)
-    how = ocp.checkpoint_utils.construct_restore_args(target)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        found = reader.restore(checkpoint / item, args=ocp.args.PyTreeRestore(target, restore_args=how))
-    return [_subtree(found, path) for path in wanted]
-
-
-def _subtree(tree: Any, path: tuple[str, ...]) -> Any:
-    return functools.reduce(operator.getitem, path, tree)
-
-
-def _stored_tree(item: Path) -> Any:
-    """What a stored item holds: shapes and types, and no array."""
-    return ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of every array by its path; orbax knows keys as strings, whatever they were."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
-
-
-def _require_fit(checkpoint: Path, stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
-    """Raises CheckpointError unless names and shapes agree.
-
-    Before anything is read: a restore that orbax has to break off leaves reads which it began and never awaits, and
-    these complain whenever they are collected.
-    """
-    kinds = {
-        "missing": [name for name in wanted if name not in stored],
-        "not in the model": [name for name in stored if name not in wanted],
-        "shape": [
-            f"{name} {stored[name]} stored, {shape} wanted"
-            for name, shape in wanted.items()
-            if stored.get(name, shape) != shape
-        ],
-    }
-    lines = []
-    for kind, found in kinds.items():
-        # Optimizer moments last: they only repeat what is wrong with the parameters.
-        found.sort(key=lambda line: "opt_state" in line)
-        lines += [f"  {kind}: {line}\n" for line in found[:10]]
-        lines += [f"  {kind}: {len(found) - 10} more\n"] if len(found) > 10 else []
-    if lines:
-        raise CheckpointError(
-            f"checkpoint {checkpoint} does not fit the configured model:\n{''.join(lines)}"
-            "use the configuration that the run was trained with (<workdir>/config.json)"
-        )
-
-
-@contextlib.contextmanager
-def _named_damage(path: Path) -> Iterator[None]:
-    """Whatever orbax raises where files of a checkpoint are missing or damaged, as a CheckpointError."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (ValueError, KeyError, OSError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} cannot be read: {error}; remove that folder, and the checkpoint before it is taken"
-        ) from error

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from occjax.train.mesh import put_batch
+from occjax.mesh import put_batch
 from occjax.types import Batch
 
 _AHEAD = 2  # batches on the device that no step has taken yet

@@ -9,10 +9,10 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, PRNGKeyArray
 
+from occjax.mesh import replicated
 from occjax.models.preprocess import distort_colors, normalize_images
 from occjax.models.student import apply_student
 from occjax.train.learner import Learner
-from occjax.train.mesh import replicated
 from occjax.train.objective import Terms, global_norm, objective_gradient
 from occjax.train.state import TrainState, update_ema
 from occjax.types import Batch, Predictions

@@ -14,21 +14,21 @@ from tiny_world import tiny_config
 from torch_files import tensor, write
 from torch_layout import to_torch
 
+from occjax import run_config
 from occjax.config import BackboneConfig, Config
 from occjax.convert import torch_weights
 from occjax.convert.torch_names import resnet_entries, student_entries
 from occjax.data.index import load_index
+from occjax.mesh import make_mesh
 from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights, require_backbone_weights
 from occjax.models.student import split_student
 from occjax.run import convert_weights
-from occjax.run import workdir as run_folder
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
 from occjax.run.train import TrainingRun, train
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import abstract_state, make_learner
-from occjax.train.mesh import make_mesh
 
 
 def resnet_file(path, config, change=None):
@@ -224,10 +224,10 @@ def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
     abstract = abstract_state(make_learner(config, 1))
     arrays = student_file(tmp_path / "latest.pth", config)
     assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 0
-    assert run_folder.load_config(tmp_path / "run").to_dict() == config.to_dict()
+    assert run_config.load_config(tmp_path / "run").to_dict() == config.to_dict()
     checksum = hashlib.sha256((tmp_path / "latest.pth").read_bytes()).hexdigest()
     source = {"kind": "student", "file": "latest.pth", "sha256": checksum}
-    assert run_folder.stored_initialisation(tmp_path / "run") == source
+    assert run_config.stored_initialisation(tmp_path / "run") == source
     checkpoints = Checkpoints(tmp_path / "run")
     state, _ = checkpoints.restore(abstract, make_mesh())
     checkpoints.close()

@@ -143,9 +143,10 @@ def occjax_runs(config):
     keep_freed_memory()
     import jax
 
-    from occjax.predict.forward import Weights, make_predictor
+    from occjax.mesh import make_mesh, put_batch, replicated
+    from occjax.predict.forward import make_predictor
+    from occjax.predict.stored_weights import Weights
     from occjax.train.learner import initial_state, make_learner
-    from occjax.train.mesh import make_mesh, put_batch, replicated
     from occjax.train.step import make_train_step
 
     mesh = make_mesh()

@@ -12,10 +12,10 @@ from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.label_sets import LABEL_SETS
+from occjax.mesh import batch_sharding, make_mesh, put_batch
 from occjax.metrics.on_device import summarise
 from occjax.predict.forward import in_advance, make_split_fn
 from occjax.targets.reader import complete_teacher
-from occjax.train.mesh import batch_sharding, make_mesh, put_batch
 
 
 def test_the_next_batch_is_predicted_while_this_one_is_scored():

@@ -22,7 +22,9 @@ from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader, make_train_loader
 from occjax.errors import UserError
-from occjax.predict.forward import make_predictor, restore
+from occjax.mesh import make_mesh, replicated
+from occjax.predict.forward import make_predictor
+from occjax.predict.stored_weights import restore
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
@@ -32,7 +34,6 @@ from occjax.targets.folder import TeacherFolder
 from occjax.targets.moving import dense_log_probs
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import initial_state, make_learner
-from occjax.train.mesh import make_mesh, replicated
 from occjax.train.parts import training_parts
 from occjax.train.step import gradients
 

@@ -27,7 +27,7 @@ from occjax.run import train
 from occjax.run.scoring import Evaluation
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.compiled_step import CompiledStep
-from occjax.train.mesh import replicated
+from occjax.mesh import replicated
 
 saved, save = [], Checkpoints.save
 

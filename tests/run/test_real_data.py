@@ -8,9 +8,9 @@ from real_keyframes import real_config
 
 from occjax.config import Config
 from occjax.convert.dump.convert import convert_dump
+from occjax.mesh import make_mesh
 from occjax.run.train import train
 from occjax.targets.folder import TeacherFolder
-from occjax.train.mesh import make_mesh
 
 
 @pytest.fixture

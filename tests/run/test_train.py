@@ -15,7 +15,8 @@ from tiny_world import tiny_config
 
 from occjax.models.resnet import save_backbone_weights
 from occjax.models.student import abstract_student
-from occjax.run.workdir import load_config, open_workdir
+from occjax.run.workdir import open_workdir
+from occjax.run_config import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -38,7 +39,7 @@ def config_file(world, tmp_path_factory):
     open_workdir(folder / "source", tiny_config(world))
     path = folder / "tiny.py"
     path.write_text(
-        "from pathlib import Path\nfrom occjax.run.workdir import load_config\n"
+        "from pathlib import Path\nfrom occjax.run_config import load_config\n"
         f"def get_config():\n    return load_config(Path({str(folder / 'source')!r}))\n"
     )
     return path

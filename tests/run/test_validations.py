@@ -13,12 +13,12 @@ from tiny_world import tiny_config
 
 from occjax.config import Config
 from occjax.data.index import load_index
+from occjax.mesh import make_mesh
 from occjax.run import train as train_module
 from occjax.run.scoring import Evaluation
 from occjax.run.train import TrainingRun
 from occjax.storage import write_json
 from occjax.train.compiled_step import CompiledStep
-from occjax.train.mesh import make_mesh
 from occjax.train.metrics_log import MetricsLog
 from occjax.train.state import TrainState
 

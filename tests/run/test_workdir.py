@@ -10,7 +10,8 @@ import pytest
 from occjax.config import Config
 from occjax.models.resnet import BackboneWeightsError
 from occjax.run.initialisation import said_of
-from occjax.run.workdir import WorkdirError, load_config, only_run, open_workdir, stored_initialisation
+from occjax.run.workdir import only_run, open_workdir
+from occjax.run_config import WorkdirError, load_config, stored_initialisation
 
 
 def test_configuration_round_trips(tmp_path):

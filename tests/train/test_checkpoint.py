@@ -16,10 +16,10 @@ from small import small_config
 from tiny_state import tiny_state
 
 from occjax.config import Config, ModelConfig
-from occjax.predict.forward import restore
-from occjax.train.checkpoint import CheckpointError, Checkpoints
+from occjax.mesh import make_mesh, replicated
+from occjax.predict.stored_weights import CheckpointError, read_student, restore
+from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import abstract_state, initial_state, make_learner
-from occjax.train.mesh import make_mesh, replicated
 
 
 def model(**depth) -> ModelConfig:
@@ -151,9 +151,7 @@ def best_weight(workdir) -> float:
     """The number in the only checkpoint of best/."""
     (folder,) = (workdir / "best").glob("[0-9]*")
     wanted = {("params",): {"w": jnp.float32(0)}, ("batch_stats",): {"mean": jnp.float32(0)}}
-    checkpoints = Checkpoints(workdir)
-    params, _, step = checkpoints.restore_student(*wanted.values(), make_mesh(), which="ema", best=True)
-    checkpoints.close()
+    params, _, step = read_student(workdir, *wanted.values(), make_mesh(), which="ema", best=True)
     assert step == int(folder.name)
     return float(params["w"])
 
@@ -224,7 +222,8 @@ FAILING_SAVE = """
 import resource, sys
 import jax.numpy as jnp, numpy as np
 from pathlib import Path
-from occjax.train.checkpoint import CheckpointError, Checkpoints
+from occjax.predict.stored_weights import CheckpointError
+from occjax.train.checkpoint import Checkpoints
 from tiny_state import tiny_state
 # Nothing that a compressor could make small.
 noise = np.random.default_rng(0).integers(0, 2**32, 2_000_000, np.uint32)
@@ -260,6 +259,11 @@ def test_a_workdir_without_checkpoints_is_named(config, tmp_path):
     checkpoints.close()
 
 
-def test_prediction_imports_no_optimizer():
-    code = "import sys, occjax.predict.forward; print([m for m in sys.modules if m == 'occjax.train.optimizer'])"
+def test_prediction_imports_nothing_of_training():
+    code = """
+import importlib, pkgutil, sys, occjax.predict
+for module in pkgutil.walk_packages(occjax.predict.__path__, "occjax.predict."):
+    importlib.import_module(module.name)
+print([name for name in sys.modules if name.startswith("occjax.train")])
+"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from occjax.mesh import make_mesh
 from occjax.train.feed import DeviceFeed
-from occjax.train.mesh import make_mesh
 from occjax.types import Batch, CameraRig
 
 

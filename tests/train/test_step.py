@@ -10,9 +10,9 @@ from jax import export
 
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
+from occjax.mesh import check_batch_size, make_mesh, put_batch, replicated
 from occjax.train import step
 from occjax.train.learner import abstract_state, initial_state, make_learner
-from occjax.train.mesh import check_batch_size, make_mesh, put_batch, replicated
 from occjax.train.parts import training_parts
 from occjax.train.state import update_ema
 

@@ -10,11 +10,11 @@ import pytest
 from occjax.convert.weights.keyframes import Keyframe
 from occjax.convert.weights.network import NetworkPredictor
 from occjax.errors import UserError
+from occjax.mesh import make_mesh
 from occjax.teacher.draws import draws_for
 from occjax.teacher.outputs import half_precision
 from occjax.teacher.teacher import CapacityError, Teacher
 from occjax.teacher.variants import VARIANTS
-from occjax.train.mesh import make_mesh
 
 
 class Said(NamedTuple):

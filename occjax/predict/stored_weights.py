@@ -1,0 +1,169 @@
+"""Weights of a run, as its checkpoints hold them: the student's alone are read, onto the devices."""
+
+import contextlib
+import functools
+import operator
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.sharding import Mesh
+
+from occjax.config import Config
+from occjax.errors import UserError
+from occjax.mesh import replicated
+from occjax.models.student import abstract_student
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, unreadable, or of another model."""
+
+
+class Weights(NamedTuple):
+    """What the student predicts with.
+
+    Attributes:
+      params, batch_stats: of the student, nested dicts of arrays.
+      step: updates that made them.
+    """
+
+    params: dict
+    batch_stats: dict
+    step: int
+
+
+def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) -> Weights:
+    """The configured weights (EMA or raw) of the newest checkpoint of `workdir`, or of the one with the best mIoU.
+
+    They lie whole on each device of `mesh`; nothing else of the checkpoint is read, and nothing is written.
+
+    Raises:
+      CheckpointError: no checkpoint, or one of another model.
+    """
+    _, params, batch_stats = abstract_student(config.model, config.grid.build())
+    return read_student(workdir, params, batch_stats, mesh, which=config.eval.weights, best=best)
+
+
+def read_student(
+    workdir: Path, params: dict, batch_stats: dict, mesh: Mesh, *, which: Literal["ema", "raw"], best: bool
+) -> Weights:
+    """As `restore`, of any student.
+
+    Args:
+      workdir: of the run.
+      params: the student's, shapes in the place of arrays; likewise batch_stats.
+      mesh: devices.
+      which: averaged, or as the last step left them.
+      best: the checkpoint with the best validation mIoU.
+    """
+    folder = _checkpoint(workdir, best=best)
+    if which == "raw":
+        item, paths = "state", (("params", "student"), ("batch_stats",))
+    elif keeps_ema_apart(folder):
+        item, paths = "ema", (("params",), ("batch_stats",))
+    else:  # of an earlier version
+        item, paths = "state", (("ema", "params"), ("ema", "batch_stats"))
+    with named_damage(folder):
+        wanted: dict[tuple[str, ...], Any] = dict(zip(paths, (params, batch_stats), strict=True))
+        params, batch_stats = _read_subtrees(folder, item, wanted, mesh)
+    return Weights(params, batch_stats, int(folder.name))
+
+
+def _checkpoint(workdir: Path, *, best: bool) -> Path:
+    """Folder of the newest checkpoint, or of the best."""
+    folder = (workdir / ("best" if best else "checkpoints")).resolve()  # orbax refuses a relative one
+    step = None
+    # Looked at first: orbax complains about a folder that is not there.
+    if any(folder.glob("[0-9]*")):
+        options = ocp.CheckpointManagerOptions(read_only=True, best_fn=(lambda m: m["miou"]) if best else None)
+        with ocp.CheckpointManager(folder, options=options) as manager:
+            step = manager.best_step() if best else manager.latest_step()
+    if step is None:
+        remedy = "leave --best out" if best else "train first, or name another --workdir"
+        raise CheckpointError(f"no {'best ' if best else ''}checkpoint in {workdir}; {remedy}")
+    return folder / str(step)
+
+
+def keeps_ema_apart(checkpoint: Path) -> bool:
+    """Whether the averages are an item of their own, as they are since the second version."""
+    return (checkpoint / "ema").is_dir()
+
+
+def placed(tree: Any, mesh: Mesh) -> Any:
+    """Shapes of a tree, each whole on every device."""
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def _read_subtrees(checkpoint: Path, item: str, wanted: dict[tuple[str, ...], Any], mesh: Mesh) -> list[Any]:
+    """The subtrees of a stored item that lie under the paths of `wanted`; all else of it stays on the disk."""
+    stored = stored_tree(checkpoint / item)
+    subtrees = {"/".join((item, *path)): _subtree(stored, path) for path in wanted}
+    require_fit(checkpoint, shapes(subtrees), shapes(dict(zip(subtrees, wanted.values(), strict=True))))
+    # Placeholders rather than a partial restore, which would pass over what a subtree lacks or has too much.
+    target = jax.tree.map(lambda _: ocp.PLACEHOLDER, stored)
+    for path, tree in wanted.items():
+        _subtree(target, path[:-1])[path[-1]] = placed(tree, mesh)
+    how = ocp.checkpoint_utils.construct_restore_args(target)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        found = reader.restore(checkpoint / item, args=ocp.args.PyTreeRestore(target, restore_args=how))
+    return [_subtree(found, path) for path in wanted]
+
+
+def _subtree(tree: Any, path: tuple[str, ...]) -> Any:
+    return functools.reduce(operator.getitem, path, tree)
+
+
+def stored_tree(item: Path) -> Any:
+    """What a stored item holds: shapes and types, and no array."""
+    return ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
+
+
+def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every array by its path; orbax knows keys as strings, whatever they were."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def require_fit(checkpoint: Path, stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
+    """Raises CheckpointError unless names and shapes agree.
+
+    Before anything is read: a restore that orbax has to break off leaves reads which it began and never awaits, and
+    these complain whenever they are collected.
+    """
+    kinds = {
+        "missing": [name for name in wanted if name not in stored],
+        "not in the model": [name for name in stored if name not in wanted],
+        "shape": [
+            f"{name} {stored[name]} stored, {shape} wanted"
+            for name, shape in wanted.items()
+            if stored.get(name, shape) != shape
+        ],
+    }
+    lines = []
+    for kind, found in kinds.items():
+        # Optimizer moments last: they only repeat what is wrong with the parameters.
+        found.sort(key=lambda line: "opt_state" in line)
+        lines += [f"  {kind}: {line}\n" for line in found[:10]]
+        lines += [f"  {kind}: {len(found) - 10} more\n"] if len(found) > 10 else []
+    if lines:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} does not fit the configured model:\n{''.join(lines)}"
+            "use the configuration that the run was trained with (<workdir>/config.json)"
+        )
+
+
+@contextlib.contextmanager
+def named_damage(path: Path) -> Iterator[None]:
+    """Whatever orbax raises where files of a checkpoint are missing or damaged, as a CheckpointError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (ValueError, KeyError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: {error}; remove that folder, and the checkpoint before it is taken"
+        ) from error
