@@ -144,7 +144,7 @@ def _step_lines(config: Config, step: StepCost) -> list[str]:
         f"training step      {1e3 * step.step_s:10.1f} ms for {size} samples, {size / step.step_s:.2f} samples/s",
         f"compiling the step {step.compile_s:10.1f} s",
         f"a step waits for its data {1e3 * step.wait_s:.1f} ms, {100 * step.wait_s / (step.wait_s + step.step_s):.1f}% "
-        f"of the time, with {config.data.workers} loader processes",
+        f"of the time, over {step.steps} steps with {config.data.workers} loader processes",
         f"peak memory of this process {peak_process_gib():.2f} GiB",
     ]
     if step.peak_device_bytes is not None:

@@ -21,8 +21,8 @@ from occjax.train.learner import make_learner, random_state
 from occjax.train.step import make_train_step
 from occjax.types import Batch
 
-# Long enough for the loader's queue to run dry where it is the slower one.
-_SECONDS, _MAX_STEPS = 20.0, 500
+# Long enough for the loader's queue to run dry where it is the slower one: 200 steps, or on slow devices half a minute.
+_SECONDS, _MAX_STEPS = 30.0, 200
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +34,8 @@ class StepCost(NamedTuple):
       forward_s: forward pass for evaluation.
       compile_s: of the training step.
       step_s: training step, its data being there.
-      wait_s: that a step waits for its data while the loader runs beside it.
+      wait_s: that a step waits for its data while the loader runs beside it, mean over the steps.
+      steps: how many were run, each with its data from the loader.
       peak_device_bytes: None where the device does not say.
     """
 
@@ -43,6 +44,7 @@ class StepCost(NamedTuple):
     compile_s: float
     step_s: float
     wait_s: float
+    steps: int
     peak_device_bytes: int | None
 
 
@@ -87,5 +89,11 @@ def measure_step(config: Config, index: Index, parts: Parts, host_batch: Batch) 
         loader.close()
     stats = jax.devices()[0].memory_stats() or {}
     return StepCost(
-        transfer_s, forward_s, compile_s, float(np.median(steps)), float(np.mean(waits)), stats.get("peak_bytes_in_use")
+        transfer_s=transfer_s,
+        forward_s=forward_s,
+        compile_s=compile_s,
+        step_s=float(np.median(steps)),
+        wait_s=float(np.mean(waits)),
+        steps=len(steps),
+        peak_device_bytes=stats.get("peak_bytes_in_use"),
     )

@@ -26,7 +26,7 @@ from occjax.label_sets import LABEL_SETS
 # Of `occjax.teacher.variants`, which would bring jax along.
 _MODELS = ("gs25600", "gs12800", "gs6400", "gs144000", "gs25600_solid")
 # Options that say how weights are run: None where they are not given.
-_OF_WEIGHTS = ("model", "draws", "backbone_dtype", "shard", "metric")
+_OF_WEIGHTS = ("model", "draws", "backbone_dtype", "dup_mode", "shard", "metric")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -155,6 +155,12 @@ def _parser() -> Parser:
     add("--model", choices=_MODELS, help="published configuration; default: the one whose shapes the checkpoint has")
     add("--draws", type=_draws, metavar="K", help="average K draws of depths, 1 as published; argmax draws none")
     add("--backbone-dtype", choices=("float32", "bfloat16"), help="of the image backbones (default: float32)")
+    add(
+        "--dup-mode",
+        choices=("cpu_first", "cpu_last", "one_of"),
+        help="Gaussians that share a cell of the sparse convolution: the first represents it (default), the last, or "
+        "the first alone is left; to compare with a dump made on a GPU, where chance decides",
+    )
     add("--shard", type=shard, metavar="i/n", help="this job's part of the samples; all jobs fill one --output")
     add("--metric", action=argparse.BooleanOptionalAction, help="score by the SurroundOcc protocol (default: do)")
 

@@ -19,6 +19,7 @@ from occjax.convert.weights.teach import TeacherSource, teach
 from occjax.grid import SURROUNDOCC_GRID
 from occjax.mesh import make_mesh
 from occjax.teacher.teacher import Teacher, load_teacher
+from occjax.teacher.variants import DuplicateRule
 
 ARGMAX = "argmax"
 
@@ -32,14 +33,18 @@ def teach_from_weights(
       UserError: the checkpoint is damaged, or none of a published teacher; and as `teach`.
     """
     _require_readable(options)
+    # What these mean by default, said here: the parser has to know whether they were given.
     draws, dtype = arguments.draws or "1", arguments.backbone_dtype or "float32"
-    teacher, sha256 = _load(Path(arguments.weights), arguments.model, draws, dtype)
+    dup_mode = arguments.dup_mode or "cpu_first"
+    teacher, sha256 = _load(Path(arguments.weights), arguments.model, draws, dtype, dup_mode)
     variant = teacher.variant
     if variant.value_kind == "logits" and options.dump_3d_type == "prob":
         raise DumpError(f"{variant.name} predicts logits, so files of its scores cannot be called prob")
     if variant.lifted_anchors == 0 and arguments.draws:
         raise DumpError(f"{variant.name} draws no random numbers: leave --draws out")
     how = {"model": variant.name, "sha256": sha256, "draws": draws, "backbone_dtype": dtype}
+    # Only where it is not what everybody has: folders of before the option go on.
+    how |= {"dup_mode": dup_mode} if dup_mode != "cpu_first" else {}
     made = TeacherSource(
         ", ".join(["weights", *(f"{name} {value}" for name, value in how.items())]),
         {"weights": {"file": str(arguments.weights), **how}},
@@ -73,7 +78,9 @@ def _require_readable(options: DumpOptions) -> None:
         raise DumpError("--infos says which samples a dump holds; with --weights the tables say it: leave it out")
 
 
-def _load(path: Path, model: str | None, draws: str, backbone_dtype: str) -> tuple[Teacher, str]:
+def _load(
+    path: Path, model: str | None, draws: str, backbone_dtype: str, dup_mode: DuplicateRule
+) -> tuple[Teacher, str]:
     """The teacher, and the sha256 of its file."""
     state_dict = read_state_dict(path, None)
     arrays = {name: v.array() if isinstance(v, TensorRef) else np.asarray(v) for name, v in state_dict.items()}
@@ -83,4 +90,4 @@ def _load(path: Path, model: str | None, draws: str, backbone_dtype: str) -> tup
     except OSError as error:
         raise DumpError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
     mode = "argmax" if draws == ARGMAX else "drawn"
-    return load_teacher(arrays, model, depth_mode=mode, backbone_dtype=backbone_dtype), sha256
+    return load_teacher(arrays, model, depth_mode=mode, backbone_dtype=backbone_dtype, dup_mode=dup_mode), sha256

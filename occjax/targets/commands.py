@@ -35,8 +35,9 @@ def completing_command(
     if weights is None:
         return _command(data, output, *options, "--skip-existing")
     # As they were run before: with other options they are another teacher. What was usual need not be said.
-    usual = {"draws": "1", "backbone_dtype": "float32"}
-    named = {name: weights[name] for name in ("model", *usual) if weights[name] != usual.get(name)}
+    usual = {"draws": "1", "backbone_dtype": "float32", "dup_mode": "cpu_first"}
+    # A manifest of before an option was there was made with what is usual.
+    named = {name: weights[name] for name in ("model", *usual) if weights.get(name, usual.get(name)) != usual.get(name)}
     options += [f"--{name.replace('_', '-')}={value}" for name, value in named.items()]
     return _command(data, output, *options, source=f"--weights={shlex.quote(weights['file'])}")
 

@@ -80,7 +80,9 @@ def run_operation(
             y = reading.features if variant.version == 2 else jnp.concatenate([reading.features, x], axis=-1)
             return state._replace(features=y, most_cameras=jnp.maximum(state.most_cameras, reading.most_cameras))
         case "spconv":
-            return state._replace(features=submanifold_block(weights, x, means_m(state.anchors), variant.cell_m))
+            return state._replace(
+                features=submanifold_block(weights, x, means_m(state.anchors), variant.cell_m, variant.dup_mode)
+            )
         case "ffn":
             return state._replace(features=feed_forward(weights, x))
         case "norm":

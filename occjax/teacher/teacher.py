@@ -21,7 +21,7 @@ from occjax.teacher.outputs import half_precision
 from occjax.teacher.preprocess import RECORDED_HEIGHT, RECORDED_WIDTH, cropped_from_lidar, network_input
 from occjax.teacher.resnet import resnet
 from occjax.teacher.splat import logits, probabilities
-from occjax.teacher.variants import TeacherVariant
+from occjax.teacher.variants import DuplicateRule, TeacherVariant
 
 # What the six cameras of nuScenes come to: neighbours overlap, no three do.
 CAMERAS_PER_POINT = 2
@@ -150,6 +150,7 @@ def load_teacher(
     depth_mode: DepthMode = "drawn",
     cameras_per_point: int = CAMERAS_PER_POINT,
     backbone_dtype: str = "float32",
+    dup_mode: DuplicateRule = "cpu_first",
 ) -> Teacher:
     """The teacher of a checkpoint.
 
@@ -158,12 +159,14 @@ def load_teacher(
       variant_name: which published configuration it must be; None takes the one that has its shapes.
       depth_mode: see `Teacher`, as cameras_per_point.
       backbone_dtype: of the backbones' convolutions; "bfloat16" halves their time on an accelerator.
+      dup_mode: see `TeacherVariant`.
 
     Raises:
       CheckpointError: entries are missing, unexpected, mis-shaped or not finite; lists all of it.
       UnknownVariantError: no published configuration has this name, or these shapes.
     """
     variant, params = weights_from_checkpoint(arrays, variant_name, backbone_dtype=backbone_dtype)
+    variant = dataclasses.replace(variant, dup_mode=dup_mode)
     return Teacher(variant, jax.tree.map(jnp.asarray, params), depth_mode, cameras_per_point)
 
 

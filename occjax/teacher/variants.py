@@ -11,6 +11,10 @@ from occjax.grid import VoxelGrid
 # The grid of all of them: SurroundOcc's, in the frame of LIDAR_TOP.
 GRID = VoxelGrid("lidar", (-50.0, -50.0, -5.0), 0.5, (200, 200, 16))
 
+# Of Gaussians that share a cell of the sparse convolution, the first represents it, or the last; or the first, which
+# alone is left of the cell's sum. The published models ran on GPUs, where chance decides (`submanifold_conv.py`).
+DuplicateRule = Literal["cpu_first", "cpu_last", "one_of"]
+
 # What the decoder does between two sets of Gaussians. "save" keeps the features and "add" adds what was kept.
 _SAVED = ("add", "norm", "save")
 V2_STAGE = ("save", "deformable", *_SAVED, "ffn", *_SAVED, "spconv", *_SAVED, "ffn", "add", "norm", "refine")
@@ -45,6 +49,7 @@ class TeacherVariant:
       cell_m: edge of the sparse convolution's cells.
       scale_multiplier: standard deviations after which a Gaussian is cut off.
       has_empty_gaussian: whether one learned Gaussian over the whole grid stands for free space.
+      dup_mode: what becomes of Gaussians that share a cell; a choice of ours, no part of the publication.
     """
 
     name: str
@@ -63,6 +68,7 @@ class TeacherVariant:
     cell_m: float
     scale_multiplier: int
     has_empty_gaussian: bool
+    dup_mode: DuplicateRule = "cpu_first"
 
     @property
     def num_anchors(self) -> int:

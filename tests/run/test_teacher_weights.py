@@ -120,7 +120,14 @@ def test_what_the_options_come_to(root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(teacher_weights, "teach", teach)
     given = [f"--dump_3d_dir={tmp_path}/x", "--dump_3d_type=logits", "--dump-3d-key=pred_occ", "--max_samples=4"]
     given += [f"--dump-bev-dir={tmp_path}/y", f"--dump-bev-prob-dir={tmp_path}/z", "--bev-prob-type=prob"]
-    given += ["--also=gt_bev", f"--also_dir={tmp_path}/dump", "--no_metric", "--draws=3", "--shard=1/4"]
+    given += [
+        "--also=gt_bev",
+        f"--also_dir={tmp_path}/dump",
+        "--no_metric",
+        "--draws=3",
+        "--dup_mode=cpu_last",
+        "--shard=1/4",
+    ]
     assert main([f"--weights={tmp_path}/w.pth", f"--data-root={root}", *given]) == 0
     assert {kind: str(folder.relative_to(tmp_path)) for kind, folder in asked["options"].surface.folders.items()} == {
         "bev_sem": "y",
@@ -133,7 +140,7 @@ def test_what_the_options_come_to(root, tmp_path, monkeypatch, capsys):
     assert (asked["shard"], asked["metric"], asked["audit"]) == ((1, 4), False, True)
     assert asked["output"] == tmp_path / "dump/teacher"
     assert f"gt_bev in {tmp_path}/dump/gt_bev" in capsys.readouterr().out
-    assert made.source == "weights, model gs6400, sha256 abc, draws 3, backbone_dtype float32"
+    assert made.source == "weights, model gs6400, sha256 abc, draws 3, backbone_dtype float32, dup_mode cpu_last"
     assert made.details["weights"]["file"] == f"{tmp_path}/w.pth"
 
 

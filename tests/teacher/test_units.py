@@ -162,6 +162,33 @@ def test_submanifold_conv(name):
     close(jax.jit(submanifold_conv)(weights, jnp.asarray(golden["x"]), neighbours), golden["y"])
 
 
+@pytest.mark.parametrize("rule", ["cpu_first", "cpu_last", "one_of"])
+def test_what_becomes_of_gaussians_that_share_a_cell(rule):
+    """By the formula, Gaussian by Gaussian and tap by tap."""
+    r = np.random.default_rng(0)
+    shape, cells = (3, 2, 2), r.integers(0, (3, 2, 2), (20, 3))
+    x, kernel = r.normal(size=(20, 2)), r.normal(size=(125, 2, 3))
+    in_cell: dict[tuple, list[int]] = {}
+    for number, cell in enumerate(cells.tolist()):
+        in_cell.setdefault(tuple(cell), []).append(number)
+    stands = {cell: them[-1 if rule == "cpu_last" else 0] for cell, them in in_cell.items()}
+    assert max(map(len, in_cell.values())) > 2 and len(in_cell) < 12
+    wanted = np.zeros((20, 3))
+    for number, cell in enumerate(cells.tolist()):
+        for tap, offset in enumerate(np.ndindex(5, 5, 5)):
+            other = tuple(np.add(cell, offset) - 2)
+            if tap == 62:
+                wanted[number] += x[number] @ kernel[tap]
+            elif other in in_cell and tap > 62:
+                wanted[number] += x[stands[other]] @ kernel[tap]
+            elif other in in_cell and number == stands[tuple(cell)]:
+                summed = [stands[other]] if rule == "one_of" else in_cell[other]
+                wanted[number] += x[summed].sum(0) @ kernel[tap]
+    neighbours = find_neighbours(jnp.asarray(cells), shape, rule)
+    found = submanifold_conv({"kernel": jnp.asarray(kernel, jnp.float32)}, jnp.float32(x), neighbours, rule)
+    close(found, wanted)
+
+
 @pytest.mark.parametrize(("name", "variant"), [("spconv_block", V2), ("spconv_v1", V1)])
 def test_submanifold_block(name, variant):
     golden = unit(name)
