@@ -46,6 +46,7 @@ _MODES = {
     "eval": "evaluate the newest checkpoint of --workdir, or with --teacher the teacher files",
     "visualize": "draw the --tokens or the --scene as the newest checkpoint sees them",
     "dump": "write the newest checkpoint's predictions into --output, as teacher files to learn from",
+    "config": "print the configuration with every field's meaning, and what differs from the defaults",
     "doctor": "say what data is there, what is missing, and the command that mends it",
     "benchmark": "measure loader, step and memory on this machine",
 }
@@ -93,7 +94,7 @@ def _run(arguments: list[str]) -> int:
     named = options.config or DEFAULT_CONFIG
     workdir = Path(options.workdir or f"runs/{Path(named.split(':')[0]).stem}")
     # A run is looked at as it was trained, unless somebody says otherwise.
-    is_own = options.mode in _OF_A_RUN and options.config is None
+    is_own = options.config is None and (options.mode in _OF_A_RUN or (options.mode == "config" and options.workdir))
     config = apply_overrides(load_config(workdir) if is_own else load_config_file(named), overrides)
     if options.mode == "doctor":
         from occjax.run.doctor import report
@@ -102,8 +103,15 @@ def _run(arguments: list[str]) -> int:
         say(text)
         return 0 if is_complete else 1
 
+    if options.mode == "config":
+        from occjax.run.show_config import described
+
+        # Before it is checked: what is wrong is seen best beside the rest.
+        say(described(config))
     # Not for the doctor, who lists such problems with all others.
     require_sound(config)
+    if options.mode == "config":
+        return 0
     from occjax.compiled_programs import keep_compiled_programs
     from occjax.processes import is_first, join_processes
 
@@ -134,6 +142,7 @@ def _train(config, workdir: Path, options: argparse.Namespace) -> str:
 def _eval(config, workdir: Path, options: argparse.Namespace) -> str:
     from occjax.data.index import load_index
     from occjax.run.evaluate import evaluate_teacher, evaluate_workdir
+    from occjax.run.evaluations import evaluation_dir
     from occjax.run.prepare import prepare
     from occjax.run.scoring import Outputs
 
@@ -142,8 +151,8 @@ def _eval(config, workdir: Path, options: argparse.Namespace) -> str:
         return evaluate_workdir(config, workdir, outputs=outputs, best=bool(options.best)).summary(workdir)
     prepare(config)
     index = load_index(config.data, fallback_dir=workdir)
-    output_dir = workdir / "eval" / "teacher"
     split = config.data.val_split
+    output_dir = evaluation_dir(config, workdir, index.split(split))
     return evaluate_teacher(config, index, split=split, output_dir=output_dir, outputs=outputs).summary(workdir)
 
 
@@ -209,7 +218,8 @@ def _parser(default_config: str) -> Parser:
         "--config",
         metavar="FILE",
         help=f"configuration file, by default {default_config}; override any field with --config.section.field=value. "
-        "eval, visualize and dump take the workdir's own configuration unless this is given",
+        "eval, visualize and dump take the workdir's own configuration unless this is given, and config that of a "
+        "--workdir which is named",
     )
     add("--workdir", metavar="DIR", help="folder of the run; by default runs/<name of the configuration file>")
     modes = "; ".join(f"{name}: {what}" for name, what in _MODES.items())

@@ -24,6 +24,7 @@ from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
 from occjax.predict.forward import full_batch, make_predictor
 from occjax.predict.stored_weights import Weights, restore
 from occjax.processes import after_first
+from occjax.run.evaluations import evaluation_dir
 from occjax.run.scoring import EvaluatedModel, Evaluation, Outputs, evaluate
 from occjax.run_config import stored_initialisation
 from occjax.targets.commands import completing_command
@@ -44,15 +45,14 @@ def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: b
     mesh = make_mesh()
     weights = restore(config, workdir, mesh, best=best)
     index = after_first(lambda: load_index(config.data, fallback_dir=workdir))
-    # A folder of its own for the best: the newest checkpoint may be of the same step, with other outputs.
-    output_dir = workdir / "eval" / f"step-{weights.step}{'-best' if best else ''}"
+    split = index.split(config.data.val_split)
     return evaluate_student(
         config,
         weights,
         index,
         summary_fn=make_summary_fn(config, mesh),
         mesh=mesh,
-        output_dir=output_dir,
+        output_dir=evaluation_dir(config, workdir, split, step=weights.step, best=best),
         outputs=outputs,
         initialisation=stored_initialisation(workdir),
     )

@@ -172,6 +172,7 @@ def evaluate(
         **model._asdict(),
         "labels": config.data.labels,
         "split": split.name,
+        "split_samples": len(split),  # fewer than that are no score of the split
         "grid": grid.to_dict(),
         **results_dict(state),
         "versions": versions(),
@@ -181,7 +182,8 @@ def evaluate(
     if model.weights:
         weights = f", {model.weights} weights of step {model.step}, from {said_of(model.initialisation)}"
     scope = f", {model.scope}" if model.scope else ""
-    table = full_table(state, heading=model.subject, about=f"split {split.name}{weights}{scope}")
+    part = f", its first {num_samples} of {len(split)} samples only" if num_samples < len(split) else ""
+    table = full_table(state, heading=model.subject, about=f"split {split.name}{part}{weights}{scope}")
     metrics_path = output_dir / "metrics.json"
     if is_first():
         with writing(output_dir / "table.txt") as scratch:

@@ -20,6 +20,7 @@ from occjax.predict.stored_weights import Weights
 from occjax.processes import after_first, from_first, is_first, wait_for_all
 from occjax.progress import format_duration
 from occjax.run.evaluate import evaluate_student, has_labels, make_summary_fn
+from occjax.run.evaluations import evaluation_dir
 from occjax.run.initialisation import said_of
 from occjax.run.scoring import Evaluation, Outputs, read_evaluation
 from occjax.run.workdir import only_run, open_workdir
@@ -255,7 +256,8 @@ class TrainingRun:
         return None
 
     def _evaluation_dir(self) -> Path:
-        return self.workdir / "eval" / f"step-{self.step}"
+        split = self.index.split(self.config.data.val_split)
+        return evaluation_dir(self.config, self.workdir, split, step=self.step)
 
     def _validate(self) -> Evaluation:
         """Evaluates and keeps the state if it is the best; pictures and table only at the end of the run."""
