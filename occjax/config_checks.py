@@ -1,10 +1,11 @@
 """What makes a configuration hold together: every rule on its values, and the remedy for each."""
 
-from collections.abc import Callable
+import math
 from operator import attrgetter
 from typing import get_args
 
 from occjax.config import Config, closed_sets
+from occjax.config_rules import range_problems
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS
@@ -57,26 +58,22 @@ def problems(config: Config) -> list[str]:
             f"data.cameras holds {camera!r}; name cameras as \"('CAM_FRONT','CAM_BACK')\"",
         )
     require(len(config.data.cameras) > 0, "data.cameras must name at least one camera")
-    for rule, holds, paths in _bounds(config):
-        for path in paths:
-            value = attrgetter(path)(config)
-            require(holds(value), f"{path} must be {rule}, not {value}")
-    for name in ("augment.image_scale", "augment.bev_scale"):
-        value = attrgetter(name)(config)
-        require(
-            len(value) == 2 and 0 < value[0] <= value[1],
-            f"{name} must be a range, two positive numbers, the smaller first, not {tuple(value)}; write it as "
-            f'"--config.{name}=(0.95,1.05)"',
-        )
+    found += range_problems(config)
     depth = config.model.depth
     require(
-        0 < depth.min_m < depth.max_m and depth.bins >= 1,
-        f"model.depth needs 0 < min_m < max_m and at least one bin, not {depth.min_m}, {depth.max_m}, {depth.bins}",
+        0 < depth.min_m < depth.max_m < math.inf,
+        f"model.depth needs 0 < min_m < max_m, finite, not {depth.min_m} and {depth.max_m}; set "
+        "--config.model.depth.min_m and --config.model.depth.max_m, in metres",
     )
     require(
         config.train.checkpoint_every != 0 or config.train.checkpoint_minutes != 0,
         "train.checkpoint_every and train.checkpoint_minutes are both 0, so a run that is killed would lose all of its "
         "steps; set one of them, such as --config.train.checkpoint_minutes=15",
+    )
+    require(
+        any(weight > 0 for weight in (config.loss.weights() | config.loss.distill.weights()).values()),
+        "all weights of loss and loss.distill are 0, so that nothing would be learned; set one of them, such as "
+        "--config.loss.cross_entropy=1",
     )
     # The costliest mistake of all: days of training that end in the control.
     require(
@@ -86,25 +83,6 @@ def problems(config: Config) -> list[str]:
         "control with configs/supervised.py",
     )
     return found
-
-
-def _bounds(config: Config) -> list[tuple[str, Callable[[float], bool], list[str]]]:
-    """Rule, its test and the fields that it holds for; no test is true of NaN."""
-    weights = [f"loss.{name}" for name in config.loss.weight_fields()]
-    weights += [f"loss.distill.{name}" for name in config.loss.distill.weight_fields()]
-    counts = ["data.batch_size", "eval.batch_size", "train.accumulate_steps"]
-    counts += ["train.log_every", "train.epochs", "train.ema_samples", "data.max_skipped"]
-    # Of these 0 means something of its own: no worker, all samples, as many steps as the epochs have.
-    counts_or_none = ["data.workers", "train.steps", "train.eval_every", "eval.max_samples"]
-    counts_or_none += ["train.checkpoint_every", "train.checkpoint_minutes"]
-    return [
-        ("at least 1", lambda value: value >= 1, counts),
-        ("0 or more", lambda value: value >= 0, counts_or_none + weights),
-        ("above 0", lambda value: value > 0, ["train.learning_rate", "loss.distill.temperature"]),
-        # At 1 dropout would leave nothing.
-        ("0 or more and below 1", lambda value: 0 <= value < 1, ["model.depth.dropout"]),
-        ("0 to 1", lambda value: 0 <= value <= 1, ["loss.distill.free_share"]),
-    ]
 
 
 def _grid_flags(grid: VoxelGrid) -> str:

@@ -1,11 +1,13 @@
 """Every configuration builds, holds together, and wrong values are named with a remedy."""
 
 import re
+from operator import attrgetter
 
 import pytest
 
-from occjax.config import Config
+from occjax.config import Config, closed_sets
 from occjax.config_checks import problems
+from occjax.config_rules import RULES, plain_fields
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.run.overrides import apply_overrides, load_config_file
 
@@ -67,7 +69,7 @@ def test_a_run_has_checkpoints_by_steps_or_by_the_clock():
         ("augment.bev_scale", (1.0,), "two positive numbers, the smaller first, not (1.0,)"),
         ("augment.bev_scale", (1.1, 0.9), "the smaller first"),
         ("augment.image_scale", (0.0, 1.0), "two positive numbers"),
-        ("train.checkpoint_minutes", float("nan"), "0 or more, not nan"),
+        ("train.checkpoint_minutes", float("nan"), "0 or more and finite, not nan"),
         ("train.steps", -5, "train.steps must be 0 or more, not -5"),
         ("train.epochs", 0, "at least 1"),
         ("train.learning_rate", 0.0, "above 0"),
@@ -77,12 +79,57 @@ def test_a_run_has_checkpoints_by_steps_or_by_the_clock():
         ("loss.distill.free_share", 1.5, "0 to 1"),
         ("train.ema_samples", 0, "at least 1"),
         ("model.depth.dropout", 1.0, "below 1"),
+        ("train.clip_norm", 0.0, "above 0 and finite, not 0.0; for hardly any clipping"),
+        ("train.clip_norm", -1.0, "above 0"),
+        ("train.clip_norm", float("inf"), "such as 1e6"),
+        ("train.keep_checkpoints", 0, "at least 1, not 0; a run resumes from the newest one"),
+        ("train.weight_decay", -0.1, "0 or more"),
+        ("train.warmup_steps", -1, "0 or more"),
+        ("train.warmup_factor", 1.5, "0 to 1"),
+        ("train.learning_rate", float("inf"), "finite"),
+        ("train.steps", 2**31, "0 to 2147483647"),
+        ("data.prefetch", 0, "at least 1"),
+        ("data.max_skipped", 0, "data.on_error=raise"),
+        ("data.val_split", " ", "a text that is not empty"),
+        ("data.synthetic.image_width", 16, "at least 32"),
+        ("model.backbone.width", 0, "at least 1"),
+        ("model.backbone.frozen_stages", 9, "0 to 5, not 9"),
+        ("model.depth.max_m", float("inf"), "min_m < max_m, finite"),
+        ("model.bev_encoder.stage_channels", (), "for each stage"),
+        ("model.bev_encoder.stage_channels", (32, 0), "for each stage"),
+        ("augment.bev_rotate_deg", -5.0, "0 to 180"),
+        ("augment.image_scale", (1.0, float("inf")), "two positive numbers"),
+        ("loss.depth", float("inf"), "finite"),
+        ("eval.pictures", -1, "0 or more"),
     ],
 )
 def test_wrong_values_are_named(path, value, expected):
     problems = changed(path, value)
     assert len(problems) == 1, problems
     assert expected in problems[0]
+
+
+def test_every_field_has_a_rule():
+    # Grid, cameras and image sizes have their own in config_checks, and switches only two values.
+    elsewhere = {"grid.lower_m", "grid.voxel_size_m", "grid.shape", "data.cameras", "data.labels", "loss.class_counts"}
+    elsewhere |= {"data.image_height", "data.image_width", "model.depth.min_m", "model.depth.max_m", *closed_sets()}
+    # Empty means something of its own, and any text is a path.
+    paths = {f"data.{name}" for name in ("splits_file", "labels_dir", "teacher_dir", "records_dir", "index_dir")}
+    switches = {path for path in plain_fields() if isinstance(attrgetter(path)(Config()), bool)}
+    ruled = [path for rule in RULES for path in rule.paths]
+    assert len(ruled) == len(set(ruled))
+    assert set(ruled) | elsewhere | paths | switches == set(plain_fields())
+    assert not set(ruled) & (elsewhere | paths | switches)
+
+
+def test_a_run_without_any_loss_is_refused():
+    config = Config()
+    for name in config.loss.weight_fields():
+        setattr(config.loss, name, 0.0)
+    (problem,) = problems(config)
+    assert "nothing would be learned" in problem and "--config.loss.cross_entropy=1" in problem
+    config.loss.depth = 1.0
+    assert problems(config) == []
 
 
 @pytest.mark.parametrize(("labels", "grid"), [("occ3d", OCC3D_GRID), ("surroundocc", SURROUNDOCC_GRID)])

@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FLOORS = [
     # The nouns.
     ("classes", "errors", "geometry", "grid", "grid_map", "storage"),
-    ("label_sets", "config_model", "config_loss", "config", "config_checks", "types"),
+    ("label_sets", "config_model", "config_loss", "config", "config_rules", "config_checks", "types"),
     ("ahead", "progress", "command_line", "cpu", "processes", "compiled_programs", "mesh", "run_config"),
     # The flow.
     ("data",),

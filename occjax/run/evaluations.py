@@ -7,7 +7,7 @@ from typing import NamedTuple
 from occjax.config import Config
 from occjax.data.index import SplitIndex
 from occjax.grid import VoxelGrid
-from occjax.run.workdir import WorkdirError, load_config
+from occjax.run_config import WorkdirError, load_config
 
 _EVAL = "eval"
 _STUDENT = "student"

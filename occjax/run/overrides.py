@@ -1,17 +1,16 @@
 """The configuration that a command line names: its file, and the overrides of its fields."""
 
-import dataclasses
-import difflib
 import runpy
+import traceback
 import typing
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 import occjax.configs
 from occjax.config import Config, closed_sets
+from occjax.config_rules import field_names, no_such_field, type_problems
 from occjax.errors import UserError
 
 # The recipe that this project is about.
@@ -28,13 +27,12 @@ def load_config_file(path: str) -> Config:
       UserError: no such file, no such variant, or it builds no configuration.
     """
     name, _, variant = path.partition(":")
+    file = str(_find(name))
     try:
         # And not imported: somebody's own file lies outside of every package.
-        get_config = runpy.run_path(str(_find(name))).get("get_config")
-    except UserError:
-        raise
+        get_config = runpy.run_path(file).get("get_config")
     except Exception as error:  # whatever somebody's own file raises
-        raise UserError(f"--config={path} cannot be run: {type(error).__name__}: {error}") from error
+        raise UserError(f"--config={path} cannot be run: {_said_of(error, file)}") from error
     # A file of constants runs without a complaint.
     if get_config is None:
         raise UserError(f"--config={path}: a configuration file defines get_config(), and this one does not")
@@ -42,9 +40,21 @@ def load_config_file(path: str) -> Config:
         config = get_config(variant) if variant else get_config()
     except (TypeError, ValueError) as error:  # TypeError: it takes no variant
         raise UserError(f"--config={path}: {error}") from error
+    except Exception as error:
+        raise UserError(f"--config={path}: {_said_of(error, file)}") from error
     if not isinstance(config, Config):
         raise UserError(f"--config={path}: get_config() must return an occjax.config.Config, not {type(config)}")
+    # Here rather than where a value is used, which may be hours later, or never.
+    _require_types(config, f"--config={path}")
     return config
+
+
+def _said_of(error: Exception, file: str) -> str:
+    """Kind and text of an error, and the line of `file` that it comes from, if it comes from one."""
+    lines = [
+        f" (line {at.lineno}: {at.line})" for at in traceback.extract_tb(error.__traceback__) if at.filename == file
+    ]
+    return f"{type(error).__name__}: {error}{lines[-1] if lines else ''}"
 
 
 def _find(name: str) -> Path:
@@ -82,7 +92,15 @@ def apply_overrides(config: Config, arguments: list[str]) -> Config:
         raise UserError(str(error)) from error
     if rest:
         raise UserError(f"unexpected arguments {' '.join(rest)}; every option starts with --")
+    # Of a tuple's elements absl looks at none.
+    _require_types(holder.value, " ".join(a for a in arguments if a.startswith("--")))
     return holder.value
+
+
+def _require_types(config: Config, source: str) -> None:
+    found = type_problems(config)
+    if found:
+        raise UserError(f"{source}: " + "\n".join(found))
 
 
 def _check_fields(config: Config, arguments: list[str]) -> None:
@@ -93,19 +111,8 @@ def _check_fields(config: Config, arguments: list[str]) -> None:
             continue
         holder, where = config, "config"
         for depth, name in enumerate(path.split("."), 1):
-            accepted = _fields(holder)
-            if name not in accepted:
-                # A field mistyped is the usual mistake, and nobody knows them all by heart.
-                close = difflib.get_close_matches(name, accepted, n=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                raise UserError(
-                    f"--config.{path}: {where} has no field {name!r}{hint}\n"
-                    f"  fields of {where}: {', '.join(accepted) or 'none, it is a plain value'}"
-                )
+            if name not in field_names(holder):
+                raise UserError(f"--config.{path}: {no_such_field(holder, where, name)}")
             holder, where = getattr(holder, name), ".".join(path.split(".")[:depth])
-        if fields := ", ".join(_fields(holder)):
+        if fields := ", ".join(field_names(holder)):
             raise UserError(f"--config.{path} is a section, not a value; set one of its fields: {fields}")
-
-
-def _fields(section: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(section)] if dataclasses.is_dataclass(section) else []

@@ -256,8 +256,7 @@ class TrainingRun:
         return None
 
     def _evaluation_dir(self) -> Path:
-        split = self.index.split(self.config.data.val_split)
-        return evaluation_dir(self.config, self.workdir, split, step=self.step)
+        return evaluation_dir(self.config, self.workdir, self.index.split(self.config.data.val_split), step=self.step)
 
     def _validate(self) -> Evaluation:
         """Evaluates and keeps the state if it is the best; pictures and table only at the end of the run."""

@@ -107,3 +107,49 @@ def test_a_file_that_does_not_run_is_named(tmp_path):
     path.write_text("import configs.nowhere")
     with pytest.raises(UserError, match=r"mine\.py cannot be run: ModuleNotFoundError"):
         load_config_file(str(path))
+
+
+FILE = "from occjax.config import Config\ndef get_config():\n    config = Config()\n    {}\n    return config\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("config.data.batchsize = 4", "config.data has no field 'batchsize'; did you mean batch_size?"),
+        ("config.train.lr = 1.0", r"config.train has no field 'lr'\n  fields of config.train: seed, steps"),
+        ("config.data.workers = 'two'", "config.data.workers must be a whole number, not 'two'"),
+        ("config.data.workers = 2.0", "config.data.workers must be a whole number, not 2.0"),
+        ("config.data.workers = True", "config.data.workers must be a whole number, not True"),
+        ("config.train.clip_norm = '5'", "config.train.clip_norm must be a number, not '5'"),
+        ("config.augment.photometric = 1", "config.augment.photometric must be True or False, not 1"),
+        ("config.data.root = None", "config.data.root must be a text, not None"),
+        ("config.data.cameras = 'CAM_FRONT'", r"config.data.cameras must be a tuple of texts, not 'CAM_FRONT'"),
+        ("config.grid.shape = (8, 8)", r"config.grid.shape must be a tuple of 3 whole numbers, not \(8, 8\)"),
+        ("config.model.backbone.depth = '50'", "config.model.backbone.depth must be one of 10, 18, 34, 50, not '50'"),
+        ("config.model = 'small'", "config.model is a section, not a value such as 'small'; .*backbone, fpn_channels"),
+        ("config.dta.root = 'x'", r"no attribute 'dta' \(line 4: config.dta.root = 'x'\)"),
+    ],
+)
+def test_mistakes_in_a_file_are_named_as_in_overrides(line, message, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE.format(line))
+    with pytest.raises(UserError, match=rf"--config={path}: (.|\n)*{message}"):
+        load_config_file(str(path))
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_and_what_is_right_is_taken(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(FILE.format("config.data.batchsize = 4; config.train.lr = 1.0"))
+    with pytest.raises(UserError, match=r"batchsize(.|\n)*'lr'"):
+        load_config_file(str(path))
+    path.write_text(FILE.format("config.train.clip_norm = 5; config.data.cameras = ['CAM_FRONT']"))
+    assert load_config_file(str(path)).data.cameras == ["CAM_FRONT"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("grid.shape=(8,8,2.5)", "3 whole numbers"), ("model.bev_encoder.stage_channels=('a','b')", "of whole numbers")],
+)
+def test_elements_of_a_tuple_are_looked_at(argument, message):
+    with pytest.raises(UserError, match=message):
+        apply_overrides(Config(), [f"--config.{argument}"])
