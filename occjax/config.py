@@ -77,6 +77,7 @@ class DataConfig:
         official splits.
       train_split, val_split: names of the splits to train and to evaluate on.
       cameras: channels, in the order of the model's input.
+      lidar_channel: whose keyframes time the samples and whose frame grid.frame="lidar" is.
       image_height, image_width: of the model's input, pixels; multiples of 16.
       labels: label set: "surroundocc" (LiDAR frame, class 0 ignored) or "occ3d" (ego frame, camera mask).
       labels_dir: their folder; empty = the label set's usual one in `root`, surroundocc or gts.
@@ -102,6 +103,7 @@ class DataConfig:
     train_split: str = "train"
     val_split: str = "val"
     cameras: tuple[str, ...] = NUSCENES_CAMERAS
+    lidar_channel: str = "LIDAR_TOP"
     image_height: int = 480  # 16:9 images are squeezed to 4:3, and nothing of the road is cut off
     image_width: int = 640
     labels: str = "surroundocc"

@@ -1,6 +1,7 @@
 """Voxel grids as typed values: frame, lower corner, voxel size and shape travel with every array of voxels."""
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import Float
@@ -33,12 +34,14 @@ class VoxelGrid:
     def __post_init__(self):
         if self.frame not in FRAMES:
             raise ValueError(f"grid frame must be one of {FRAMES}, not {self.frame!r}")
-        if not self.voxel_size_m > 0:
-            raise ValueError(f"voxel size must be positive, not {self.voxel_size_m} m")
+        if not 0 < self.voxel_size_m < math.inf:
+            raise ValueError(f"voxel size must be positive and finite, not {self.voxel_size_m} m")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"grid shape must be three positive counts (x, y, z), not {self.shape}")
         if len(self.lower_m) != 3:
             raise ValueError(f"grid lower corner must be (x, y, z) in metres, not {self.lower_m}")
+        if not all(map(math.isfinite, self.lower_m)):
+            raise ValueError(f"grid lower corner must be finite, not {self.lower_m}")
         # Plain numbers, whatever was given: grids are compared, hashed and written as JSON.
         object.__setattr__(self, "lower_m", tuple(float(v) for v in self.lower_m))
         object.__setattr__(self, "voxel_size_m", float(self.voxel_size_m))
@@ -72,7 +75,7 @@ class VoxelGrid:
     @property
     def num_voxels(self) -> int:
         """X · Y · Z."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def indices_from_points(self, points_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Voxel index of each point and whether it lies inside.

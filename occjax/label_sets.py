@@ -4,8 +4,6 @@ A further label set is one more entry of `LABEL_SETS` and one reader.
 """
 
 import dataclasses
-import io
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +13,11 @@ import numpy as np
 from occjax.classes import FREE, NUM_CLASSES, OTHERS
 from occjax.errors import DataError
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
-from occjax.storage import read_npz
+from occjax.npz import ArrayFileError, read_npy, read_npz
 
 # Classes uint8 [X, Y, Z] and what the cameras see, bool [X, Y, Z] or None.
 Labels = tuple[np.ndarray, np.ndarray | None]
+_CLASSES = "classes (0 others, 1 to 16 as CLASS_NAMES, 17 free)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +29,7 @@ class LabelSet:
       grid: that its files are written on.
       folder: default folder below the nuScenes root.
       file: path of a sample's file in that folder, with {lidar_file}, {scene_name} and {token} filled in.
-      reader: bytes of a file and the grid to `Labels`; raises ValueError, KeyError, EOFError or zipfile.BadZipFile.
+      reader: bytes of a file and the grid to `Labels`; raises DataError.
       ignored: classes that neither losses nor metrics count.
       has_camera_mask: whether the files tell which voxels the cameras see.
       protocol: published protocol that scores it, a key of `occjax.metrics.protocols`.
@@ -67,9 +66,7 @@ class LabelSet:
         """As `read`, from a file's bytes."""
         try:
             return self.reader(data, self.grid)
-        except DataError:  # a ValueError too, but one that says already what is wrong
-            raise
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except ArrayFileError as error:
             raise DataError(f"no readable {self.name} label file: {error}") from error
 
     def counted(self, semantics: Any, camera_mask: Any | None = None) -> Any:
@@ -94,15 +91,13 @@ class LabelSet:
 
 def _read_surroundocc(data: bytes, grid: VoxelGrid) -> Labels:
     """A list [n, 4] of x, y, z and class; what is not listed is free, the published layout has no unknown voxels."""
-    voxels = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    voxels = read_npy(data)
     shape = grid.shape
-    if voxels.ndim != 2 or voxels.shape[1] != 4:
+    if voxels.ndim != 2 or voxels.shape[1] != 4 or voxels.dtype.kind not in "iuf":
         raise DataError(f"expected an array [n, 4] of x, y, z and class; found {voxels.dtype} {voxels.shape}")
-    if voxels.size and (voxels.min() < 0 or np.any(voxels.max(axis=0) >= (*shape, NUM_CLASSES))):
-        raise DataError(
-            f"indices must lie in {shape} and classes in 0 to {NUM_CLASSES - 1}; found "
-            f"{voxels.min(axis=0).tolist()} to {voxels.max(axis=0).tolist()}"
-        )
+    for axis, length in enumerate(shape):
+        _require_whole(voxels[:, axis], length - 1, f"indices along {'xyz'[axis]}")
+    _require_whole(voxels[:, 3], FREE, _CLASSES)
     semantics = np.full(shape, FREE, np.uint8)
     # Flat indices, wide enough for x * y * z, whatever small integers the file holds.
     x, y, z, classes = voxels.astype(np.int64, copy=False).T
@@ -112,14 +107,45 @@ def _read_surroundocc(data: bytes, grid: VoxelGrid) -> Labels:
 
 def _read_occ3d(data: bytes, grid: VoxelGrid) -> Labels:
     """Dense `semantics` and `mask_camera` [X, Y, Z]; its third array, the LiDAR's mask, scores nothing."""
-    semantics, camera_mask = read_npz(data, ("semantics", "mask_camera")).values()
-    for array, what in ((semantics, "semantics"), (camera_mask, "mask_camera")):
-        if array.shape != grid.shape:
-            raise DataError(f"{what} must have shape {grid.shape}, found {array.shape}")
+    names = ("semantics", "mask_camera")
+    # Of the right shape and the widest numbers, none is larger; a file that says otherwise is not unpacked.
+    semantics, camera_mask = read_npz(data, names, largest=grid.num_voxels * 8).values()
+    for array, what in zip((semantics, camera_mask), names, strict=True):
+        if array.shape != grid.shape or array.dtype.kind not in "biuf":
+            raise DataError(f"{what} must have shape {grid.shape} and hold numbers, found {array.dtype} {array.shape}")
     # Occ3D's own labels hold no 255: what no sensor saw is left to the masks.
-    if semantics.max() >= NUM_CLASSES:
-        raise DataError(f"classes must lie in 0 to {NUM_CLASSES - 1}, found {semantics.max()}")
-    return semantics.astype(np.uint8, copy=False), camera_mask.astype(bool)
+    _require_whole(semantics, FREE, f"{_CLASSES}, and what nobody knows has 0 in mask_camera;")
+    _require_whole(camera_mask, 1, "mask_camera: values")
+    semantics = semantics.astype(np.uint8, copy=False)
+    # No scene fills 80 m by 80 m by 6.4 m.
+    if not (semantics == FREE).any():
+        raise DataError(
+            f"no voxel is of class {FREE} (free), the largest is {semantics.max()}: is {semantics.max()} free here, as "
+            "in the class list of OpenOcc? Occ3D's classes are 0 (others) to 16 (vegetation) and 17 (free)"
+        )
+    return semantics, camera_mask.astype(bool)
+
+
+def _require_whole(values: np.ndarray, largest: int, what: str) -> None:
+    """Raises DataError unless every value is finite, whole and in 0 to `largest`: the one rule of both readers."""
+    if not values.size:
+        return
+    # The usual case first, in one pass each; a comparison with NaN is false.
+    if (
+        values.min() >= 0
+        and values.max() <= largest
+        and (values.dtype.kind != "f" or (values == np.trunc(values)).all())
+    ):
+        return
+    with np.errstate(invalid="ignore"):
+        is_wrong = ~((values >= 0) & (values <= largest) & (values == np.trunc(values)))
+    finite = values[np.isfinite(values)]
+    found = f"from {finite.min():g} to {finite.max():g}" if finite.size else "none finite"
+    odd = values.size - finite.size
+    raise DataError(
+        f"{what} must be whole numbers from 0 to {largest}, but {np.count_nonzero(is_wrong)} of {values.size} are not; "
+        f"the values are {found}{f', {odd} of them NaN or infinite' if odd else ''}"
+    )
 
 
 LABEL_SETS = {

@@ -1,40 +1,16 @@
-"""Storage: reading .npz files safely, writing whole files or none, and what they were made with."""
+"""Storage: writing whole files or none, and what they were made with."""
 
 import contextlib
 import fcntl
 import importlib.metadata
-import io
 import json
 import secrets
 import subprocess
-import zipfile
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 # Those that a result can depend on.
 _PACKAGES = ("occjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-
-
-def read_npz(source: Path | bytes, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of these names, or all of them, of an .npz file or its bytes.
-
-    Raises:
-      KeyError: a name is not in the file.
-      ValueError, EOFError or zipfile.BadZipFile: the file is truncated, damaged or no .npz of plain arrays.
-      OSError: the file cannot be opened.
-    """
-    data = source if isinstance(source, bytes) else source.read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.namelist() if names is None else [f"{name}.npy" for name in names]
-            # As np.load does, but the checksum comes first, so that numpy never parses what is damaged.
-            arrays = (np.load(io.BytesIO(archive.read(member)), allow_pickle=False) for member in members)
-            return {member.removesuffix(".npy"): array for member, array in zip(members, arrays, strict=True)}
-    except (zlib.error, RuntimeError) as error:  # RuntimeError: a compression or encryption that zipfile lacks
-        raise zipfile.BadZipFile(str(error)) from error
 
 
 def versions() -> dict[str, str]:

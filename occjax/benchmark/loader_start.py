@@ -14,9 +14,10 @@ import numpy as np
 
 from occjax.benchmark.timing import machine
 from occjax.command_line import Parser, positive, say
-from occjax.config import NUSCENES_CAMERAS, Config
-from occjax.data.index import TABLES, load_index, tables_fingerprint, write_cache
+from occjax.config import NUSCENES_CAMERAS, Config, DataConfig
+from occjax.data.index import load_index, tables_fingerprint, write_cache
 from occjax.data.pipeline import make_train_loader
+from occjax.data.table_checks import TABLES
 from occjax.grid import SURROUNDOCC_GRID
 from occjax.label_sets import LABEL_SETS
 from occjax.synthetic.tables import make_token
@@ -62,7 +63,7 @@ def write_hollow_root(root: Path, keyframes: int = KEYFRAMES, scenes: int = SCEN
     for table in TABLES:
         (root / VERSION / f"{table}.json").touch()
     # As `load_index` leaves it after it has read the tables, which here have nothing in them.
-    fingerprint = tables_fingerprint(root, VERSION)
+    fingerprint = tables_fingerprint(root, VERSION, DataConfig().lidar_channel)
     write_cache([root / "occjax_index"], f"{VERSION}.npz", arrays, facts, fingerprint)
 
     images = labels.path(root / labels.folder, lidar_file="", scene_name="", token="").parent

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from occjax.data.augment import plain_resize
+from occjax.data.image_bytes import declared_size, require_complete
 from occjax.errors import DataError
 
 # JPEG decodes at 1/2, 1/4 or 1/8 of its size for a third of the time. Take the strongest reduction that leaves no more
@@ -20,7 +21,6 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 def reduction_for(size: Int[np.ndarray, "2"], input_from_pixel: Float[np.ndarray, "3 3"]) -> int:
@@ -46,21 +46,23 @@ def draw_image(
     `out`, it is resized with antialiasing; otherwise it is warped bilinearly from the reduced image.
 
     Args:
-      data: of a JPEG file, or of any format that OpenCV decodes.
+      data: of a JPEG or PNG file.
       size: recorded width and height that the calibration belongs to, pixels.
       input_from_pixel: affine, recorded pixels to pixels of `out`.
       out: filled in place.
 
     Raises:
-      DataError: the image cannot be decoded, is truncated or of another size.
+      DataError: the image cannot be decoded, is truncated, has a hole, or is of another size.
     """
+    # Before it is decoded: a few bytes may declare gigabytes.
+    declared = declared_size(data)
+    if declared != tuple(size.tolist()):
+        raise DataError(
+            f"image is {declared[0]}×{declared[1]}, but the tables say {size[0]}×{size[1]}, and the intrinsics belong "
+            "to that size"
+        )
     reduction = reduction_for(size, input_from_pixel)
     image = _decode(data, reduction)
-    if tuple(image.shape[1::-1]) != tuple(size // reduction):
-        raise DataError(
-            f"image is {image.shape[1]}×{image.shape[0]} at reduction {reduction}, but the tables say "
-            f"{size[0]}×{size[1]} and the intrinsics belong to that size"
-        )
     # `out` is a part of the batch: drawing into it saves a copy of 5 MB per sample.
     height, width = out.shape[:2]
     stretch = plain_resize(size, (width, height))
@@ -77,15 +79,13 @@ def draw_image(
 
 
 def _decode(data: bytes, reduction: int) -> UInt8[np.ndarray, "h w 3"]:
-    # OpenCV raises an error of its own for no bytes, which names neither file nor sample.
-    if not data:
-        raise DataError("file is empty")
-    # OpenCV decodes a truncated JPEG to grey without an error. Some writers pad after the end marker.
-    if data.startswith(_JPEG_START) and _JPEG_END not in data[-1024:]:
-        raise DataError("JPEG is truncated: it has no end marker")
     # Orientation in EXIF is ignored: the intrinsics belong to the pixels as they are stored.
     flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise DataError(f"OpenCV cannot decode it: {error.err}") from error
     if image is None:
         raise DataError("not an image that OpenCV can decode")
+    require_complete(data, image)
     return image

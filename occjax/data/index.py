@@ -3,20 +3,19 @@
 import dataclasses
 import json
 import logging
-import zipfile
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from occjax.config import DataConfig
+from occjax.data.table_checks import TABLES
 from occjax.errors import DataError
-from occjax.storage import read_npz, writing
+from occjax.npz import read_npz
+from occjax.storage import writing
 
 # Raise it when an array changes its meaning: a cache of another version is built again.
-SCHEMA_VERSION = 1
-# Of the 13 tables, those that the index is built from.
-TABLES = ("sample", "sample_data", "scene", "ego_pose", "calibrated_sensor", "sensor")
+SCHEMA_VERSION = 2
 _log = logging.getLogger(__name__)
 
 
@@ -38,11 +37,11 @@ class SplitIndex:
       camera_file: bytes [S, N].
       camera_size: int32 [S, N, 2] recorded width and height, pixels.
       pixel_from_cam: float32 [S, N, 3, 3] intrinsics of the recorded image.
-      cam_from_lidar: float32 [S, N, 4, 4], LIDAR_TOP at keyframe time to the camera at its own timestamp.
-      cam_from_ego: float32 [S, N, 4, 4], ego at LIDAR_TOP's timestamp (Occ3D's frame) to the camera at its own.
+      cam_from_lidar: float32 [S, N, 4, 4], the LiDAR at keyframe time to the camera at its own timestamp.
+      cam_from_ego: float32 [S, N, 4, 4], ego at the LiDAR's timestamp (Occ3D's frame) to the camera at its own.
       lidar_file: bytes [S].
-      global_from_lidar: float64 [S, 4, 4] at LIDAR_TOP's timestamp.
-      global_from_ego: float64 [S, 4, 4] at LIDAR_TOP's timestamp.
+      global_from_lidar: float64 [S, 4, 4] at its timestamp.
+      global_from_ego: float64 [S, 4, 4] at its timestamp.
       scene_token: bytes [C].
       scene_name: bytes [C].
     """
@@ -99,6 +98,23 @@ _SCENE_ARRAYS = ("scene_token", "scene_name")
 _ROW_ARRAYS = tuple(
     f.name for f in dataclasses.fields(SplitIndex) if f.name not in ("name", "root", "cameras", *_SCENE_ARRAYS)
 )
+# Kind of dtype and shape of every array; letters as in SplitIndex.
+_ARRAY_KINDS = {
+    "sample_token": ("S", "S"),
+    "scene": ("i", "S"),
+    "frame_index": ("i", "S"),
+    "timestamp_us": ("i", "S"),
+    "camera_file": ("S", "S", "N"),
+    "camera_size": ("i", "S", "N", 2),
+    "pixel_from_cam": ("f", "S", "N", 3, 3),
+    "cam_from_lidar": ("f", "S", "N", 4, 4),
+    "cam_from_ego": ("f", "S", "N", 4, 4),
+    "lidar_file": ("S", "S"),
+    "global_from_lidar": ("f", "S", 4, 4),
+    "global_from_ego": ("f", "S", 4, 4),
+    "scene_token": ("S", "C"),
+    "scene_name": ("S", "C"),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,7 +155,7 @@ def load_index(data: DataConfig, *, fallback_dir: Path | None = None) -> Index:
       DataError: root, version folder, tables or splits are missing or wrong.
     """
     root = Path(data.root)
-    fingerprint = tables_fingerprint(root, data.version)
+    fingerprint = tables_fingerprint(root, data.version, data.lidar_channel)
     folders = [Path(data.index_dir)] if data.index_dir else [root / "occjax_index"]
     folders += [Path(fallback_dir)] if fallback_dir else []
     cached = (_read_cache(folder / f"{data.version}.npz", fingerprint) for folder in folders)
@@ -149,7 +165,7 @@ def load_index(data: DataConfig, *, fallback_dir: Path | None = None) -> Index:
         from occjax.data.tables import read_tables
 
         _log.info("building the index of %s from its tables (once)", root / data.version)
-        loaded = read_tables(root, data.version)
+        loaded = read_tables(root, data.version, data.lidar_channel)
         write_cache(folders, f"{data.version}.npz", *loaded, fingerprint)
     arrays, facts = loaded
     everything = SplitIndex(name="all", root=root, cameras=tuple(facts["cameras"]), **arrays)
@@ -157,8 +173,8 @@ def load_index(data: DataConfig, *, fallback_dir: Path | None = None) -> Index:
     return Index(everything, splits, origin)
 
 
-def tables_fingerprint(root: Path, version: str) -> str:
-    """Sizes and times of the tables, as JSON; raises DataError when one is missing."""
+def tables_fingerprint(root: Path, version: str, lidar_channel: str) -> str:
+    """Sizes and times of the tables and the keyframes' LiDAR, as JSON; raises DataError when a table is missing."""
     if not root.is_dir():
         raise DataError(
             f"nuScenes root {root} does not exist; set data.root to the folder that holds samples/ and {version}/, "
@@ -176,7 +192,8 @@ def tables_fingerprint(root: Path, version: str) -> str:
         raise DataError(f"{folder} lacks {', '.join(absent)}; extract the metadata archive of {version} again")
     # Sizes and times, not a checksum: the tables are hundreds of megabytes, and this runs at every start.
     stats = {t: (folder / f"{t}.json").stat() for t in TABLES}
-    return json.dumps({"schema": SCHEMA_VERSION, **{t: [s.st_size, s.st_mtime_ns] for t, s in stats.items()}})
+    made_by = {"schema": SCHEMA_VERSION, "lidar": lidar_channel}
+    return json.dumps({**made_by, **{t: [s.st_size, s.st_mtime_ns] for t, s in stats.items()}})
 
 
 def _read_cache(path: Path, fingerprint: str) -> tuple[dict[str, np.ndarray], dict] | None:
@@ -185,11 +202,25 @@ def _read_cache(path: Path, fingerprint: str) -> tuple[dict[str, np.ndarray], di
     try:
         facts = json.loads(str(read_npz(path, ["facts"])["facts"]))
         if facts["fingerprint"] == fingerprint:
-            return read_npz(path, (*_ROW_ARRAYS, *_SCENE_ARRAYS)), facts
+            arrays = read_npz(path, (*_ROW_ARRAYS, *_SCENE_ARRAYS))
+            _require_whole(arrays, facts)
+            return arrays, facts
         _log.warning("index %s belongs to other tables or an older occjax: building it again", path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("index %s cannot be read (%s): building it again", path, error)
     return None
+
+
+def _require_whole(arrays: dict[str, np.ndarray], facts: dict) -> None:
+    """Raises ValueError, KeyError or TypeError where arrays and facts are not of one index."""
+    counts: dict[object, int] = {"S": len(arrays["sample_token"]), "N": len(facts["cameras"])}
+    counts["C"] = len(arrays["scene_token"])
+    for name, (kind, *shape) in _ARRAY_KINDS.items():
+        wanted = tuple(counts.get(length, length) for length in shape)
+        if arrays[name].shape != wanted or arrays[name].dtype.kind != kind:
+            raise ValueError(f"{name} is {arrays[name].dtype} {arrays[name].shape}")
+    if not all(isinstance(name, str) for name in facts["cameras"]) or not isinstance(facts["official_splits"], dict):
+        raise ValueError("its facts are of another kind")
 
 
 def write_cache(folders: list[Path], name: str, arrays: dict, facts: dict, fingerprint: str) -> None:

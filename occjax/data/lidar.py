@@ -9,18 +9,40 @@ from occjax.errors import DataError
 STRIDE = 16
 # Nearer ones hit the car itself.
 MIN_DEPTH_M = 1.0
-_VALUES_PER_POINT = 5  # x, y, z, intensity, ring
+# x, y, z, intensity, ring. In nuScenes' own sweeps and in generated ones every ring is a whole number; read as five
+# columns, four columns give whole ones in 25 % of the rows, six in 50 % and float64 in 22 %.
+_VALUES_PER_POINT, _WHOLE_RINGS, _LARGEST_RING = 5, 0.99, 255
+_FARTHEST_M = 1000.0
 
 
 def points_from_bytes(data: bytes) -> Float[np.ndarray, "p 3"]:
-    """Points of a nuScenes `.pcd.bin` in the LIDAR_TOP frame, metres.
+    """Points of a nuScenes `.pcd.bin` in the frame of its LiDAR, metres.
 
     Raises:
-      DataError: the file is empty or no whole number of points.
+      DataError: the file is empty, no whole number of points, of another layout, or holds points that cannot be.
     """
+    columns = f"{_VALUES_PER_POINT} columns of float32 (x, y, z, intensity, ring)"
     if not data or len(data) % (4 * _VALUES_PER_POINT):
-        raise DataError(f"{len(data)} bytes are no whole, positive number of points of {_VALUES_PER_POINT} float32")
-    return np.frombuffer(data, np.float32).reshape(-1, _VALUES_PER_POINT)[:, :3]
+        raise DataError(f"{len(data)} bytes are no whole, positive number of points of {columns}")
+    values = np.frombuffer(data, "<f4").reshape(-1, _VALUES_PER_POINT)
+    ring = values[:, 4]
+    with np.errstate(invalid="ignore"):  # bytes of something else may be signalling NaNs
+        whole = float(np.mean((ring == np.floor(ring)) & (ring >= 0) & (ring <= _LARGEST_RING)))
+    if whole < _WHOLE_RINGS:
+        raise DataError(
+            f"{columns} expected, but the ring is a whole number from 0 to {_LARGEST_RING} in {100 * whole:.0f} % of "
+            "the rows only: 4 or 6 columns? float64?"
+        )
+    points = values[:, :3]
+    with np.errstate(invalid="ignore"):
+        plausible = np.abs(points) <= _FARTHEST_M  # which NaN is not
+    if not plausible.all():
+        wrong = np.flatnonzero(~plausible.all(axis=1))
+        raise DataError(
+            f"coordinates must be finite and within {_FARTHEST_M:g} m, but {len(wrong)} of {len(points)} points are "
+            f"not, first {points[wrong[0]].tolist()}"
+        )
+    return points
 
 
 def depth_map(

@@ -1,20 +1,17 @@
 """nuScenes tables, read through nuscenes-devkit, become plain arrays with one row per keyframe."""
 
-import json
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from occjax.config import NUSCENES_CAMERAS
+from occjax.data.table_checks import read_checked
 from occjax.errors import DataError
 from occjax.geometry import invert_rigid, transform_from_pose
 
-# Keyframes are timed by this sensor, and both label sets lie at its timestamp.
-LIDAR_CHANNEL = "LIDAR_TOP"
 
-
-def read_tables(root: Path, version: str) -> tuple[dict[str, np.ndarray], dict]:
+def read_tables(root: Path, version: str, lidar_channel: str) -> tuple[dict[str, np.ndarray], dict]:
     """Arrays of every keyframe of a nuScenes version, ordered by (scene token, time).
 
     S keyframes, N camera channels of the version (nuScenes' own first, in the usual order), C scenes.
@@ -24,9 +21,9 @@ def read_tables(root: Path, version: str) -> tuple[dict[str, np.ndarray], dict]:
       facts: `cameras`: channel names in column order; `official_splits`: split name to names of the scenes present.
 
     Raises:
-      DataError: the devkit refuses the tables, or a keyframe has no LIDAR_TOP.
+      DataError: a value of the tables breaks a rule, or a keyframe has no record of `lidar_channel`.
     """
-    nusc, official = _open(root, version)
+    nusc, official = _open(root, version, lidar_channel)
     scenes = sorted(nusc.scene, key=lambda scene: scene["token"])
     scene_row = {scene["token"]: row for row, scene in enumerate(scenes)}
     # Teacher dumps number samples in this order: it is a contract with the files that exist.
@@ -58,9 +55,14 @@ def read_tables(root: Path, version: str) -> tuple[dict[str, np.ndarray], dict]:
         return global_from_ego_then, global_from_ego_then @ calibrations[token]
 
     for row, sample in enumerate(samples):
-        if LIDAR_CHANNEL not in sample["data"]:
-            raise DataError(f"keyframe {sample['token']} has no {LIDAR_CHANNEL} record in sample_data.json")
-        lidar = nusc.get("sample_data", sample["data"][LIDAR_CHANNEL])
+        # Keyframes are timed by this sensor, and both label sets lie at its timestamp.
+        if lidar_channel not in sample["data"]:
+            others = ", ".join(sorted(s["channel"] for s in nusc.sensor if s["modality"] == "lidar"))
+            raise DataError(
+                f"keyframe {sample['token']} has no {lidar_channel} record in sample_data.json, whose pose it needs; "
+                f"LiDARs of these tables: {others or 'none'}; choose one with --config.data.lidar_channel"
+            )
+        lidar = nusc.get("sample_data", sample["data"][lidar_channel])
         lidar_file.append(lidar["filename"])
         global_from_ego[row], global_from_lidar[row] = sensor_pose(lidar)
         for column, channel in enumerate(cameras):
@@ -103,20 +105,26 @@ def read_tables(root: Path, version: str) -> tuple[dict[str, np.ndarray], dict]:
     return arrays, {"cameras": cameras, "official_splits": {name: s for name, s in official.items() if s}}
 
 
-def _open(root: Path, version: str):
+def _open(root: Path, version: str, lidar_channel: str):
+    """The devkit's view of the tables that are needed, and its lists of scenes by split."""
+    tables = read_checked(root, version, lidar_channel)
     with warnings.catch_warnings():
         # The devkit's own dependencies deprecate; nothing that a user of ours could change.
         warnings.simplefilter("ignore")
         from nuscenes.nuscenes import NuScenes
         from nuscenes.utils.splits import create_splits_scenes
 
-        try:
-            return NuScenes(version=version, dataroot=str(root), verbose=False), create_splits_scenes()
-        except (AssertionError, OSError, KeyError, json.JSONDecodeError) as error:
-            raise DataError(
-                f"nuscenes-devkit cannot load the tables in {root / version}: {type(error).__name__}: {error}; "
-                "extract the metadata archive of this nuScenes version (tables and maps) into the root again"
-            ) from error
+    class NeededTables(NuScenes):
+        # Its own constructor opens every map and reads all of 13 tables, a million annotations among them.
+        def __init__(self):
+            self.version, self.dataroot, self.verbose = version, str(root), False
+            self.table_names = list(tables)
+            nothing = {"sample_annotation": [], "log": [], "map": [{"log_tokens": []}]}
+            for name, rows in {**tables, **nothing}.items():
+                setattr(self, name, rows)
+            self.__make_reverse_index__(False)
+
+    return NeededTables(), create_splits_scenes()
 
 
 def _text(strings: list[str]) -> np.ndarray:

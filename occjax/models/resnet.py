@@ -9,8 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Shaped
 
 from occjax.config import RANDOM, BackboneConfig
-from occjax.errors import UserError
+from occjax.errors import DataError, UserError
 from occjax.models.layers import BasicBlock, ConvNorm
+from occjax.npz import read_npz
 from occjax.storage import writing
 
 # What torchvision calls its ImageNet weights of each depth.
@@ -142,8 +143,12 @@ def load_backbone_weights(config: BackboneConfig, params: dict, batch_stats: dic
     """
     require_backbone_weights(config)
     path = Path(config.weights)
-    with np.load(path, allow_pickle=False) as file:
-        stored = dict(file)
+    try:
+        stored = read_npz(path)
+    except (DataError, OSError) as error:
+        raise BackboneWeightsError(
+            f"{path} cannot be read: {error}; convert it again with converters/weights_from_torch.py"
+        ) from error
     problems = []  # all of them, since a file for another depth differs in more than one place
 
     def take(key_path, leaf):
@@ -154,6 +159,10 @@ def load_backbone_weights(config: BackboneConfig, params: dict, batch_stats: dic
         value = stored.pop(name)
         if value.shape != leaf.shape:
             problems.append(f"shape: {name} is {value.shape}, the backbone needs {leaf.shape}")
+            return leaf
+        if value.dtype.kind != "f" or not np.isfinite(value).all():
+            problems.append(f"values: {name} must hold finite numbers, it is {value.dtype}")
+            return leaf
         return jnp.asarray(value, leaf.dtype)
 
     loaded = [

@@ -1,7 +1,6 @@
 """Teacher files on disk, dense or compact: one plain .npz per sample token, and a manifest per folder."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +8,13 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from occjax.classes import CLASS_NAMES
+from occjax.classes import CLASS_NAMES, NUM_CLASSES
 from occjax.errors import DataError, SampleError
 from occjax.grid import VoxelGrid
-from occjax.storage import read_npz, write_json, writing
+from occjax.npz import read_npz
+from occjax.storage import write_json, writing
 from occjax.targets.codec import encode_rows, floored_log_probs, kl_divergence
+from occjax.targets.file_checks import MOST_VOXELS, require_sound
 from occjax.types import BevCodes, TeacherTargets, VoxelCodes
 
 MANIFEST_NAME = "manifest.json"
@@ -173,18 +174,30 @@ def read_teacher(source: Path | bytes) -> DenseTeacher | CompactTeacher:
     """Reads a file as written by `write_teacher`, or its bytes.
 
     Raises:
-      DataError: the file is damaged.
+      DataError: the file is damaged, or an array is of another kind, shape or range than its grid says.
       OSError: it cannot be opened.
     """
     try:
-        arrays = read_npz(source)
-        meta = json.loads(str(arrays["meta"]))
+        meta = read_meta(source)
         token, grid = meta["token"], VoxelGrid.from_dict(meta["grid"])
+        if grid.num_voxels > MOST_VOXELS:
+            raise DataError(f"a grid of {grid.num_voxels} voxels; at most {MOST_VOXELS} are read")
+        # No array is larger than dense scores in float32: known before anything is unpacked.
+        arrays = read_npz(source, largest=4 * NUM_CLASSES * grid.num_voxels)
+        require_sound(arrays, grid)
         if "voxel_logits" in arrays or "bev_logits" in arrays:
             return DenseTeacher(token, grid, *(arrays.get(name) for name in DenseTeacher._fields[2:]))
         return CompactTeacher(token, grid, _codes_from_arrays(arrays, grid))
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f"no readable teacher file: {error}") from error
+
+
+def read_meta(source: Path | bytes) -> dict:
+    """Token, grid and value kind of a file; raises DataError, OSError, ValueError or TypeError."""
+    meta = json.loads(str(read_npz(source, ("meta",), largest=1 << 16)["meta"]))
+    if not isinstance(meta, dict) or not isinstance(meta.get("token"), str):
+        raise DataError("its meta names no token")
+    return meta
 
 
 def _arrays_from_codes(codes: TeacherTargets, grid: VoxelGrid) -> dict[str, np.ndarray | None]:
@@ -221,35 +234,6 @@ def _codes_from_arrays(arrays: dict[str, np.ndarray], grid: VoxelGrid) -> Teache
         levels = np.ascontiguousarray(np.moveaxis(arrays["bev_levels"], 0, -1))
         bev = BevCodes(arrays["bev_free"], levels, arrays.get("bev_valid"))
     return TeacherTargets(voxels, bev)
-
-
-class FileFacts(NamedTuple):
-    """What a folder's manifest says of a file.
-
-    Attributes:
-      value_kind: what the numbers were that it was made from.
-      active: voxels with a row.
-    """
-
-    value_kind: str
-    active: int
-
-
-def read_facts(path: Path) -> FileFacts:
-    """Facts of a file; raises ValueError, KeyError, EOFError, OSError or zipfile.BadZipFile where it is damaged."""
-    # Not `read_teacher`: of a compact file the head of one array says it, and reading 28,000 whole ones takes minutes.
-    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-        kind = json.loads(str(archive["meta"])).get("value_kind", "")
-        if "free" in archive:
-            with archive.zip.open("free.npy") as member:
-                np.lib.format.read_magic(member)
-                return FileFacts(kind, np.lib.format.read_array_header_1_0(member)[0][0])
-        if "voxel_logits" not in archive:
-            return FileFacts(kind, 0)
-    dense = read_teacher(path)
-    assert isinstance(dense, DenseTeacher)
-    voxels = compact_from_dense(dense).codes.voxels
-    return FileFacts(kind, 0 if voxels is None else len(voxels.index))
 
 
 def write_manifest(

@@ -149,7 +149,7 @@ def test_clear_errors(tmp_path, root):
     with pytest.raises(DataError, match="lacks ego_pose.json"):
         load_index(DataConfig(root=str(broken)))
     (broken / "v1.0-trainval/ego_pose.json").write_text("[{")
-    with pytest.raises(DataError, match="cannot load the tables"):
+    with pytest.raises(DataError, match="it is no JSON"):
         load_index(DataConfig(root=str(broken)))
 
 

@@ -89,6 +89,30 @@ def test_sweeps_that_are_no_points_are_refused(tmp_path):
         points_from_bytes(path.read_bytes())
 
 
+def test_sweeps_of_another_layout_are_refused():
+    """Whatever the size divides by: the share of whole rings tells 5 columns from 4, 6 and float64."""
+    rng = np.random.default_rng(0)
+    count = 3000  # divides by 5 as four and six columns do
+    points = np.c_[rng.uniform(-50, 50, (count, 3)), rng.uniform(0, 255, count), rng.integers(0, 32, count)]
+    sweep = points.astype(np.float32)
+    np.testing.assert_array_equal(points_from_bytes(sweep.tobytes()), sweep[:, :3])
+    others = (sweep[:, :4], np.c_[sweep, sweep[:, :1]], points, points[:, :4], points.astype(np.float16))
+    for other in others:
+        with pytest.raises(DataError, match=r"ring is a whole number from 0 to 255 in \d+ % of the rows only"):
+            points_from_bytes(np.ascontiguousarray(other).tobytes())
+    for value in (np.nan, np.inf, -np.inf, 1001.0):
+        damaged = sweep.copy()
+        damaged[7, 1] = value
+        with pytest.raises(DataError, match="within 1000 m, but 1 of 3000 points"):
+            points_from_bytes(damaged.tobytes())
+    # One ring in a thousand may be off, one in ten may not.
+    sweep[::1000, 4] = 0.5
+    points_from_bytes(sweep.tobytes())
+    sweep[::10, 4] = np.nan
+    with pytest.raises(DataError, match="in 90 %"):
+        points_from_bytes(sweep.tobytes())
+
+
 def test_real_sweep_hits_most_lower_blocks(shared_dir, tmp_path):
     from occjax.config import DataConfig
     from occjax.data.augment import plain_resize

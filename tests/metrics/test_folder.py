@@ -94,7 +94,7 @@ def test_predictions_on_a_crop_are_scored_there_and_on_one_grid_only(root, tmp_p
 
 def test_rays_start_from_the_whole_scene_where_one_sample_is_scored(root, tmp_path):
     scene, frame, name = samples()[0]
-    truth = occ3d_truth(root, scene, frame)
+    truth = occ3d_truth(root, scene, frame).copy()
     truth[:, :, 3:] = FREE
     np.savez(root / "gts" / scene / name / "labels.npz", semantics=truth, mask_camera=np.ones_like(truth))
     prediction = np.roll(truth, 1, axis=0)
@@ -110,7 +110,7 @@ def test_rays_start_from_the_whole_scene_where_one_sample_is_scored(root, tmp_pa
 @pytest.mark.parametrize("axis", [-1, 0], ids=["class last", "class first"])
 def test_scores_of_classes_become_their_argmax(root, tmp_path, axis, capsys):
     scene, frame, name = samples()[2]
-    truth = occ3d_truth(root, scene, frame)
+    truth = occ3d_truth(root, scene, frame).copy()
     logits = np.moveaxis((np.arange(18) == truth[..., None]).astype(np.float16), -1, axis)
     np.savez_compressed(tmp_path / f"{name}.npz", logits=logits)
     command = ["--predictions", str(tmp_path), "--labels", str(root), "--protocol", "occ3d"]

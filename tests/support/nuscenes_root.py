@@ -113,6 +113,7 @@ def sweep(scene: str, frame: int) -> np.ndarray:
     """The points [P, 5] of a keyframe's sweep, LIDAR_TOP frame."""
     rng = np.random.default_rng([*scene.encode(), frame])
     points = rng.uniform([-30, 2, -3, 0, 0], [30, 40, 2, 255, 31], (300, 5))
+    points[:, 4] = np.floor(points[:, 4])  # the ring is a whole number
     return points.astype(np.float32)
 
 

@@ -1,19 +1,15 @@
 """A folder of teacher files that a conversion or a student fills: what an earlier run left there, and its manifest."""
 
 import dataclasses
-import zipfile
 from collections import Counter
 from pathlib import Path
 
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.audit import Audit
+from occjax.errors import DataError
 from occjax.grid import VoxelGrid
-from occjax.targets.files import (
-    MANIFEST_NAME,
-    TeacherFileError,
-    read_facts,
-    write_manifest,
-)
+from occjax.targets.facts import read_facts
+from occjax.targets.files import MANIFEST_NAME, TeacherFileError, write_manifest
 from occjax.targets.folder import read_manifest
 
 KEYFRAMES = 34_149  # in nuScenes' train and val splits
@@ -106,7 +102,7 @@ class TeacherOutput:
         for path in paths:
             try:
                 self._count(*read_facts(path))
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except (OSError, DataError) as error:
                 raise TeacherFileError(
                     f"{path}, kept from an earlier run, cannot be read ({error}); delete it and run the same command "
                     "again"
