@@ -36,11 +36,8 @@ def _sum_by_rows(context, weights, cells, *, num_cells: int) -> Float[Array, "ce
     weights = jnp.where(is_point, weights[point], 0.0)  # [R, ROW]
     pixel = point // d
 
-    # One place of all rows after the other: [R, ROW, C] would be larger than the points.
-    def add_place(place, rows):
-        return rows + weights[:, place, None] * context[pixel[:, place]]
-
-    rows = lax.fori_loop(0, ROW, add_place, jnp.zeros((cell.shape[0], c), context.dtype))
+    # Written out, so that one pass over the rows adds all places: as a loop it would write [R, C] for each of them.
+    rows = sum(weights[:, place, None] * context[pixel[:, place]] for place in range(ROW))
     return jnp.zeros((num_cells, c), context.dtype).at[cell].add(rows, mode="drop", indices_are_sorted=True)
 
 
