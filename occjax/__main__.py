@@ -60,6 +60,7 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "save_predictions": (("eval",), "keep the predicted classes, a file per sample", _SWITCH),
     "tokens": (("visualize",), "tokens of the samples to draw, with commas between", {"type": words}),
     "scene": (("visualize",), "name of a scene to draw whole", {}),
+    "list_scenes": (("visualize",), "list the scenes that can be drawn, with their splits; no checkpoint", _SWITCH),
     "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
     "output": (("dump",), "folder for the teacher files", {"metavar": "DIR"}),
 }
@@ -157,8 +158,10 @@ def _eval(config, workdir: Path, options: argparse.Namespace) -> str:
 
 
 def _visualize(config, workdir: Path, options: argparse.Namespace) -> str:
-    from occjax.run.visualize import visualize_workdir
+    from occjax.run.visualize import list_scenes, visualize_workdir
 
+    if options.list_scenes:
+        return list_scenes(config, workdir)
     paths = visualize_workdir(
         config,
         workdir,
@@ -199,8 +202,8 @@ def _misuse(options: argparse.Namespace) -> str:
             return f"--{name} means nothing in --mode={mode}; it belongs to --mode={' or '.join(modes)}"
     if options.teacher and (options.best or options.distributed):
         return "--teacher reads files in one process: leave --best and --distributed out"
-    if mode == "visualize" and bool(options.tokens) == bool(options.scene):
-        return "--mode=visualize wants either --tokens=TOKEN,TOKEN or --scene=NAME"
+    if mode == "visualize" and bool(options.tokens) + bool(options.scene) + bool(options.list_scenes) != 1:
+        return "--mode=visualize wants either --tokens=TOKEN,TOKEN or --scene=NAME; --list-scenes names them"
     if options.movie and not options.scene:
         return "--movie films a scene: name it with --scene=NAME"
     if mode == "dump" and not options.output:

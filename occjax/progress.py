@@ -22,7 +22,7 @@ class Progress:
         *,
         unit: str = "samples",
         every_s: float = 15.0,
-        waits_for_compiler: bool = False,
+        untimed: int = 0,
     ):
         """Starts the clock.
 
@@ -32,11 +32,11 @@ class Progress:
           say: takes a line.
           unit: what a piece of work is called.
           every_s: seconds between lines; 0 = a line whenever there is news.
-          waits_for_compiler: the first piece says nothing about the speed of the others.
+          untimed: pieces at the beginning that say nothing about the speed of the others: those of the first batch,
+            which waits for the compiler and then gives them all at once.
         """
         self._about, self._total, self._say, self._unit, self._every_s = about, total, say, unit, every_s
-        self._done = self._untimed = 0
-        self._waits_for_compiler = waits_for_compiler
+        self._done, self._untimed = 0, min(untimed, total)
         # Monotonic: a clock that is set back would end the lines.
         self._start = self._last = time.monotonic()
 
@@ -44,13 +44,12 @@ class Progress:
         """Counts `count` more pieces; `remark` stands in the line after the speed."""
         self._done = min(self._done + count, self._total)
         now = time.monotonic()
-        if self._waits_for_compiler:
-            self._waits_for_compiler = False
-            # The clock starts anew after the compiler, and what came before does not count.
-            self._untimed, self._start, self._last = self._done, now, now
+        if self._done <= self._untimed:
+            # The clock starts anew with the last of them.
+            self._start = self._last = now
         is_end = self._done == self._total
         # Nothing is said of a speed before there is one, but for the end.
-        if not is_end and (now - self._last < self._every_s or self._done == self._untimed):
+        if not is_end and (now - self._last < self._every_s or self._done <= self._untimed):
             return
         self._last = now
         speed = (self._done - self._untimed) / max(now - self._start, 1e-9)

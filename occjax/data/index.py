@@ -88,6 +88,11 @@ class SplitIndex:
         """Column of each named channel, -1 for one that these tables lack."""
         return [self.cameras.index(c) if c in self.cameras else -1 for c in cameras]
 
+    def camera_aspects(self, row: int, cameras: tuple[str, ...]) -> list[float | None]:
+        """Width by height of each named camera's image as it was recorded; None where the keyframe has none."""
+        sizes = [self.camera_size[row, column] if column >= 0 else (0, 0) for column in self.camera_columns(cameras)]
+        return [float(width / height) if height > 0 else None for width, height in sizes]
+
     def take(self, name: str, rows: np.ndarray) -> "SplitIndex":
         """The given keyframes under a new name; `rows` [S'] must be increasing and hold whole scenes."""
         arrays = {key: getattr(self, key)[rows] for key in _ROW_ARRAYS}

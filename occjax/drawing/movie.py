@@ -1,7 +1,7 @@
 """Film of a scene: one frame per keyframe, written as MP4 or GIF."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,17 +10,18 @@ from PIL import Image, ImageDraw
 
 from occjax.drawing.cubes import render_voxels
 from occjax.drawing.sheet import camera_order
-from occjax.drawing.style import LEGEND, page, write, write_legend
-from occjax.drawing.top_view import top_view
+from occjax.drawing.style import LEGEND, PAGE_COLOR, fitted, page, write, write_legend
+from occjax.drawing.top_view import map_within, top_view
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.storage import writing
 
 FRAME_SIZE = (1280, 720)
-# Pixels: between panels, height of the strip of cameras, width of a map, height of the legend and its text.
+# Pixels: between panels, height of the strip of cameras and of their names, largest map, height of the legend and its
+# text.
 _GAP = 8
-_STRIP = 124
-_MAP = 260
+_STRIP, _NAME = 124, 11
+_MAP = 420
 _LEGEND, _LEGEND_TEXT = 48, 12
 SUFFIXES = (".mp4", ".gif")
 _FRAMES_PER_S = 2.0  # nuScenes keyframes are half a second apart: a film runs as fast as the car drove
@@ -28,6 +29,9 @@ _FRAMES_PER_S = 2.0  # nuScenes keyframes are half a second apart: a film runs a
 _SHADES = (0.86, 0.74, 0.6)
 # In RGB: Pillow takes colours for one that differ by less than 4 in each channel.
 _APART = 12
+# A pattern that stands still from frame to frame, unlike an error that is carried on; in steps of the palette.
+_BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])
+_DITHERED = 16.0
 
 
 def draw_frame(
@@ -38,6 +42,7 @@ def draw_frame(
     grid: VoxelGrid,
     *,
     title: str,
+    aspects: Sequence[float | None] | None = None,
 ) -> np.ndarray:
     """One frame: cameras in a strip, the prediction as cubes, top views of prediction and truth at its side, a legend.
 
@@ -48,6 +53,7 @@ def draw_frame(
       prediction: uint8 [X, Y, Z] classes.
       grid: of both.
       title: shown in a corner.
+      aspects: width by height of each image as it was recorded; None = as the arrays are.
 
     Returns:
       uint8 RGB [720, 1280, 3].
@@ -57,22 +63,23 @@ def draw_frame(
     width, height = FRAME_SIZE[0], FRAME_SIZE[1] - _LEGEND
     write_legend(draw, LEGEND, left=_GAP, top=height + 2, right=width - _GAP, size=_LEGEND_TEXT)
     order = camera_order(camera_names)
-    cell = min((width - _GAP * (len(order) + 1)) // max(len(order), 1), _STRIP * 16 // 9)
-    for place, i in enumerate(order):
-        picture = cv2.resize(images[i], (cell, cell * 9 // 16), interpolation=cv2.INTER_AREA)
-        frame.paste(Image.fromarray(picture), (_GAP + place * (cell + _GAP), _GAP))
+    cell = (width - _GAP * (len(order) + 1)) // max(len(order), 1)
+    left = _GAP
+    for i in order:
+        picture = fitted(images[i], cell, _STRIP - _GAP, aspects[i] if aspects else None)
+        frame.paste(Image.fromarray(picture), (left, _GAP))
+        write(draw, (left + 4, _GAP + 2), camera_names[i], size=_NAME, color=(255, 255, 255), outline=True)
+        left += picture.shape[1] + _GAP
     top = _STRIP + _GAP if order else _GAP
-    cubes_width = width - _MAP - 3 * _GAP
+    maps = [(name, voxels) for name, voxels in (("prediction", prediction), ("truth", truth)) if voxels is not None]
+    room = min(_MAP, (height - top) // len(maps) - 18 - _GAP)
+    left = width - room - _GAP
+    cubes_width = left - 2 * _GAP
     cubes = render_voxels(prediction, grid, width=cubes_width, height=height - top - _GAP)
     frame.paste(Image.fromarray(cubes), (_GAP, top))
     write(draw, (_GAP + 10, top + 8), title, size=16)
-    left = width - _MAP - _GAP
-    maps = [(name, voxels) for name, voxels in (("prediction", prediction), ("truth", truth)) if voxels is not None]
-    room = min(_MAP, (height - top) // len(maps) - 18 - _GAP)
     for name, voxels in maps:
-        view = top_view(voxels, grid, scale=-(-room // max(grid.shape[:2])))
-        factor = room / max(view.shape[:2])
-        view = cv2.resize(view, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        view = map_within(lambda scale, v=voxels: top_view(v, grid, scale=scale), grid, room, room)
         write(draw, (left, top), f"{name} from above", size=13)
         frame.paste(Image.fromarray(view), (left, top + 18))
         top += room + 18 + _GAP
@@ -114,9 +121,23 @@ def _write_gif(first: np.ndarray, others: Iterable[np.ndarray], path: Path) -> N
     """Frames [rows, columns, 3] of one palette."""
     frames = [first, *others]  # some 40 keyframes a scene, 3 MB each: the palette has to see them all
     palette = _gif_palette(frames)
-    # Without dithering: voxels are flat areas, and dithering would shimmer from frame to frame.
-    start, *rest = (Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
+    start, *rest = (_in_palette(frame, palette) for frame in frames)
     start.save(path, save_all=True, append_images=rest, duration=round(1000 / _FRAMES_PER_S), loop=0)
+
+
+def _in_palette(frame: np.ndarray, palette: Image.Image) -> Image.Image:
+    """A frame [rows, columns, 3] in the palette's colours; what it has not is mixed from those next to it."""
+    flat = Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+    rows, columns = frame.shape[:2]
+    noise = np.tile(_BAYER, (-(-rows // 4), -(-columns // 4)))[:rows, :columns, None] / 15 - 0.5
+    noisy = Image.fromarray((frame + _DITHERED * noise).clip(0, 255).astype(np.uint8))
+    mixed = noisy.quantize(palette=palette, dither=Image.Dither.NONE)
+    # Legend and flat areas stay as they are: of the haze and of photographs there is more than the palette has.
+    is_near = np.abs(np.asarray(flat.convert("RGB")).astype(int) - frame).max(-1) <= 4
+    indices = np.where(is_near, np.asarray(flat), np.asarray(mixed))
+    picture = Image.fromarray(indices.astype(np.uint8), mode="P")
+    picture.putpalette(palette.getpalette() or [])
+    return picture
 
 
 def _gif_palette(frames: list[np.ndarray]) -> Image.Image:
@@ -124,8 +145,8 @@ def _gif_palette(frames: list[np.ndarray]) -> Image.Image:
 
     `frames` are uint8 RGB [rows, columns, 3].
     """
-    exact = [color for _, color in LEGEND]
-    shades = np.multiply.outer(_SHADES, exact).reshape(-1, 3)
+    exact = [PAGE_COLOR, *(color for _, color in LEGEND)]
+    shades = np.multiply.outer(_SHADES, exact[1:]).reshape(-1, 3)
     sparse = np.concatenate([frame[::4, ::4].reshape(-1, 3) for frame in frames])
     cut = Image.fromarray(sparse[None]).quantize(256 - len(exact) - len(shades), method=Image.Quantize.MEDIANCUT)
     colors = [np.array(color, float) for color in exact]

@@ -1,5 +1,6 @@
 """Style that all pictures share: colours, text, and how a grid is turned so that forward is up."""
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -11,7 +12,7 @@ from occjax.grid import VoxelGrid
 FREE_COLOR = (64, 67, 74)
 UNKNOWN_COLOR = (128, 142, 176)
 CAR_COLOR = (255, 255, 255)
-PAGE_COLOR = (250, 250, 248)
+PAGE_COLOR = (243, 243, 240)  # so far from the car's white that a GIF keeps both
 TEXT_COLOR = (30, 32, 38)
 
 # Class to RGB [256, 3]; values that are no class look unknown.
@@ -78,6 +79,17 @@ def write_legend(
         draw.rectangle((x, top, x + patch, top + patch), fill=color, outline=(90, 90, 90))
         write(draw, (x + round(1.7 * size), top), name, size=size)
         x += width
+
+
+def fitted(image: np.ndarray, width: int, height: int, aspect: float | None = None) -> np.ndarray:
+    """A photograph, uint8 RGB [rows, columns, 3], as large as `width` by `height` pixels have room for.
+
+    `aspect` is its width by its height as it was recorded, whatever it was squeezed to since; None = as it is.
+    """
+    rows, columns = image.shape[:2]
+    aspect = aspect or columns / rows
+    size = (max(1, round(min(width, height * aspect))), max(1, round(min(height, width / aspect))))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if columns > size[0] else cv2.INTER_LINEAR)
 
 
 def page(width: int, height: int) -> Image.Image:

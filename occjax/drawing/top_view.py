@@ -1,5 +1,9 @@
 """Top views of the street: the highest occupied voxel of each column, shaded by height, forward up."""
 
+import math
+from collections.abc import Callable
+
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -60,6 +64,17 @@ def error_view(
     for kind, where in kinds.items():
         color[where] = ERROR_COLORS.get(kind, FREE_COLOR)
     return _finish(color, grid, scale)
+
+
+def map_within(draw: Callable[[int], np.ndarray], grid: VoxelGrid, width: int, height: int) -> np.ndarray:
+    """A map, uint8 RGB [rows, columns, 3], as large as `width` by `height` pixels have room for.
+
+    `draw` makes it with so many pixels a voxel; the next larger whole number is drawn, and shrunk to fit.
+    """
+    rows, columns = forward_up(np.empty(grid.shape[:2], bool), grid.frame).shape
+    factor = min(width / columns, height / rows)
+    size = (max(1, int(columns * factor)), max(1, int(rows * factor)))
+    return cv2.resize(draw(math.ceil(factor)), size, interpolation=cv2.INTER_AREA)
 
 
 def _relief(height: np.ndarray, levels: int) -> np.ndarray:

@@ -64,6 +64,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     _require_tables(data)
     output = Path(arguments.output or f"{arguments.also_dir}/teacher")
     result = _converted(arguments, output, data, options)
+    if options.max_samples >= 0:
+        say(f"partial: up to {options.max_samples} samples of each split, by --max-samples; all without it")
     say(f"{result.written} samples written to {output}, {result.kept} kept, {len(result.failures)} failed")
     for kind, folder in options.surface.folders.items():
         say(f"  {kind} in {folder}")

@@ -44,15 +44,26 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class DumpedFolder(TeacherOutput):
-    """What a dump did; the files come from the run in `workdir`."""
+    """What a dump did.
+
+    Attributes:
+      workdir: of the run that the files come from.
+      partial: how many samples of which split were asked for, where it is not all; empty where it is.
+    """
 
     workdir: Path = Path()
+    partial: str = ""
 
     def summary(self) -> str:
         """What was written, and the option that learns from it."""
         size = f" of {self.bytes_written / self.written / 1e6:.3f} MB on average" if self.written else ""
         kept = f", {self.kept} were there" if self.kept else ""
+        partial = (
+            f"partial: {self.partial}, by eval.max_samples; the rest is added by the same command with "
+            "--config.eval.max_samples=0\n"
+        )
         return (
+            f"{partial if self.partial else ''}"
             f"wrote {self.written} teacher files{size}{kept}\nwrote {self.folder / MANIFEST_NAME}\n"
             f"learn from them with --config.data.teacher_dir={self.folder}"
         )
@@ -101,6 +112,11 @@ def dump_workdir(
     dump.make_folder()
     remove_leftovers(absent)
     dump.keep_but({task.target for task in absent}, previous)
+    counts = {split: len(index.split(split)) for split in options.splits}
+    if dump.kept + len(absent) < sum(counts.values()):
+        some = {split: min(config.eval.max_samples, count) for split, count in counts.items()}
+        parts = (f"{some[split]} of {count} samples of split {split}" for split, count in counts.items())
+        dump.partial = " and ".join(parts)
     # First of all, so that files without a manifest are always somebody else's.
     _write_manifest(dump)
     write_manifests(manifests)
@@ -141,7 +157,7 @@ def _dump_split(
     # Past the batches that are done: a dump that was cut off predicts nothing twice.
     loader.set_state({**loader.get_state(), "next_batch": min(absent) // batch_size})
     _log.info("split %s: %d of %d to write; the first batch waits for the compiler", split, len(absent), count)
-    progress = Progress(f"split {split}", len(absent), _log.info, every_s=5.0, waits_for_compiler=True)
+    progress = Progress(f"split {split}", len(absent), _log.info, every_s=5.0, untimed=batch_size)
     try:
         for written in _written(loader, predict_fn, absent):
             dump.add(written.kind, written.bytes_written, written.active)
@@ -180,4 +196,4 @@ def _write(task: SampleTask, probabilities: Float16[np.ndarray, "x y z k"]) -> S
 
 
 def _write_manifest(dump: DumpedFolder) -> None:
-    dump.write_manifest(workdir=str(dump.workdir), versions=versions())
+    dump.write_manifest(workdir=str(dump.workdir), partial=dump.partial, versions=versions())

@@ -14,13 +14,14 @@ from occjax.config import Config
 from occjax.data.index import SplitIndex
 from occjax.drawing.sheet import draw_sample
 from occjax.label_sets import label_set
+from occjax.mesh import make_mesh
 from occjax.metrics.across_processes import merge_over_processes
 from occjax.metrics.combined import CombinedScores, ScoredSample, TeacherAnswer
 from occjax.metrics.on_device import VoxelSummary
 from occjax.metrics.prediction_files import write_prediction
 from occjax.metrics.rayiou import ray_origins_m
 from occjax.metrics.report import full_table, results_dict
-from occjax.predict.forward import in_advance
+from occjax.predict.forward import full_batch, in_advance
 from occjax.processes import is_first, wait_for_all
 from occjax.progress import Progress
 from occjax.run.initialisation import said_of
@@ -146,7 +147,8 @@ def evaluate(
     # Spread over the split rather than its first samples, which are half a second of one scene.
     drawn = set(np.linspace(0, num_samples - 1, min(outputs.pictures, num_samples)).astype(int).tolist())
     pictures = []
-    progress = Progress(f"evaluating {split.name}", num_samples, _log.info, waits_for_compiler=True)
+    first_batch = full_batch(config.eval.batch_size, make_mesh())
+    progress = Progress(f"evaluating {split.name}", num_samples, _log.info, untimed=first_batch)
     _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
     for batch, summary in in_advance(predict_fn, loader):
         # The last batch is filled up with samples that were scored already.
@@ -158,7 +160,11 @@ def evaluate(
             if outputs.save_predictions:
                 write_prediction(output_dir / "predictions", split.tokens[row], sample.prediction, grid)
             if row in drawn:
-                pictures.append(write_sheet(batch.images[i], sample, config, split, row, output_dir / "pictures"))
+                caption = "prediction" if model.subject == "student" else model.subject
+                sheet = write_sheet(
+                    batch.images[i], sample, config, split, row, output_dir / "pictures", caption=caption
+                )
+                pictures.append(sheet)
             # The other processes are about as far as this one, which tells for all of them.
             progress.advance(jax.process_count())
     # Every process comes here, with samples or without: the gathering waits for all.
@@ -220,11 +226,18 @@ def title_of(split: SplitIndex, row: int) -> str:
 
 
 def write_sheet(
-    images: np.ndarray, sample: ScoredSample, config: Config, split: SplitIndex, row: int, folder: Path
+    images: np.ndarray,
+    sample: ScoredSample,
+    config: Config,
+    split: SplitIndex,
+    row: int,
+    folder: Path,
+    *,
+    caption: str = "prediction",
 ) -> Path:
     """Draws a sample into `folder`, with truth where there is one; errors on the voxels that the protocol counts.
 
-    `images` are uint8 RGB [N, H, W, 3].
+    `images` are uint8 RGB [N, H, W, 3]; `caption` says whose prediction the sample's is.
     """
     counted = None
     if sample.truth is not None:
@@ -237,7 +250,9 @@ def write_sheet(
         None if sample.teacher is None else sample.teacher.semantics,
         config.grid.build(),
         title=title_of(split, row),
+        caption=caption,
         counted=counted,
+        aspects=split.camera_aspects(row, tuple(config.data.cameras)),
     )
     # Scene and frame first, so that a listing shows a drive in order.
     folder.mkdir(parents=True, exist_ok=True)

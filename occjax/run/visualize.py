@@ -95,8 +95,33 @@ def rows_of_scene(keyframes: SplitIndex, scene: str) -> list[int]:
     if not rows:
         # The trainval tables have 850: some are enough to show how they are spelt.
         names = sorted(set(keyframes.scene_names))
-        raise UserError(f"no scene {scene!r} among {len(names)}: {', '.join(names[:10])}")
+        raise UserError(
+            f"no scene {scene!r} among {len(names)}: {', '.join(names[:10])}; --mode=visualize --list-scenes has all"
+        )
     return rows
+
+
+def list_scenes(config: Config, workdir: Path | None) -> str:
+    """A line for each scene of the tables: its name, its splits, how many keyframes it has, and the first one's token.
+
+    `workdir`, if any, keeps the index where the data's folder cannot. Raises UserError for data that is not there.
+    """
+    index = load_index(config.data, fallback_dir=workdir)
+    keyframes = index.everything
+    # The scenes of mini_train, say, are in train as well.
+    splits: dict[str, list[str]] = {}
+    for split, scenes in index.splits.items():
+        for scene in scenes:
+            splits.setdefault(scene, []).append(split)
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(keyframes.scene_names):
+        rows.setdefault(name, []).append(row)
+    width = max(map(len, rows))
+    return "\n".join(
+        f"{name:{width}}  {', '.join(splits.get(name, ['in no split']))}, {len(of_scene)} keyframes from sample "
+        f"{keyframes.tokens[of_scene[0]]}"
+        for name, of_scene in sorted(rows.items())
+    )
 
 
 def visualize(
@@ -135,6 +160,7 @@ def visualize(
                 np.asarray(summary.semantics[0]),
                 config.grid.build(),
                 title=title_of(keyframes, row),
+                aspects=keyframes.camera_aspects(row, tuple(config.data.cameras)),
             )
             for row, batch, summary in _predictions(predict_fn, reader, rows, batch_size)
         )

@@ -10,6 +10,7 @@ from occjax.progress import format_duration
 
 # Steps have what the others leave; evaluation's own compiling and waiting belong to validating.
 Work = Literal["waiting", "compiling", "saving", "validating"]
+_NEWS = 0.2  # share of the last interval in the smoothed time of a step
 
 
 class Progress:
@@ -21,6 +22,8 @@ class Progress:
         self._whole_run: dict[str, float] = {}
         # Of a step over all devices; NaN until it is known.
         self.flops_per_step = math.nan
+        # Of the last intervals, so that a slow one does not add an hour to the time left.
+        self._smooth_step_s = math.nan
         self._begin()
 
     def _begin(self) -> None:
@@ -55,6 +58,9 @@ class Progress:
         elapsed = max(time.perf_counter() - self._start, 1e-9)
         seconds = {"step": elapsed - sum(self._spent_s.values()), **self._spent_s}
         step_s = max(seconds["step"] + seconds["waiting"], 1e-9) / max(self._steps, 1)
+        if self._steps:
+            before = step_s if math.isnan(self._smooth_step_s) else self._smooth_step_s
+            self._smooth_step_s = before + _NEWS * (step_s - before)
         for work, spent in seconds.items():
             self._whole_run[work] = self._whole_run.get(work, 0.0) + spent
         self._begin()
@@ -66,7 +72,7 @@ class Progress:
     def line(self, step: int, terms: dict[str, float], speed: dict[str, float]) -> str:
         """One line for people; `terms` in the order to show them."""
         losses = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-        left = format_duration((self._total_steps - step) * speed["step_s"])
+        left = format_duration((self._total_steps - step) * self._smooth_step_s)
         return (
             f"step {step}/{self._total_steps}  {losses}  {speed['samples_per_s']:.2f} samples/s  "
             f"waiting for data {100 * speed['time/waiting']:.0f}%  left {left}"

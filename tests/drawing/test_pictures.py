@@ -5,7 +5,7 @@ from occjax.classes import CLASS_COLORS, FREE, IGNORE, OTHERS
 from occjax.drawing.cubes import render_voxels
 from occjax.drawing.sheet import draw_sample
 from occjax.drawing.style import FREE_COLOR, UNKNOWN_COLOR
-from occjax.drawing.top_view import ERROR_COLORS, error_view, top_view
+from occjax.drawing.top_view import ERROR_COLORS, error_view, map_within, top_view
 from occjax.grid import OCC3D_GRID, VoxelGrid
 
 CAR, ROAD, PEDESTRIAN = 4, 11, 7
@@ -112,6 +112,26 @@ def test_a_page_holds_any_number_of_cameras(cameras, has_teacher):
     is_camera = np.all(page == (10, 200, 30), axis=-1).sum()
     assert (is_camera > 100_000 * cameras) if cameras else is_camera == 0
     assert np.all(page == ERROR_COLORS["right"], axis=-1).sum() > 5000
+
+
+@pytest.mark.parametrize("aspect", [16 / 9, 4 / 3, 1.0, 0.5, 3.0])
+def test_images_are_as_wide_as_they_were_recorded_whatever_they_were_squeezed_to(aspect):
+    images = np.full((1, 48, 64, 3), (10, 200, 30), np.uint8)
+    for aspects, expected in (([aspect], aspect), (None, 64 / 48)):
+        page = draw_sample(images, ("CAM",), None, scene(8, 4, "ego"), None, EGO, aspects=aspects)
+        is_camera = np.all(page == (10, 200, 30), axis=-1)
+        assert is_camera.any(0).sum() / is_camera.any(1).sum() == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("shape", "room", "expected"),
+    [((200, 200), (446, 600), (446, 446)), ((80, 160), (446, 600), (446, 223)), ((160, 40), (446, 600), (150, 600))],
+)
+def test_maps_fill_the_room_there_is(shape, room, expected):
+    grid = VoxelGrid("ego", (10.0, 10.0, 5.0), 1.0, (*shape, 1))
+    semantics = np.full(grid.shape, ROAD, np.uint8)
+    view = map_within(lambda scale: top_view(semantics, grid, scale=scale), grid, *room)
+    assert view.shape == (*expected[::-1], 3)
 
 
 def test_a_page_without_truth_has_no_error_map():

@@ -117,6 +117,18 @@ def test_a_dump_goes_on_where_it_was_cut_off(run, dumped):
     mended = json.loads((output / "manifest.json").read_text())
     assert {**mended, "versions": None} == {**manifest, "versions": None}
 
+    # As far as a dump of the first samples would get, the third of val is lacking.
+    (output / f"{load_index(config.data).split('val').tokens[2]}.npz").rename(output.parent / "third.npz")
+    config.eval.max_samples = 2
+    try:
+        partial = dump_workdir(config, workdir, output)
+    finally:
+        config.eval.max_samples = 0
+        (output.parent / "third.npz").rename(lost.with_name(f"{load_index(config.data).split('val').tokens[2]}.npz"))
+    assert partial.summary().startswith("partial: 2 of 6 samples of split train and 2 of 3 samples of split val, by ")
+    assert json.loads((output / "manifest.json").read_text())["partial"] == partial.partial
+    assert dump_workdir(config, workdir, output).partial == ""
+
     config.eval.weights = "raw"
     try:
         with pytest.raises(UserError, match="ema weights.*raw weights.*choose another --output"):

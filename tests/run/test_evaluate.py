@@ -39,6 +39,21 @@ def test_a_teacher_that_repeats_the_labels_scores_100(world, tmp_path):
     assert "teacher, truth 0 left out" in result.table
 
 
+def test_pictures_of_the_teacher_say_whose_they_are(world, tmp_path, monkeypatch):
+    captions = []
+
+    def draw(images, *_, caption, aspects, **__):
+        captions.append((caption, aspects))
+        return images[0]
+
+    monkeypatch.setattr("occjax.run.scoring.draw_sample", draw)
+    root, folder, index = world
+    config = make_config(root, teacher_dir=str(folder / "good"))
+    evaluate_teacher(config, index, split="val", output_dir=tmp_path, outputs=Outputs(pictures=1))
+    width, height = index.split("val").camera_size[0, 0]
+    assert captions == [("teacher", [width / height] * 2)]
+
+
 def test_teacher_files_of_other_samples_score_low(world, tmp_path, monkeypatch):
     from occjax.targets.folder import TeacherFolder
 

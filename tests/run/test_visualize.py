@@ -16,7 +16,7 @@ from occjax.drawing.top_view import ERROR_COLORS
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.metrics.on_device import VoxelSummary
-from occjax.run.visualize import rows_of_scene, rows_of_tokens, visualize
+from occjax.run.visualize import list_scenes, rows_of_scene, rows_of_tokens, visualize
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,47 @@ def test_the_legend_of_a_gif_keeps_its_colours(tmp_path):
         for name, color in LEGEND:
             patch = np.all(frame[-48:] == color, axis=-1)
             assert patch.sum() > 100 and np.all(written[-48:][patch] == color), name
+
+
+def test_a_gif_mixes_the_colours_that_its_palette_lacks(tmp_path):
+    grid = VoxelGrid("ego", (-20.0, -20.0, -1.0), 0.5, (80, 80, 8))
+    semantics = np.full(grid.shape, 17, np.uint8)
+    # Skies: blues of which a palette that noise competes for has few.
+    down = np.linspace(0, 1, 108)[:, None]
+    sky = np.stack([70 + 130 * down, 120 + 90 * down, 190 + 50 * down], -1).repeat(192, axis=1).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, sky.shape, np.uint8)
+    frame = draw_frame(np.stack([sky, noise, noise]), ("", "", ""), None, semantics, grid, title="")
+    write_movie([frame, frame], tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as film:
+        written = np.asarray(film.convert("RGB"))
+    # What an eye sees is the mean of a few pixels: from row to row of it nothing jumps.
+    view = np.s_[12:112, 20:180]
+    seen, meant = (picture[view].reshape(25, 4, 40, 4, 3).mean((1, 2, 3)) for picture in (written, frame))
+    assert np.abs(seen - meant).max() < 8 and np.abs(np.diff(seen, axis=0) - np.diff(meant, axis=0)).max() < 8
+
+
+def test_a_film_names_its_cameras():
+    grid = VoxelGrid("ego", (-20.0, -20.0, -1.0), 0.5, (80, 80, 8))
+    semantics = np.full(grid.shape, 17, np.uint8)
+    images = np.full((2, 36, 64, 3), 90, np.uint8)
+    # One upright, whatever the array's shape is.
+    frame = draw_frame(images, ("CAM_FRONT", "CAM_BACK"), None, semantics, grid, title="", aspects=[16 / 9, 0.5])
+    strip = frame[:132]
+    is_image = np.all(strip == 90, axis=-1)
+    columns = np.flatnonzero(is_image[60])
+    gap = np.flatnonzero(np.diff(columns) > 1)[0]
+    widths, height = (gap + 1, len(columns) - gap - 1), is_image[:, columns[gap + 1] + 2 :].any(1).sum()
+    assert height == 116 and widths == (round(116 * 16 / 9), 58)
+    assert np.all(strip[10:24, :200] > 230, axis=-1).sum() > 100  # their names
+
+
+def test_scenes_are_listed_with_their_splits(world):
+    config, keyframes, _ = world
+    first = {name: keyframes.tokens[keyframes.scene_names.index(name)] for name in keyframes.scene_names}
+    assert list_scenes(config, None).splitlines() == [
+        f"scene-0003  val, 2 keyframes from sample {first['scene-0003']}",
+        f"scene-0061  train, mini_train, train_detect, 1 keyframes from sample {first['scene-0061']}",
+    ]
 
 
 def test_what_cannot_be_drawn_is_named(world, tmp_path):

@@ -51,3 +51,20 @@ def test_shares_add_up_and_steps_are_timed_without_the_rest(clock):
     assert progress.summary() == (
         "0:34 of wall time: step 13.2%, waiting 4.4%, compiling 58.8%, saving 8.8%, validating 14.7%"
     )
+
+
+def test_the_time_left_follows_the_speed_slowly_and_knows_no_compiling(clock):
+    progress = Progress(100, batch_size=1)
+
+    def after(seconds, step):
+        progress.next_item(iter([None]))
+        clock.now += seconds
+        return progress.line(step, {}, progress.measure()).rsplit("left ")[1]
+
+    with progress.spending("compiling"):
+        clock.now += 500
+    assert after(1, 1) == "1:39"
+    # Ten times as slow, once.
+    assert after(10, 2) == "4:34"
+    progress.summary()
+    assert after(1, 3) == "3:57"

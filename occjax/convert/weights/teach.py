@@ -119,7 +119,7 @@ def teach(
     # Before the first file, so that files without a manifest are always somebody else's.
     _write_manifest(result, made, facts)
     score = TeacherScore(options.grid) if metric else None
-    lines = Progress("teaching", len(tasks), progress, every_s=print_every_s, waits_for_compiler=not held)
+    lines = Progress("teaching", len(tasks), progress, every_s=print_every_s, untimed=int(not held))
     measured: list[tuple[str, float]] = []
     has_others = count > 1  # other jobs' files lie in the folder too
     try:
