@@ -81,8 +81,8 @@ class DataConfig:
       image_height, image_width: of the model's input, pixels; multiples of 16.
       labels: label set: "surroundocc" (LiDAR frame, class 0 ignored) or "occ3d" (ego frame, camera mask).
       labels_dir: their folder; empty = the label set's usual one in `root`, surroundocc or gts.
-      teacher_dir: folder of teacher files, made by converters/teacher_to_npz.py; empty = no teacher.
-      records_dir: folder of records, made by converters/pack.py, which then hold all that is otherwise read from
+      teacher_dir: folder of teacher files, made by occjax convert-teacher; empty = no teacher.
+      records_dir: folder of records, made by occjax pack, which then hold all that is otherwise read from
         images, sweeps, labels and teacher files; empty = read those. The tables stay in `root`, and `teacher_dir` still
         says whether the teacher is read.
       index_dir: folder for the index file; empty = <root>/occjax_index, or the workdir where `root` cannot be written.

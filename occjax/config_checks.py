@@ -79,7 +79,7 @@ def problems(config: Config) -> list[str]:
     require(
         not config.loss.distill.is_on or bool(config.data.teacher_dir),
         "loss.distill has weights above 0 but data.teacher_dir is empty, so distillation would be silently off; "
-        "convert a teacher dump with converters/teacher_to_npz.py and set --config.data.teacher_dir, or train the "
+        "convert a teacher dump with occjax convert-teacher and set --config.data.teacher_dir, or train the "
         "control with configs/supervised.py",
     )
     return found

@@ -13,7 +13,7 @@ class BackboneConfig:
     Attributes:
       depth: number of layers; no published weights have 10, which is for trials.
       width: channels of the stem; 64 in the published networks.
-      weights: what it starts from: a file made by converters/weights_from_torch.py --kind=resnet, or "random".
+      weights: what it starts from: a file made by occjax convert-weights --kind=resnet, or "random".
       frozen_stages: that do not train: 1 = stem, 2 = stem and layer1, ...
       frozen_batch_norm: its BatchNorm keeps its running statistics.
     """

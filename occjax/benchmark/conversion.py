@@ -25,9 +25,7 @@ from occjax.label_sets import LABEL_SETS
 def main(arguments: list[str] | None = None) -> int:
     """Prints a few lines per dump; returns the exit status."""
     parser = Parser("python -m occjax.benchmark.conversion", __doc__)
-    parser.add_argument(
-        "dumps", nargs="+", type=Path, metavar="DUMP", help="as for converters/teacher_to_npz.py --input"
-    )
+    parser.add_argument("dumps", nargs="+", type=Path, metavar="DUMP", help="as for occjax convert-teacher --input")
     parser.add_argument("--splits", type=words, default="train,val")
     parser.add_argument("--source-grid", choices=list(LABEL_SETS), default="surroundocc")
     parser.add_argument("--samples", type=int, default=8, help="of each dump")

@@ -104,7 +104,7 @@ def require_fit(shard: Shard, data: DataConfig, parts: Parts) -> None:
 
 def packing_command(folder: Path | str) -> str:
     """The command line that adds what a folder lacks; the reader fills in the configuration."""
-    return f"python converters/pack.py --config=... --output={folder}"
+    return f"occjax pack --config=... --output={folder}"
 
 
 def shard_name(split: str, number: int, count: int) -> str:
@@ -170,7 +170,7 @@ def read_shard(manifest: Path) -> Shard:
 
 def repacking(manifest: Path) -> str:
     """What mends a shard that is damaged."""
-    return f"delete {manifest} and run converters/pack.py again: it writes what is missing"
+    return f"delete {manifest} and run occjax pack again: it writes what is missing"
 
 
 def write_shard(folder: Path, name: str, facts: dict, tokens: list[str], records: Iterable[bytes]) -> int:

@@ -125,7 +125,7 @@ def require_backbone_weights(config: BackboneConfig) -> None:
     raise BackboneWeightsError(
         f"model.backbone.weights={config.weights!r} is no file; make {path} of torchvision's ImageNet weights with\n"
         f"  curl --create-dirs -o {download} https://download.pytorch.org/models/{name}.pth\n"
-        f"  python converters/weights_from_torch.py --kind=resnet --depth={config.depth} --input={download} "
+        f"  occjax convert-weights --kind=resnet --depth={config.depth} --input={download} "
         f"--output={path}\n"
         f"or {random}"
     )
@@ -135,7 +135,7 @@ def load_backbone_weights(config: BackboneConfig, params: dict, batch_stats: dic
     """The student's parameters and statistics with the backbone's replaced by those of an .npz.
 
     Args:
-      config: names the file, made by converters/weights_from_torch.py --kind=resnet.
+      config: names the file, made by occjax convert-weights --kind=resnet.
       params: the student's parameters, nested dicts; likewise batch_stats.
 
     Raises:
@@ -147,7 +147,7 @@ def load_backbone_weights(config: BackboneConfig, params: dict, batch_stats: dic
         stored = read_npz(path)
     except (DataError, OSError) as error:
         raise BackboneWeightsError(
-            f"{path} cannot be read: {error}; convert it again with converters/weights_from_torch.py"
+            f"{path} cannot be read: {error}; convert it again with occjax convert-weights"
         ) from error
     problems = []  # all of them, since a file for another depth differs in more than one place
 

@@ -67,7 +67,7 @@ def chosen_evaluations(workdirs: list[Path], wanted: Wanted) -> list[StoredEvalu
             )
             raise UserError(
                 f"{workdir} holds no evaluation of a student{' (best checkpoint)' if wanted.best else ''} on all of "
-                f"split {split} with {weights} weights; run python main.py --mode=eval --workdir={workdir}{flags} "
+                f"split {split} with {weights} weights; run occjax --mode=eval --workdir={workdir}{flags} "
                 f"--config.eval.max_samples=0 (full evaluations there: {there})"
             )
         # The first run's own grid is the one that all are compared on.

@@ -43,7 +43,7 @@ def report(config: Config) -> tuple[str, bool]:
         index = load_index(config.data)
     except UserError as error:
         # A run would make the city; the doctor only looks.
-        remedy = "; `python main.py --config=...` generates it" if config.data.synthetic.enabled else ""
+        remedy = "; `occjax --config=...` generates it" if config.data.synthetic.enabled else ""
         return _finish(lines, [*problems, f"{error}{remedy}"])
     lines += _index_lines(index)
     # Records hold their own; each split asks for it where it is needed.

@@ -145,7 +145,7 @@ def evaluate_teacher(config: Config, index: Index, *, split: str, output_dir: Pa
       UserError: no teacher is configured, files of the split are absent, or the folder holds BEV maps only.
     """
     if not config.data.teacher_dir:
-        raise UserError("no teacher to evaluate: set data.teacher_dir to a folder made by converters/teacher_to_npz.py")
+        raise UserError("no teacher to evaluate: set data.teacher_dir to a folder made by occjax convert-teacher")
     keyframes = index.split(split)
     teacher = complete_teacher(config, split, keyframes.tokens)
     # BEV maps alone say nothing about single voxels, which the protocols score.

@@ -56,7 +56,7 @@ def resampling_command(data: DataConfig, found: VoxelGrid, wanted: VoxelGrid) ->
 
 def dump_command(workdir: str | Path, output: str | Path) -> str:
     """The command that adds what a folder lacks which a run has filled with its predictions."""
-    return f"python main.py --mode=dump --workdir={shlex.quote(str(workdir))} --output={shlex.quote(str(output))}"
+    return f"occjax --mode=dump --workdir={shlex.quote(str(workdir))} --output={shlex.quote(str(output))}"
 
 
 def _source(name: str) -> list[str]:
@@ -64,7 +64,7 @@ def _source(name: str) -> list[str]:
 
 
 def _command(data: DataConfig, output: str, *options: str, source: str = "--input=<dump>") -> str:
-    words = ["python converters/teacher_to_npz.py", source, f"--output={output}"]
+    words = ["occjax convert-teacher", source, f"--output={output}"]
     words.append(f"--data-root={shlex.quote(data.root)}")
     # Only what is not the default: a command should fit on a line.
     if data.version != DataConfig().version:

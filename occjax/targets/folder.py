@@ -116,7 +116,7 @@ class TeacherFolder(TeacherLayout):
     def __init__(
         self, directory: Path, grid: VoxelGrid, *, data: DataConfig | None = None, capacity_factor: float = 1.25
     ):
-        """As `TeacherLayout`, with the manifest of `directory` (converters/teacher_to_npz.py or --mode=dump).
+        """As `TeacherLayout`, with the manifest of `directory` (occjax convert-teacher or --mode=dump).
 
         Args:
           directory: the folder.
@@ -186,7 +186,7 @@ def read_manifest(directory: Path) -> dict:
       TeacherFileError: absent, unreadable, another schema version, class order or softened targets.
     """
     path = Path(directory) / MANIFEST_NAME
-    remedy = "make the folder with converters/teacher_to_npz.py"
+    remedy = "make the folder with occjax convert-teacher"
     try:
         manifest = json.loads(path.read_text())
     except FileNotFoundError as error:

@@ -19,7 +19,7 @@ class NothingPackedError(DataError):
 
 
 class PackedTeacher(TeacherLayout):
-    """The teacher in a folder of records (`converters/pack.py`)."""
+    """The teacher in a folder of records (`occjax pack`)."""
 
     def __init__(self, folder: Path, grid: VoxelGrid, *, capacity_factor: float):
         """Reads the manifests of all shards; arguments as for `TeacherFolder`.

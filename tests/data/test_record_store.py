@@ -224,5 +224,5 @@ def test_records_of_an_older_occjax_are_refused_with_the_command_that_packs_agai
     content = json.loads(path.read_text())
     content["facts"] = {**content["facts"], "version": 1, "image_width": 640}
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="of version 1, this occjax reads version 2; pack again, .*converters/pack.py"):
+    with pytest.raises(DataError, match="of version 1, this occjax reads version 2; pack again, .*occjax pack"):
         train_loader(config, index)

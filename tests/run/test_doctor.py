@@ -96,7 +96,7 @@ def test_distillation_without_a_teacher(config, tmp_path):
     assert not is_complete and "data.teacher_dir" in text
     config.data.teacher_dir = str(tmp_path / "teacher")
     text, is_complete = report(config)
-    assert not is_complete and "manifest" in text and "converters/teacher_to_npz.py" in text
+    assert not is_complete and "manifest" in text and "occjax convert-teacher" in text
 
 
 def test_damaged_teacher_files_are_found_by_their_directory(config, tmp_path):
@@ -123,7 +123,7 @@ def test_damaged_teacher_files_are_found_by_their_directory(config, tmp_path):
     broken.write_bytes(broken.read_bytes()[:-8])
     text, is_complete = report(config)
     assert not is_complete and "train: 1 of 7 teacher files damaged" in text and str(broken) in text
-    assert f"mend: delete them, then python converters/teacher_to_npz.py --input=<dump> --output={tmp_path} " in text
+    assert f"mend: delete them, then occjax convert-teacher --input=<dump> --output={tmp_path} " in text
 
 
 def test_real_root(shared_dir, tmp_path):
@@ -145,7 +145,7 @@ def test_with_records_nothing_else_is_looked_for(config, tmp_path):
     assert "records                     7 of 7" in text and "in 2 shards" in text and "images" not in text
     (tmp_path / "records/train-00001-of-00002.json").unlink()
     text, is_complete = report(config)
-    assert not is_complete and "lack 3 of 7 samples of split train" in text and "converters/pack.py" in text
+    assert not is_complete and "lack 3 of 7 samples of split train" in text and "occjax pack" in text
     assert "records                unusable, see below" in text
     config.data.cameras = ("CAM_FRONT", "CAM_BACK")
-    assert "into another folder: python converters/pack.py" in report(config)[0]
+    assert "into another folder: occjax pack" in report(config)[0]

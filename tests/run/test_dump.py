@@ -74,7 +74,7 @@ def test_every_sample_holds_the_softmax_of_the_student(run, dumped):
     assert (dump.written, dump.kept) == (9, 0) and "9 teacher files" in dump.summary()
     folder = TeacherFolder(output, config.grid.build())
     assert folder.manifest["samples"] == 9 and folder.manifest["source"] == "opinions, step 7, ema weights"
-    assert folder.completing_command() == f"python main.py --mode=dump --workdir={workdir} --output={output}"
+    assert folder.completing_command() == f"occjax --mode=dump --workdir={workdir} --output={output}"
 
     mesh = make_mesh()
     weights = restore(config, workdir, mesh)

@@ -49,7 +49,7 @@ def test_swapped_files_are_refused(tmp_path):
 def test_absent_and_half_written_files_name_file_and_sample(tmp_path):
     write_folder(tmp_path)
     folder = TeacherFolder(tmp_path, GRID, data=DataConfig(root="root"))
-    command = f"python converters/teacher_to_npz.py --input=<dump> --output={tmp_path} --data-root=root --skip-existing"
+    command = f"occjax convert-teacher --input=<dump> --output={tmp_path} --data-root=root --skip-existing"
     with pytest.raises(TeacherFileError, match=command):
         folder.read("x")
     whole = (tmp_path / "a.npz").read_bytes()
@@ -92,7 +92,7 @@ def test_grids_must_match(tmp_path):
         TeacherFolder(tmp_path, VoxelGrid("ego", GRID.lower_m, 0.5, GRID.shape), data=data)
     assert str(caught.value).startswith(f"the teacher files in {tmp_path} ")
     assert str(caught.value).endswith(
-        ": python converters/teacher_to_npz.py --input=<dump> --output=<another folder> --data-root='my root' "
+        ": occjax convert-teacher --input=<dump> --output=<another folder> --data-root='my root' "
         "--version=v1.0-mini --grid=occ3d"
     )
     with pytest.raises(GridMismatchError, match="no aligned crop") as caught:

@@ -80,7 +80,7 @@ def test_the_dump_read_back_gives_the_same_files_bit_for_bit(world, tmp_path, ki
     folder = TeacherFolder(tmp_path / "a", GRID, data=DataConfig(root="data/nuscenes"))
     assert folder.manifest["value_kind"] == {kind: 5} and folder.manifest["weights"] == MADE.details["weights"]
     assert folder.completing_command() == (
-        f"python converters/teacher_to_npz.py --weights=w.pth --output={tmp_path / 'a'} --data-root=data/nuscenes "
+        f"occjax convert-teacher --weights=w.pth --output={tmp_path / 'a'} --data-root=data/nuscenes "
         "--model=gs6400 --draws=3"
     )
     assert done.kl is not None and done.kl < 5e-3
