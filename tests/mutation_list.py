@@ -4,7 +4,7 @@ Left out, because nothing could notice:
 
 * the order of flip and rotation in `sample_image_augmentation`: turned by θ before or by −θ after a flip is the same
   matrix, and both angles are as likely;
-* `max(config.data.prefetch, 1)` and other amounts of reading ahead: batches do not depend on them;
+* `data.prefetch` and other amounts of reading ahead: batches do not depend on them;
 * the floors below which a logarithm or a division is kept, by a factor: no result shows their last digits.
 """
 

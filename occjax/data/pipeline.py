@@ -44,7 +44,7 @@ class BatchLoader:
         self._batches = samples.batch(batch_size, drop_remainder=True, batch_fn=_stack_read)
         # A worker without a batch would start for nothing.
         self._workers = min(data.workers, len(self._batches))
-        self._prefetch = max(data.prefetch, 1)
+        self._prefetch = data.prefetch
         self._identity = identity
         self._skips = SkipLog(max_skipped)
         self.skipped = self._skips.reasons

@@ -182,7 +182,8 @@ def _group(text: str) -> tuple[str, list[Path]]:
     name, equals, pattern = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"must have an = between a name and its workdirs, not {text!r}")
-    return name, [Path(path) for path in sorted(glob.glob(pattern))]
+    # Logs that somebody keeps beside the runs match as well.
+    return name, [Path(path) for path in sorted(glob.glob(pattern)) if Path(path).is_dir()]
 
 
 if __name__ == "__main__":

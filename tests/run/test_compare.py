@@ -8,7 +8,7 @@ import pytest
 from occjax.config import Config
 from occjax.errors import UserError
 from occjax.run import compare as compare_module
-from occjax.run.compare import Wanted, compare
+from occjax.run.compare import Wanted, compare, main
 from occjax.run.workdir import open_workdir
 
 PRETRAINED = {"kind": "backbone", "file": "r50.npz", "sha256": "0123456789abcdef"}
@@ -102,3 +102,12 @@ def test_a_run_without_a_full_evaluation_is_answered_with_the_command(tmp_path):
         compare({"group": [run]})
     with pytest.raises(UserError, match="no run matches group 'group'"):
         compare({"group": []})
+
+
+def test_the_command_line_takes_folders_and_says_what_it_compared(tmp_path, capsys):
+    evaluated(tmp_path / "run-0", 47.3)
+    (tmp_path / "run-0.log").write_text("")
+    assert main([f"run={tmp_path}/run-*"]) == 0
+    assert "split val (12 samples)" in (said := capsys.readouterr().out) and "| run (1 run) | 47.30 |" in said
+    assert main([f"run={tmp_path}/run-*", "--best"]) == 2
+    assert "--mode=eval" in (said := capsys.readouterr().err) and " --best " in said
