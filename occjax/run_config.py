@@ -9,6 +9,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from occjax.config import RANDOM, Config
+from occjax.config_rules import type_problems
 from occjax.errors import UserError
 
 # What runs did whose config.json lacks a field, where that is not the field's default.
@@ -40,7 +41,10 @@ def load_config(workdir: Path) -> Config:
         beside = f"; runs beside it: {', '.join(runs)}" if runs else ""
         raise WorkdirError(f"{workdir} holds no run (no config.json){beside}; train first or name another --workdir")
     try:
-        return _from_dict(Config, _as_now(json.loads(path.read_text(encoding="utf-8"))["config"]))
+        config = _from_dict(Config, _as_now(json.loads(path.read_text(encoding="utf-8"))["config"]))
+        if problems := type_problems(config):  # by somebody's hand
+            raise TypeError("; ".join(problems))
+        return config
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise WorkdirError(
             f"{path} does not fit this version of occjax: {error}; name the configuration with --config, or use the "

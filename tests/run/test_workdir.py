@@ -131,6 +131,14 @@ def test_runs_of_earlier_versions_are_read(tmp_path):
     assert said_of(stored_initialisation(tmp_path)) == "weights that were not recorded"
 
 
+def test_a_configuration_with_values_of_another_type_is_named(tmp_path):
+    open_workdir(tmp_path, Config())
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"workers": 4', '"workers": "four"'))
+    with pytest.raises(WorkdirError, match="config.data.workers must be a whole number, not 'four'"):
+        load_config(tmp_path)
+
+
 def test_a_damaged_configuration_is_named(tmp_path):
     open_workdir(tmp_path, Config())
     (tmp_path / "checkpoints/7").mkdir(parents=True)
