@@ -37,7 +37,7 @@ _WEIGHTS = tuple(f"loss.{name}" for name in Config().loss.weight_fields()) + tup
 )
 RULES = [
     Rule(
-        ("name", "model.backbone.weights", *_below("data", "root version train_split val_split")),
+        ("name", "model.backbone.weights", *_below("data", "root version train_split val_split lidar_channel")),
         "a text that is not empty",
         lambda text: bool(text.strip()),
         "leave it out for its default",

@@ -69,12 +69,12 @@ def _from_dict(kind: type, values: dict):
     unknown = sorted(set(values) - {f.name for f in dataclasses.fields(kind)})
     if unknown:
         raise TypeError(f"unknown fields {', '.join(unknown)}")
-    built = {}
+    section = kind()
     for name, value in values.items():
         if dataclasses.is_dataclass(types[name]):
             value = _from_dict(types[name], value)
         # JSON has no tuples, and a configuration no lists.
         elif isinstance(value, list):
             value = tuple(value)
-        built[name] = value
-    return kind(**built)
+        setattr(section, name, value)
+    return section

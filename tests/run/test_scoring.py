@@ -39,6 +39,7 @@ def make_config(labels="surroundocc"):
 def make_split(count):
     fields = dict.fromkeys((field.name for field in dataclasses.fields(SplitIndex)), np.zeros(0))
     fields |= {"name": "val", "root": Path(), "cameras": NUSCENES_CAMERAS[:1]}
+    fields["camera_size"] = np.full((count, 1, 2), (32, 16), np.int32)
     fields["sample_token"] = np.array([f"token{i}".encode() for i in range(count)])
     fields["scene"], fields["frame_index"] = np.zeros(count, np.int32), np.arange(count, dtype=np.int32)
     fields["scene_name"] = np.array([b"scene-0001"])
