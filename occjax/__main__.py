@@ -3,6 +3,7 @@
 occjax --config=configs/kd.py --workdir=runs/kd
 occjax --mode=eval --workdir=runs/kd
 occjax --mode=visualize --workdir=runs/kd --scene=scene-0103 --movie=mp4
+occjax --mode=predict --workdir=runs/kd --calibration=rig.yaml --images=CAM_FRONT=front.jpg --output=out
 occjax --mode=dump --workdir=runs/kd --output=data/kd_teacher --also=bev_sem,bev_vis --also-dir=out/dump
 occjax --mode=doctor --config=configs/kd.py
 occjax convert-teacher | convert-weights | pack --help
@@ -45,12 +46,13 @@ _MODES = {
     "train": "train (or resume) in --workdir, then evaluate",
     "eval": "evaluate the newest checkpoint of --workdir, or with --teacher the teacher files",
     "visualize": "draw the --tokens or the --scene as the newest checkpoint sees them",
+    "predict": "predict images of your own, taken with the cameras of --calibration",
     "dump": "write the newest checkpoint's predictions into --output, as teacher files to learn from",
     "config": "print the configuration with every field's meaning, and what differs from the defaults",
     "doctor": "say what data is there, what is missing, and the command that mends it",
     "benchmark": "measure loader, step and memory on this machine",
 }
-_OF_A_RUN = ("eval", "visualize", "dump")
+_OF_A_RUN = ("eval", "visualize", "predict", "dump")
 _SWITCH = {"action": argparse.BooleanOptionalAction}
 # Options that only some modes read: the modes, the help, and what argparse must know besides.
 _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
@@ -62,7 +64,9 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "scene": (("visualize",), "name of a scene to draw whole", {}),
     "list_scenes": (("visualize",), "list the scenes that can be drawn, with their splits; no checkpoint", _SWITCH),
     "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
-    "output": (("dump",), "folder for the teacher files", {"metavar": "DIR"}),
+    "calibration": (("predict",), "YAML of the cameras: intrinsics, distortion, poses", {"metavar": "FILE"}),
+    "images": (("predict",), "CAMERA=FILE,CAMERA=FILE, or a folder <camera>/<time>.jpg", {"metavar": "IMAGES"}),
+    "output": (("predict", "dump"), "folder for the predictions, or for the teacher files", {"metavar": "DIR"}),
 }
 
 
@@ -124,7 +128,14 @@ def _run(arguments: list[str]) -> int:
         join_processes()
         if not is_first():
             show_log(logging.WARNING)
-    modes = {"train": _train, "eval": _eval, "visualize": _visualize, "dump": _dump, "benchmark": _benchmark}
+    modes = {
+        "train": _train,
+        "eval": _eval,
+        "visualize": _visualize,
+        "predict": _predict,
+        "dump": _dump,
+        "benchmark": _benchmark,
+    }
     outcome = modes[options.mode](config, workdir, options)
     if is_first():
         say(outcome)
@@ -173,6 +184,20 @@ def _visualize(config, workdir: Path, options: argparse.Namespace) -> str:
     return "\n".join(f"wrote {path}" for path in paths)
 
 
+def _predict(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.run.predict import predict_workdir
+
+    paths = predict_workdir(
+        config,
+        workdir,
+        calibration=Path(options.calibration),
+        images=options.images,
+        output=Path(options.output),
+        best=bool(options.best),
+    )
+    return "\n".join(f"wrote {path}" for path in paths)
+
+
 def _dump(config, workdir: Path, options: argparse.Namespace) -> str:
     from occjax.convert.dump.option_fields import from_options
     from occjax.convert.dump.surface import SurfaceOptions
@@ -206,6 +231,9 @@ def _misuse(options: argparse.Namespace) -> str:
         return "--mode=visualize wants either --tokens=TOKEN,TOKEN or --scene=NAME; --list-scenes names them"
     if options.movie and not options.scene:
         return "--movie films a scene: name it with --scene=NAME"
+    absent = [name for name in ("calibration", "images", "output") if mode == "predict" and not getattr(options, name)]
+    if absent:
+        return f"--mode=predict wants {' and '.join(f'--{name}' for name in absent)}"
     if mode == "dump" and not options.output:
         return "--mode=dump wants a folder for the teacher files: --output=DIR"
     return ""
@@ -221,7 +249,7 @@ def _parser(default_config: str) -> Parser:
         "--config",
         metavar="FILE",
         help=f"configuration file, by default {default_config}; override any field with --config.section.field=value. "
-        "eval, visualize and dump take the workdir's own configuration unless this is given, and config that of a "
+        "eval, visualize, predict and dump take the workdir's own configuration unless this is given, and config that of a "
         "--workdir which is named",
     )
     add("--workdir", metavar="DIR", help="folder of the run; by default runs/<name of the configuration file>")

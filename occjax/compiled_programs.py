@@ -16,8 +16,9 @@ def keep_compiled_programs() -> None:
     """Has jax keep what it compiles, in the user's cache folder: `$XDG_CACHE_HOME/occjax`, else `~/.cache/occjax`.
 
     JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false does without; both are jax's own.
+    A folder that the program has chosen by `jax.config` stays.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.values["jax_compilation_cache_dir"]:
         return
     # A processor of another kind, of a cluster that shares its home folders, may not know this one's instructions.
     kind = hashlib.sha256(processor_facts().get("flags", "").encode()).hexdigest()[:12]

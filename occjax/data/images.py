@@ -62,7 +62,18 @@ def draw_image(
             "to that size"
         )
     reduction = reduction_for(size, input_from_pixel)
-    image = _decode(data, reduction)
+    image = decode_image(data, reduction)
+    draw_pixels(image, size, reduction, input_from_pixel, out)
+
+
+def draw_pixels(
+    image: UInt8[np.ndarray, "h2 w2 3"],
+    size: Int[np.ndarray, "2"],
+    reduction: int,
+    input_from_pixel: Float[np.ndarray, "3 3"],
+    out: UInt8[np.ndarray, "h w 3"],
+) -> None:
+    """As `draw_image`, of an image that was decoded at 1/`reduction` of the recorded `size`."""
     # `out` is a part of the batch: drawing into it saves a copy of 5 MB per sample.
     height, width = out.shape[:2]
     stretch = plain_resize(size, (width, height))
@@ -78,7 +89,8 @@ def draw_image(
     cv2.warpAffine(image, matrix[:2], (width, height), dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def _decode(data: bytes, reduction: int) -> UInt8[np.ndarray, "h w 3"]:
+def decode_image(data: bytes, reduction: int = 1) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB pixels as they are stored, shrunk by `reduction`; raises DataError where there is no whole image."""
     # Orientation in EXIF is ignored: the intrinsics belong to the pixels as they are stored.
     flags = _REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:

@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import json
+import math
 import operator
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,16 +77,22 @@ def read_student(
 def _checkpoint(workdir: Path, *, best: bool) -> Path:
     """Folder of the newest checkpoint, or of the best."""
     folder = (workdir / ("best" if best else "checkpoints")).resolve()  # orbax refuses a relative one
-    step = None
-    # Looked at first: orbax complains about a folder that is not there.
-    if any(folder.glob("[0-9]*")):
-        options = ocp.CheckpointManagerOptions(read_only=True, best_fn=(lambda m: m["miou"]) if best else None)
-        with ocp.CheckpointManager(folder, options=options) as manager:
-            step = manager.best_step() if best else manager.latest_step()
-    if step is None:
+    # By hand: orbax's manager wants to write, or else logs warnings that it cannot. What it has not finished has a name
+    # that is no number.
+    steps = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()]
+    if not steps:
         remedy = "leave --best out" if best else "train first, or name another --workdir"
         raise CheckpointError(f"no {'best ' if best else ''}checkpoint in {workdir}; {remedy}")
-    return folder / str(step)
+    return folder / str(max(steps, key=lambda step: _miou(folder / str(step))) if best else max(steps))
+
+
+def _miou(checkpoint: Path) -> float:
+    """Validation mIoU that a checkpoint of `best` was kept for, lowest where it is not known."""
+    try:
+        miou = json.loads((checkpoint / "metrics/metrics").read_text())["miou"]
+    except (OSError, ValueError, KeyError):
+        return -math.inf
+    return -math.inf if math.isnan(miou) else miou
 
 
 def keeps_ema_apart(checkpoint: Path) -> bool:

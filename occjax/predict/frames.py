@@ -1,0 +1,54 @@
+"""Folder of frames, `<camera>/<time>.jpg`: which images of the cameras belong together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from occjax.predict.images import ImageError
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+def frames_of_folder(folder: str | Path, cameras: tuple[str, ...]) -> Iterator[dict[str, Path]]:
+    """Images of each frame by camera, in order of time.
+
+    The camera with most images sets the times; of each other one the nearest image belongs to the frame, if it is not
+    farther than half of the usual time between frames. Times are numbers, of any unit that all of them share.
+
+    Args:
+      folder: with a folder for each camera, of images that are named by their time.
+      cameras: of the rig.
+
+    Raises:
+      ImageError: no image of these cameras, or names that are no times.
+    """
+    folder = Path(folder)
+    found = {camera: _times(folder / camera) for camera in cameras}
+    found = {camera: images for camera, images in found.items() if images}
+    if not found:
+        there = ", ".join(sorted(path.name for path in folder.glob("*/"))) or "nothing"
+        raise ImageError(
+            f"{folder} holds no images <camera>/<time>.jpg of the rig's cameras {', '.join(cameras)}; it holds {there}"
+        )
+    reference = max(found, key=lambda camera: len(found[camera]))
+    times = np.array(sorted(found[reference]))
+    # A frame alone takes whatever the others have.
+    limit = np.median(np.diff(times)) / 2 if len(times) > 1 else np.inf
+    nearest = {camera: np.array(sorted(images)) for camera, images in found.items()}
+    for time in times:
+        frame = {}
+        for camera, candidates in nearest.items():
+            candidate = candidates[np.abs(candidates - time).argmin()]
+            if abs(candidate - time) <= limit:
+                frame[camera] = found[camera][candidate]
+        yield frame
+
+
+def _times(folder: Path) -> dict[float, Path]:
+    """Images of one camera by their time; empty where it has none."""
+    images = [path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES]
+    try:
+        return {float(path.stem): path for path in images}
+    except ValueError as error:
+        raise ImageError(f"images in {folder} must be named by their time, as 1532402927.647.jpg: {error}") from error
