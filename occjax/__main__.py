@@ -249,8 +249,8 @@ def _parser(default_config: str) -> Parser:
         "--config",
         metavar="FILE",
         help=f"configuration file, by default {default_config}; override any field with --config.section.field=value. "
-        "eval, visualize, predict and dump take the workdir's own configuration unless this is given, and config that of a "
-        "--workdir which is named",
+        "eval, visualize, predict and dump take the workdir's own configuration unless this is given, and config that "
+        "of a --workdir which is named",
     )
     add("--workdir", metavar="DIR", help="folder of the run; by default runs/<name of the configuration file>")
     modes = "; ".join(f"{name}: {what}" for name, what in _MODES.items())

@@ -48,8 +48,9 @@ _MATRICES = {
 _POSES = ("grid_from_cam", "cam_from_grid")
 _CAMERA_KEYS = {"image_width", "image_height", "width", "height", "distortion_model", "camera_name", "axes", *_POSES}
 _CAMERA_KEYS |= {key for name, short in _MATRICES.items() for key in (name, *short)}
-# How level a rig must be as its other reading, and how far from it as it is read, to say that it is the other.
-_LEVEL, _GAIN = 0.97, 0.1
+# Cosines of the tilt. Cameras that look down by up to 37° are mounted; beyond that, and level in another reading of the
+# file, they are misread.
+_LEVEL, _TILTED = 0.97, 0.8
 
 
 def read_calibration(path: str | Path) -> Rig:
@@ -107,7 +108,7 @@ def _require_this_reading(poses: np.ndarray, readings: dict[str, np.ndarray]) ->
     found = levelness(poses).min()
     for reading, others in readings.items():
         level = levelness(others).min()
-        if len(others) == len(poses) and level >= _LEVEL and found < level - _GAIN:
+        if len(others) == len(poses) and level >= _LEVEL and found < _TILTED:
             tilt, other_tilt = (np.degrees(np.arccos(np.clip(value, -1, 1))) for value in (found, level))
             raise CalibrationError(
                 f"as they are written, cameras are tilted by up to {tilt:.0f}°; read {reading} they stand level within "

@@ -95,13 +95,13 @@ class Rig:
             require_rigid(f"cam_from_grid of {name}", self.cam_from_grid[camera])
             if self.sizes is not None:
                 require_size(name, self.pixel_from_cam[camera], self.sizes[camera])
-        level = levelness(invert_rigid(self.cam_from_grid))
-        if level.min() < _UPRIGHT:
-            name = names[int(level.argmin())]
+        level = levelness(invert_rigid(self.cam_from_grid)).tolist()
+        if min(level) < _UPRIGHT:
+            name = names[level.index(min(level))]
             inverse = levelness(self.cam_from_grid).min() >= _UPRIGHT
             hint = "its inverse would be upright: is it grid_from_cam, or transposed?" if inverse else _AXES_HINT
             raise CalibrationError(
-                f"{name} is not upright: the downward direction of its image points {_degrees(level.min())} away from "
+                f"{name} is not upright: the downward direction of its image points {_degrees(min(level))} away from "
                 f"the ground; {hint}"
             )
 

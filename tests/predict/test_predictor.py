@@ -66,10 +66,10 @@ def test_what_an_occupancy_says(predictor, occupancy, tmp_path):
     np.testing.assert_allclose(occupancy.entropy(), entropy, atol=1e-5)
     points = occupancy.points()
     assert 0 < len(points.classes) < occupancy.classes.size
-    for point, kind, probability in list(zip(*points, strict=True))[:: max(1, len(points.classes) // 20)]:
-        index, inside = predictor.grid.indices_from_points(point)
-        assert inside and occupancy.classes[tuple(index)] == kind != FREE
-        assert probability == pytest.approx(probabilities[(*index, kind)], abs=1e-6)
+    index, inside = predictor.grid.indices_from_points(points.position_m)
+    assert inside.all() and FREE not in points.classes and len(points.classes) == (occupancy.classes != FREE).sum()
+    np.testing.assert_array_equal(occupancy.classes[tuple(index.T)], points.classes)
+    np.testing.assert_allclose(probabilities[(*index.T, points.classes)], points.probability, atol=1e-6)
     bev = occupancy.bev()
     for x, y in np.ndindex(*bev.shape):
         above = [c for c in occupancy.classes[x, y, ::-1] if c != FREE]

@@ -1,0 +1,250 @@
+"""Calibration files and rigs: what they mean, and that the usual mistakes are told."""
+
+import copy
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+import occjax
+from occjax.predict.rig import CalibrationError, Rig, levelness
+from occjax.synthetic.rig import MOUNTS, ego_from_sensor, pixel_from_cam
+
+NAMES = tuple(name for name in MOUNTS if name.startswith("CAM"))
+
+
+def wxyz_of(rotation) -> list[float]:
+    """Quaternion of a rotation, by its axis and angle."""
+    vector = cv2.Rodrigues(rotation)[0].ravel()
+    angle = np.linalg.norm(vector)
+    return [float(np.cos(angle / 2)), *(np.sin(angle / 2) * vector / angle).tolist()]
+
+
+def poses(frame: str) -> dict[str, np.ndarray]:
+    frame_from_ego = np.linalg.inv(ego_from_sensor("LIDAR_TOP")) if frame == "lidar" else np.eye(4)
+    return {name: frame_from_ego @ ego_from_sensor(name) for name in NAMES}
+
+
+def written(frame="ego", names=NAMES) -> dict:
+    """The rig of the generated city as a file."""
+    cameras = {}
+    for name in names:
+        pose = poses(frame)[name]
+        cameras[name] = {
+            "image_width": 1600,
+            "image_height": 900,
+            "camera_matrix": {"rows": 3, "cols": 3, "data": pixel_from_cam(name, 1600, 900).ravel().tolist()},
+            "distortion_model": "plumb_bob",
+            "distortion_coefficients": {"rows": 1, "cols": 5, "data": [0.0] * 5},
+            "grid_from_cam": {"translation": pose[:3, 3].tolist(), "rotation_wxyz": wxyz_of(pose[:3, :3])},
+        }
+    return {"frame": frame, "cameras": cameras}
+
+
+def read(content, tmp_path) -> Rig:
+    path = tmp_path / "rig.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return occjax.read_calibration(path)
+
+
+@pytest.mark.parametrize("frame", ["ego", "lidar"])
+def test_a_file_says_where_the_cameras_look(frame, tmp_path):
+    rig = read(written(frame), tmp_path)
+    assert rig.cameras == NAMES and rig.frame == frame and rig.sizes.tolist() == [[1600, 900]] * 6
+    wanted = np.linalg.inv(list(poses(frame).values()))
+    np.testing.assert_allclose(rig.cam_from_grid, wanted, atol=1e-5)
+    np.testing.assert_allclose(rig.pixel_from_cam, [pixel_from_cam(name, 1600, 900) for name in NAMES], rtol=1e-6)
+    assert rig.lenses == (None,) * 6
+
+
+def test_every_spelling_of_a_pose_is_the_same(tmp_path):
+    wanted = read(written(), tmp_path)
+    link_from_optical = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    spellings = {
+        "xyzw": lambda pose, q: {
+            "grid_from_cam": {"translation": pose[:3, 3].tolist(), "rotation_xyzw": [*q[1:], q[0]]}
+        },
+        "ros": lambda pose, q: {
+            "grid_from_cam": {
+                "translation": dict(zip("xyz", pose[:3, 3].tolist(), strict=True)),
+                "rotation": dict(zip("wxyz", q, strict=True)),
+            }
+        },
+        "matrix": lambda pose, q: {"grid_from_cam": {"matrix": pose.tolist()}},
+        "inverse": lambda pose, q: {"cam_from_grid": {"matrix": np.linalg.inv(pose).ravel().tolist()}},
+        "link": lambda pose, q: {
+            "axes": "link",
+            "grid_from_cam": {"matrix": (pose @ np.linalg.inv(link_from_optical)).tolist()},
+        },
+        "message": lambda pose, q: {"grid_from_cam": {"matrix": pose.tolist()}},
+    }
+    for name, spelled in spellings.items():
+        content = written()
+        for camera, entry in content["cameras"].items():
+            rotation_wxyz = entry.pop("grid_from_cam")["rotation_wxyz"]
+            entry |= spelled(poses("ego")[camera], rotation_wxyz)
+            if name == "message":
+                entry["K"], entry["D"] = entry.pop("camera_matrix")["data"], []
+                del entry["distortion_coefficients"]
+        found = read(content, tmp_path)
+        np.testing.assert_allclose(found.cam_from_grid, wanted.cam_from_grid, atol=1e-5, err_msg=name)
+        np.testing.assert_array_equal(found.pixel_from_cam, wanted.pixel_from_cam, err_msg=name)
+
+
+def turned_about(content, change):
+    content = copy.deepcopy(content)
+    for entry in content["cameras"].values():
+        change(entry)
+    return content
+
+
+def as_xyzw(entry):
+    w, *xyz = entry["grid_from_cam"]["rotation_wxyz"]
+    entry["grid_from_cam"]["rotation_wxyz"] = [*xyz, w]
+
+
+def as_wxyz(entry):
+    pose = entry["grid_from_cam"]
+    pose["rotation_xyzw"] = pose.pop("rotation_wxyz")
+
+
+@pytest.mark.parametrize("frame", ["ego", "lidar"])
+@pytest.mark.parametrize(("mistake", "remedy"), [(as_xyzw, "rotation_xyzw"), (as_wxyz, "rotation_wxyz")])
+def test_a_quaternion_in_another_order_than_it_says_is_told(frame, mistake, remedy, tmp_path):
+    told = []
+    for names in (NAMES, *((name,) for name in NAMES)):
+        try:
+            rig = read(turned_about(written(frame, names), mistake), tmp_path)
+        except CalibrationError as error:
+            assert f"read as {remedy} they stand level" in str(error)
+            told.append(names)
+            continue
+        # Alone, a camera that looks along x may be turned one way or tilted the other: a tilt that cameras have.
+        assert len(names) == 1 and np.degrees(np.arccos(levelness(np.linalg.inv(rig.cam_from_grid))[0])) < 37
+    assert NAMES in told and len(told) >= 5
+
+
+def moved_to(entry, key, value):
+    entry[key] = value
+
+
+def transposed(matrix) -> list:
+    return np.array(matrix, float).T.ravel().tolist()
+
+
+POSE = poses("ego")["CAM_FRONT"]
+LEFT = poses("ego")["CAM_FRONT_LEFT"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda e: moved_to(e, "K", transposed(pixel_from_cam("CAM_FRONT", 1600, 900))), "CAM_FRONT is transposed"),
+        (lambda e: moved_to(e, "grid_from_cam", {"matrix": transposed(POSE)}), "it is transposed: transpose it"),
+        (
+            lambda e: moved_to(e, "grid_from_cam", {"matrix": np.linalg.inv(LEFT).tolist()}),
+            "as cam_from_grid they",
+        ),
+        (lambda e: moved_to(e, "axes", "link"), "with `axes: optical` they stand level"),
+        (lambda e: moved_to(e, "grid_from_cam", {"matrix": (POSE * 2).tolist()}), "last row must be 0 0 0 1"),
+        (lambda e: moved_to(e, "grid_from_cam", {"matrix": (POSE @ np.diag([-1, 1, 1, 1])).tolist()}), "or mirroring"),
+        (lambda e: e["grid_from_cam"].update(translation=[1700, 20, 1510]), "give metres"),
+        (lambda e: e["grid_from_cam"].update(rotation_wxyz=[1, 2, 3, 4]), "has length 5.48"),
+        (
+            lambda e: e["grid_from_cam"].update(rotation=e["grid_from_cam"].pop("rotation_wxyz")),
+            "not say the order",
+        ),
+        (lambda e: moved_to(e, "cam_from_grid", e["grid_from_cam"]), "wants its pose once"),
+        (lambda e: e.pop("grid_from_cam"), "wants its pose once, .*found \\[\\]"),
+        (lambda e: moved_to(e, "image_width", 800), "not near the middle of an image of 800×900"),
+        (lambda e: e.pop("image_height"), "lacks image_height"),
+        (lambda e: e.update(distortion_model="brown"), "one of plumb_bob, .*not 'brown'"),
+        (lambda e: e.update(distortion_model="equidistant"), "a fisheye has four coefficients"),
+        (lambda e: e.update(rectification_matrix=transposed(POSE[:3, :3])), "turns its images"),
+        (lambda e: e.update(fov=90), "unknown entries fov"),
+        (lambda e: e.update(camera_matrix={"data": [1, 2]}), "must be 9 finite numbers; found 2"),
+        (lambda e: e.update(camera_matrix={"data": ["a"] * 9}), "must be a list of numbers"),
+    ],
+)
+def test_mistakes_in_a_file_are_told(change, says, tmp_path):
+    content = written(names=("CAM_FRONT",))
+    change(content["cameras"]["CAM_FRONT"])
+    if "K" in content["cameras"]["CAM_FRONT"]:
+        del content["cameras"]["CAM_FRONT"]["camera_matrix"]
+    with pytest.raises(CalibrationError, match=says):
+        read(content, tmp_path)
+
+
+def test_what_is_no_calibration_is_told(tmp_path):
+    with pytest.raises(CalibrationError, match="cannot read the calibration .*absent.yaml"):
+        occjax.read_calibration(tmp_path / "absent.yaml")
+    for content, says in (
+        ("[", "is no YAML"),
+        ("- 1", "must be a mapping"),
+        ("cameras: {}", "lacks frame"),
+        ("{frame: map, cameras: {}}", "frame must be one of lidar, ego, base_link, not 'map'"),
+        ("{frame: ego, cameras: {}}", "1 to 12 cameras"),
+    ):
+        (tmp_path / "rig.yaml").write_text(content)
+        with pytest.raises(CalibrationError, match=says):
+            occjax.read_calibration(tmp_path / "rig.yaml")
+
+
+@pytest.mark.parametrize("model", ["equidistant", "plumb_bob"])
+def test_a_lens_is_undone(model, tmp_path):
+    """A picture is bent as the lens would, pixel by pixel through OpenCV's projection, and comes back."""
+    size = (320, 180)
+    k = pixel_from_cam("CAM_FRONT", *size)
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 256, (9, 16, 3)).astype(np.uint8), size, interpolation=cv2.INTER_CUBIC)
+    coefficients = np.array(
+        [-0.02, 0.01, -0.004, 0.001] if model == "equidistant" else [-0.2, 0.05, 0.001, -0.002, 0.01]
+    )
+    u, v = np.meshgrid(np.arange(size[0], dtype=np.float64), np.arange(size[1], dtype=np.float64))
+    bent = np.stack([u, v], -1).reshape(-1, 1, 2)
+    undo = cv2.fisheye.undistortPoints if model == "equidistant" else cv2.undistortPoints
+    straight = undo(bent, k, coefficients, P=k).reshape(*size[::-1], 2).astype(np.float32)
+    recorded = cv2.remap(picture, straight[..., 0], straight[..., 1], cv2.INTER_LINEAR)
+    content = written(names=("CAM_FRONT",))
+    entry = content["cameras"]["CAM_FRONT"]
+    entry |= {
+        "image_width": size[0],
+        "image_height": size[1],
+        "camera_matrix": {"data": k.ravel().tolist()},
+        "distortion_model": model,
+        "distortion_coefficients": {"data": coefficients.tolist()},
+        "projection_matrix": {"data": np.column_stack([k, np.zeros(3)]).ravel().tolist()},
+    }
+    rig = read(content, tmp_path)
+    np.testing.assert_allclose(rig.pixel_from_cam[0], k, rtol=1e-6)
+    inner = (slice(20, -20), slice(30, -30))
+    difference = np.abs(rig.lenses[0].undistort(recorded).astype(int) - picture)[inner]
+    assert difference.mean() < 2 < 8 < np.abs(recorded.astype(int) - picture)[inner].mean()
+    # Without a projection OpenCV chooses a pinhole that the image fills.
+    del entry["projection_matrix"]
+    rig = read(content, tmp_path)
+    assert (rig.lenses[0].undistort(np.full_like(recorded, 200))[2:-2, 2:-2] > 150).all()
+    assert np.abs(rig.pixel_from_cam[0] - k).max() > 1
+
+
+def test_rigs_of_arrays():
+    k = np.array([pixel_from_cam(name, 1600, 900) for name in NAMES])
+    pose = np.array(list(poses("lidar").values()))
+    rig = Rig.from_arrays(k, grid_from_cam=pose, cameras=NAMES, frame="lidar")
+    np.testing.assert_allclose(rig.cam_from_grid @ pose, np.tile(np.eye(4), (6, 1, 1)), atol=1e-6)
+    assert Rig.from_arrays(k, cam_from_grid=np.linalg.inv(pose)).cameras[5] == "camera_5"
+    for change, says in (
+        ({"cam_from_grid": pose}, "is not upright.*its inverse would be upright: is it grid_from_cam"),
+        ({"cam_from_grid": pose, "grid_from_cam": pose}, "either cam_from_grid or grid_from_cam"),
+        ({"grid_from_cam": pose[:5]}, r"grid_from_cam must have shape \(6, 4, 4\).*found \(5, 4, 4\)"),
+        ({"grid_from_cam": pose * np.nan}, "not finite"),
+        ({"grid_from_cam": np.swapaxes(pose, 1, 2)}, "it is transposed"),
+        ({"grid_from_cam": pose, "cameras": ["CAM_FRONT"] * 6}, "each of its own name"),
+        ({"grid_from_cam": pose, "frame": "map"}, "one of lidar, ego, not 'map'"),
+    ):
+        with pytest.raises(CalibrationError, match=says):
+            Rig.from_arrays(k, **change)
+    many = np.tile(k[:1], (13, 1, 1))
+    with pytest.raises(CalibrationError, match="1 to 12 cameras"):
+        Rig.from_arrays(many, grid_from_cam=np.tile(pose[:1], (13, 1, 1)))
