@@ -47,12 +47,13 @@ _MODES = {
     "eval": "evaluate the newest checkpoint of --workdir, or with --teacher the teacher files",
     "visualize": "draw the --tokens or the --scene as the newest checkpoint sees them",
     "predict": "predict images of your own, taken with the cameras of --calibration",
+    "export": "write the newest checkpoint into --output, for others to use, in each --format",
     "dump": "write the newest checkpoint's predictions into --output, as teacher files to learn from",
     "config": "print the configuration with every field's meaning, and what differs from the defaults",
     "doctor": "say what data is there, what is missing, and the command that mends it",
     "benchmark": "measure loader, step and memory on this machine",
 }
-_OF_A_RUN = ("eval", "visualize", "predict", "dump")
+_OF_A_RUN = ("eval", "visualize", "predict", "export", "dump")
 _SWITCH = {"action": argparse.BooleanOptionalAction}
 # Options that only some modes read: the modes, the help, and what argparse must know besides.
 _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
@@ -66,7 +67,8 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
     "calibration": (("predict",), "YAML of the cameras: intrinsics, distortion, poses", {"metavar": "FILE"}),
     "images": (("predict",), "CAMERA=FILE,CAMERA=FILE, or a folder <camera>/<time>.jpg", {"metavar": "IMAGES"}),
-    "output": (("predict", "dump"), "folder for the predictions, or for the teacher files", {"metavar": "DIR"}),
+    "format": (("export",), "safetensors (a model folder), pytorch; with commas between", {"type": words}),
+    "output": (("predict", "export", "dump"), "folder for what is written", {"metavar": "DIR"}),
 }
 
 
@@ -133,6 +135,7 @@ def _run(arguments: list[str]) -> int:
         "eval": _eval,
         "visualize": _visualize,
         "predict": _predict,
+        "export": _export,
         "dump": _dump,
         "benchmark": _benchmark,
     }
@@ -198,6 +201,15 @@ def _predict(config, workdir: Path, options: argparse.Namespace) -> str:
     return "\n".join(f"wrote {path}" for path in paths)
 
 
+def _export(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.run.export import export_workdir
+
+    paths = export_workdir(
+        config, workdir, Path(options.output), formats=tuple(options.format), best=bool(options.best)
+    )
+    return "\n".join(f"wrote {path}" for path in paths)
+
+
 def _dump(config, workdir: Path, options: argparse.Namespace) -> str:
     from occjax.convert.dump.option_fields import from_options
     from occjax.convert.dump.surface import SurfaceOptions
@@ -231,9 +243,10 @@ def _misuse(options: argparse.Namespace) -> str:
         return "--mode=visualize wants either --tokens=TOKEN,TOKEN or --scene=NAME; --list-scenes names them"
     if options.movie and not options.scene:
         return "--movie films a scene: name it with --scene=NAME"
-    absent = [name for name in ("calibration", "images", "output") if mode == "predict" and not getattr(options, name)]
+    wanted = {"predict": ("calibration", "images", "output"), "export": ("format", "output")}.get(mode, ())
+    absent = [f"--{name}" for name in wanted if not getattr(options, name)]
     if absent:
-        return f"--mode=predict wants {' and '.join(f'--{name}' for name in absent)}"
+        return f"--mode={mode} wants {' and '.join(absent)}"
     if mode == "dump" and not options.output:
         return "--mode=dump wants a folder for the teacher files: --output=DIR"
     return ""
@@ -249,8 +262,8 @@ def _parser(default_config: str) -> Parser:
         "--config",
         metavar="FILE",
         help=f"configuration file, by default {default_config}; override any field with --config.section.field=value. "
-        "eval, visualize, predict and dump take the workdir's own configuration unless this is given, and config that "
-        "of a --workdir which is named",
+        "eval, visualize, predict, export and dump take the workdir's own configuration unless this is given, and "
+        "config that of a --workdir which is named",
     )
     add("--workdir", metavar="DIR", help="folder of the run; by default runs/<name of the configuration file>")
     modes = "; ".join(f"{name}: {what}" for name, what in _MODES.items())

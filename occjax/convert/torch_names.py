@@ -39,6 +39,11 @@ class Entry:
             array = array.reshape(array.shape[:2])
         return np.ascontiguousarray(array.transpose(LAYOUTS[self.layout]), np.float32)
 
+    def to_torch(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        """Their layout of our array."""
+        array = np.asarray(array).transpose(np.argsort(LAYOUTS[self.layout]))
+        return np.ascontiguousarray(array[..., None, None] if self.layout == "pointwise" else array)
+
 
 def _norm(ours, theirs) -> list[Entry]:
     # BatchNorm: parameters and running statistics lie side by side there, in two trees here.

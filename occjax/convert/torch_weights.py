@@ -106,6 +106,25 @@ def student_trees(config: Config, state_dict) -> tuple[dict, dict, list[str]]:
     return params, stats, extras
 
 
+def state_dict_of(config: Config, params: dict, stats: dict) -> dict[str, np.ndarray]:
+    """The original's `state_dict` of a student: what `student_trees` reads, without the step counters.
+
+    Raises:
+      WeightsMismatchError: the student has parts that the original lacks.
+    """
+    leaves = {**flatten_dict(params), **flatten_dict(stats)}
+    entries = student_entries(config.model)
+    foreign = sorted(".".join(map(str, path)) for path in set(leaves) ^ {entry.ours for entry in entries})
+    # BatchNorm over the camera numbers is an entry that the original cannot do without.
+    if foreign or config.model.depth.camera_norm != "batch":
+        parts = ", ".join(foreign[:5]) or f"model.depth.camera_norm={config.model.depth.camera_norm}"
+        raise WeightsMismatchError(
+            f"this student is not of the PyTorch original's architecture ({parts}), so it has no state dict "
+            "there; runs of configs/original.py have one"
+        )
+    return {entry.theirs: entry.to_torch(np.asarray(leaves[entry.ours])) for entry in entries}
+
+
 def write_resnet(config: BackboneConfig, state_dict, output: Path) -> list[str]:
     """Backbone weights for `config.model.backbone.weights`; returns the entries that were left out."""
     model = nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0)))

@@ -1,4 +1,4 @@
-"""Load a trained student from its run's folder: what `occjax.load` is."""
+"""Load a trained student from its run's folder, or from an exported one: what `occjax.load` is."""
 
 from pathlib import Path
 
@@ -7,17 +7,18 @@ import jax
 from occjax.compiled_programs import keep_compiled_programs
 from occjax.config import Config
 from occjax.mesh import make_mesh
+from occjax.predict.model_folder import WEIGHTS, read_model_folder
 from occjax.predict.predictor import Predictor
 from occjax.predict.rig import Rig
-from occjax.predict.stored_weights import restore
+from occjax.predict.stored_weights import CheckpointError, restore
 from occjax.run_config import load_config
 
 
 def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Predictor:
-    """The predictor of a run, compiled and warm; compiled programs are kept on the disk for the next start.
+    """The predictor of a student, compiled and warm; compiled programs are kept on the disk for the next start.
 
     Args:
-      path: workdir of the run.
+      path: workdir of the run, or what `--mode=export --format=safetensors` wrote.
       best: the checkpoint with the best validation mIoU in the place of the newest.
       rig: of the frames to come; None = one with as many cameras as the student was trained with. Another number of
         cameras is compiled when it comes.
@@ -31,6 +32,11 @@ def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Pre
 def load_predictor(config: Config, path: Path, *, best: bool = False, rig: Rig | None = None) -> Predictor:
     """As `load`, with the run's configuration as somebody has changed it."""
     keep_compiled_programs()
-    predictor = Predictor(config, restore(config, path, make_mesh(jax.local_devices()[:1]), best=best))
+    mesh = make_mesh(jax.local_devices()[:1])
+    is_folder = (path / WEIGHTS).is_file()
+    if is_folder and best:
+        raise CheckpointError(f"{path} is an exported model, which holds one set of weights; leave best out")
+    weights = read_model_folder(path, config, mesh) if is_folder else restore(config, path, mesh, best=best)
+    predictor = Predictor(config, weights)
     predictor.warm_up(len(rig.cameras if rig else predictor.cameras))
     return predictor

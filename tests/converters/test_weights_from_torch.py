@@ -12,7 +12,6 @@ from flax.traverse_util import flatten_dict
 from small import small_config
 from tiny_world import tiny_config
 from torch_files import tensor, write
-from torch_layout import to_torch
 
 from occjax import run_config
 from occjax.config import BackboneConfig, Config
@@ -21,7 +20,7 @@ from occjax.convert.torch_names import resnet_entries, student_entries
 from occjax.data.index import load_index
 from occjax.mesh import make_mesh
 from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights, require_backbone_weights
-from occjax.models.student import split_student
+from occjax.models.student import Student, split_student
 from occjax.run import convert_weights
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
@@ -180,12 +179,30 @@ def imported(world, tmp_path, monkeypatch):
     return config, workdir, arrays
 
 
+def test_a_student_goes_back_to_pytorch_as_it_came():
+    config = Config(model=small_config(camera_norm="batch"))
+    config.grid.shape, config.grid.lower_m = (16, 16, 4), (-8.0, -8.0, -2.0)
+    _, params, stats = split_student(
+        nnx.eval_shape(lambda: Student(config.model, config.grid.build(), rngs=nnx.Rngs(0)))
+    )
+    shapes = {**flatten_dict(params), **flatten_dict(stats)}
+    r = np.random.default_rng(0)
+    came = {
+        entry.theirs: r.normal(size=entry.their_shape(shapes[entry.ours].shape)).astype(np.float32)
+        for entry in student_entries(config.model)
+    }
+    params, stats, _ = torch_weights.student_trees(config, {**came, "backbone.stem.1.num_batches_tracked": np.ones(())})
+    goes = torch_weights.state_dict_of(config, params, stats)
+    assert goes.keys() == came.keys()
+    for key, value in came.items():
+        np.testing.assert_array_equal(goes[key], value, err_msg=key)
+        assert goes[key].flags.c_contiguous
+
+
 def largest_move(config, state, arrays):
     leaves = flatten_dict(state.params["student"])
     entries = [entry for entry in student_entries(config.model) if entry.ours in leaves]
-    return max(
-        np.abs(to_torch(entry, np.asarray(leaves[entry.ours])) - arrays[entry.theirs]).max() for entry in entries
-    )
+    return max(np.abs(entry.to_torch(np.asarray(leaves[entry.ours])) - arrays[entry.theirs]).max() for entry in entries)
 
 
 def test_training_starts_from_the_imported_weights(imported):
@@ -235,7 +252,7 @@ def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
         for params, stats in ((state.params["student"], state.batch_stats), state.ema.values()):
             leaves = {**flatten_dict(params), **flatten_dict(stats)}
             np.testing.assert_array_equal(
-                to_torch(entry, np.asarray(leaves[entry.ours])), arrays[entry.theirs], err_msg=entry.theirs
+                entry.to_torch(np.asarray(leaves[entry.ours])), arrays[entry.theirs], err_msg=entry.theirs
             )
     # A folder with a run in it is left alone.
     assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 1

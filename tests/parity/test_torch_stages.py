@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from small import GRID, make_rig, small_config
-from torch_layout import to_torch
 
 from occjax.convert.torch_names import student_entries
 from occjax.models.student import Student, apply_student, split_student
@@ -108,7 +107,7 @@ def test_training_pass_statistics_and_gradients(both):
     for entry in student_entries(config):
         if entry.ours[-1] in ("mean", "var"):
             np.testing.assert_allclose(
-                to_torch(entry, leaf(moved, entry.ours)),
+                entry.to_torch(leaf(moved, entry.ours)),
                 their_state[entry.theirs],
                 rtol=2e-3,
                 atol=1e-3,
@@ -117,7 +116,7 @@ def test_training_pass_statistics_and_gradients(both):
             continue
         gradient = their_grads[entry.theirs].grad
         gradient = np.zeros(their_grads[entry.theirs].shape) if gradient is None else gradient.numpy()
-        ours = to_torch(entry, leaf(grads, entry.ours))
+        ours = entry.to_torch(leaf(grads, entry.ours))
         # Relative to the whole array: single entries near zero are sums of cancelling terms. Through fifty normalised
         # layers over a few pixels, torch's own float32 gradient is 4 % off its float64 one.
         error = np.linalg.norm(ours - gradient) / (np.linalg.norm(gradient) + 1e-5)
