@@ -84,10 +84,10 @@ def read_model_folder(folder: Path, config: Config, mesh: Mesh) -> Weights:
             f"{path} does not fit the model of its config.json:\n  " + "\n  ".join(problems[:10]) + more + "\n"
             "keep both files of one export together"
         )
-    leaves, structure = jax.tree.flatten((params, batch_stats))
+    structure = jax.tree.structure((params, batch_stats))
     placed = [jax.device_put(stored[name], replicated(mesh)) for name in wanted]
-    assert len(placed) == len(leaves)
-    return Weights(*jax.tree.unflatten(structure, placed), step)
+    params, batch_stats = jax.tree.unflatten(structure, placed)
+    return Weights(params, batch_stats, step)
 
 
 def named_arrays(params: dict, batch_stats: dict) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -16,17 +16,27 @@ from occjax.predict.images import Images, NetworkInput
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.rig import Rig
 
-if TYPE_CHECKING:
-    from occjax.predict.predictor import Predictor
 # Frames that are being read, and frames that wait for the device, which holds their images.
 _READ_AHEAD, _COMPUTE_AHEAD = 2, 1
 _PERCENTILES = (50, 90, 99)
 
 
+class FramePredictor(Protocol):
+    """What a stream needs of a predictor, in two halves: host, then device."""
+
+    def prepare(self, images: Images, rig: Rig) -> NetworkInput:
+        """The network's input of one frame."""
+        ...
+
+    def predict(self, frame: NetworkInput) -> Occupancy:
+        """Its occupancy."""
+        ...
+
+
 class Stream:
     """Iterator over the occupancies of frames; see `Predictor.stream`."""
 
-    def __init__(self, predictor: "Predictor", frames: Iterable[Images] | str | Path, rig: Rig):
+    def __init__(self, predictor: FramePredictor, frames: Iterable[Images] | str | Path, rig: Rig):
         self._predictor, self._rig = predictor, rig
         self._frames = frames_of_folder(frames, rig.cameras) if isinstance(frames, str | Path) else frames
         self._seconds: dict[str, list[float]] = {"read": [], "compute": [], "interval": []}

@@ -20,7 +20,7 @@ from occjax.convert.torch_names import resnet_entries, student_entries
 from occjax.data.index import load_index
 from occjax.mesh import make_mesh
 from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights, require_backbone_weights
-from occjax.models.student import Student, split_student
+from occjax.models.student import split_student
 from occjax.run import convert_weights
 from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir

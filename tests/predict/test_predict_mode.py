@@ -46,7 +46,8 @@ def test_a_frame_becomes_a_file_and_a_picture(run_mode, predictor, sample):
     semantics, grid = read_prediction(prediction)
     np.testing.assert_array_equal(semantics, predictor(files, rig).classes)
     assert grid == predictor.grid
-    assert Image.open(picture).size[0] > 1000
+    with Image.open(picture) as opened:
+        assert opened.size[0] > 1000
 
 
 def test_a_folder_becomes_a_file_for_each_time(run_mode, predictor, sample, tmp_path):
