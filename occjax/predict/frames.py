@@ -7,7 +7,7 @@ import numpy as np
 
 from occjax.predict.images import ImageError
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 def frames_of_folder(folder: str | Path, cameras: tuple[str, ...]) -> Iterator[dict[str, Path]]:

@@ -1,15 +1,14 @@
 """Images of one frame, as people have them, become the network's input, exactly as evaluation's do."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 
 from occjax.data.augment import plain_resize
+from occjax.data.image_bytes import declared_size
 from occjax.data.images import decode_image, draw_image, draw_pixels
 from occjax.errors import DataError, UserError
 from occjax.predict.rig import CalibrationError, Rig, require_size
@@ -119,12 +118,8 @@ def _draw(name: str, image: AnyImage, rig: Rig, camera: int, out: UInt8[np.ndarr
 def _size(image: Any) -> tuple[int, int]:
     """Width and height."""
     if isinstance(image, bytes):
-        try:
-            # The header alone, as the pixels are stored: what EXIF says of their orientation is not applied.
-            with Image.open(io.BytesIO(image)) as header:
-                return header.size
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError("not an image that can be decoded") from error
+        # As the pixels are stored: what EXIF says of their orientation is not applied.
+        return declared_size(image)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(f"pixels must be a uint8 array [height, width, 3], RGB from 0 to 255, not {_described(image)}")
     return image.shape[1], image.shape[0]
