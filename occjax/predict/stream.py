@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ _READ_AHEAD, _COMPUTE_AHEAD = 2, 1
 _PERCENTILES = (50, 90, 99)
 
 
+@runtime_checkable
 class FramePredictor(Protocol):
     """What a stream needs of a predictor, in two halves: host, then device."""
 
