@@ -78,7 +78,7 @@ MUTATIONS = {
         ("counted & (semantics != ignored)", "counted", PROTOCOLS),
         ("(semantics < NUM_CLASSES)", "(semantics <= 255)", PROTOCOLS),
         ("(x * shape[1] + y) * shape[2] + z", "(y * shape[1] + x) * shape[2] + z", LABELS),
-        ('("semantics", "mask_camera")).values()', '("semantics", "mask_lidar")).values()', LABELS),
+        ('names = ("semantics", "mask_camera")', 'names = ("semantics", "mask_lidar")', LABELS),
     ],
     "occjax/data/augment.py": [
         ("config.image_flip and rng.uniform() < 0.5", "config.image_flip and rng.uniform() < 0.0", AUGMENT),

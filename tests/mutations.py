@@ -1,6 +1,6 @@
 """Mutations: the program changed in one line at a time, and whether the tests that are named for it notice.
 
-    python tests/mutations.py                       # all of tests/mutation_list.py
+    python tests/mutations.py                       # all of tests/mutation_list*.py
     python tests/mutations.py --only=geometry       # those whose file or text contains a word
     python tests/mutations.py --list                # what there is, without running anything
 
@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import pytest
 from mutation_list import MUTATIONS
+from mutation_list_teacher import TEACHER_MUTATIONS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COPIED = ("occjax", "tests", "configs", "converters", "main.py", "pyproject.toml")
@@ -121,7 +122,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="mutations at a time (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="only check and print them")
     options = parser.parse_args()
-    everything = [Mutation(file, *rest) for file, changes in MUTATIONS.items() for rest in changes]
+    everything = [
+        Mutation(file, *rest) for file, changes in (MUTATIONS | TEACHER_MUTATIONS).items() for rest in changes
+    ]
     mutations = [m for m in everything if re.search(options.only, str(m))]
     wrong = [f"{m}: {m.problem()}" for m in everything if m.problem()]
     if wrong:

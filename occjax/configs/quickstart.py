@@ -32,7 +32,8 @@ def get_config(variant: str = "distilled") -> Config:
     # 16:9 as the city is drawn, rounded to the feature stride.
     config.data.image_height = 96
     config.data.image_width = 176
-    config.data.batch_size = 2
+    # Of so few samples, an update from each taught more than half as many from two (18.1 -> 19.3 over classes present).
+    config.data.batch_size = 1
     config.data.workers = 1
     config.data.synthetic.enabled = True
     config.data.synthetic.train_scenes = 20
@@ -54,7 +55,7 @@ def get_config(variant: str = "distilled") -> Config:
     # The grid's corner lies 22.6 m away; a bin is half a metre.
     config.model.depth.max_m = 24.5
     config.model.depth.channels = 64
-    # 400 steps are too few to overfit.
+    # 1200 samples are too few to overfit.
     config.model.depth.dropout = 0.0
     config.model.view_transform.channels = 48
     config.model.bev_encoder.stage_channels = (48, 96, 128)
@@ -67,12 +68,13 @@ def get_config(variant: str = "distilled") -> Config:
     # The recipe at full size, so that the quickstart shows what it does.
     config.loss.distill = kd.get_config().loss.distill
 
-    config.train.steps = 400
+    config.train.steps = 1200
+    # Twice as much learnt less (17.1 over classes present, after 800 steps), at a batch of 2 too.
     config.train.learning_rate = 1e-3
-    config.train.warmup_steps = 20
-    # The last 75 updates: more would still remember the first.
+    config.train.warmup_steps = 40
+    # The last 150 updates: more would still remember the first.
     config.train.ema_samples = 150
-    config.train.checkpoint_every = 200
-    config.train.eval_every = 400
+    config.train.checkpoint_every = 400
+    config.train.eval_every = 1200
     config.eval.batch_size = 2
     return config if variant == "distilled" else supervised.without_teacher(config)
