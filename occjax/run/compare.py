@@ -127,7 +127,10 @@ def compare(groups: dict[str, list[Path]], wanted: Wanted | None = None) -> str:
     """
     for name, workdirs in groups.items():
         if not workdirs:
-            raise UserError(f"no run matches group {name!r}")
+            raise UserError(
+                f"group {name!r} has no run in {Path.cwd()}: nothing there matches; train first, or name the folders of "
+                f"its runs as in {name}='runs/{name}-*'"
+            )
     wanted = wanted or Wanted()
     chosen = chosen_evaluations([workdir for workdirs in groups.values() for workdir in workdirs], wanted)
     rows, rest = [], iter(chosen)

@@ -100,7 +100,7 @@ def test_a_run_without_a_full_evaluation_is_answered_with_the_command(tmp_path):
     (run / "eval" / "damaged" / "metrics.json").write_text("{")
     with pytest.raises(UserError, match="--mode=eval .*--config.eval.max_samples=0 .*there: none"):
         compare({"group": [run]})
-    with pytest.raises(UserError, match="no run matches group 'group'"):
+    with pytest.raises(UserError, match="group 'group' has no run in .*group='runs/group-"):
         compare({"group": []})
 
 
