@@ -128,8 +128,8 @@ def compare(groups: dict[str, list[Path]], wanted: Wanted | None = None) -> str:
     for name, workdirs in groups.items():
         if not workdirs:
             raise UserError(
-                f"group {name!r} has no run in {Path.cwd()}: nothing there matches; train first, or name the folders of "
-                f"its runs as in {name}='runs/{name}-*'"
+                f"group {name!r} has no run: nothing in {Path.cwd()} matches; train first, or name the folders of its "
+                f"runs as in {name}='runs/{name}-*'"
             )
     wanted = wanted or Wanted()
     chosen = chosen_evaluations([workdir for workdirs in groups.values() for workdir in workdirs], wanted)

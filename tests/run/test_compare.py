@@ -63,7 +63,7 @@ def miou_of(workdir, **wanted):
 def test_only_a_students_whole_evaluation_is_taken_however_new_the_others_are(tmp_path):
     run = evaluated(tmp_path / "run", 47.3)
     evaluated(run, 12.0, step=200)
-    evaluated(run, 87.8, folder="teacher", subject="teacher", step=-1, weights="")
+    evaluated(run, 87.8, folder="teacher", subject="teacher", step=999)
     evaluated(run, 99.0, folder="step-400-first-1", samples=1)
     evaluated(run, 50.0, folder="step-400-best")
     evaluated(run, 60.0, folder="step-400-raw", weights="raw")
@@ -100,7 +100,7 @@ def test_a_run_without_a_full_evaluation_is_answered_with_the_command(tmp_path):
     (run / "eval" / "damaged" / "metrics.json").write_text("{")
     with pytest.raises(UserError, match="--mode=eval .*--config.eval.max_samples=0 .*there: none"):
         compare({"group": [run]})
-    with pytest.raises(UserError, match="group 'group' has no run in .*group='runs/group-"):
+    with pytest.raises(UserError, match="group 'group' has no run: .*group='runs/group-"):
         compare({"group": []})
 
 

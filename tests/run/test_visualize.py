@@ -121,7 +121,7 @@ def test_a_film_names_its_cameras():
     gap = np.flatnonzero(np.diff(columns) > 1)[0]
     widths, height = (gap + 1, len(columns) - gap - 1), is_image[:, columns[gap + 1] + 2 :].any(1).sum()
     assert height == 116 and widths == (round(116 * 16 / 9), 58)
-    assert np.all(strip[10:24, :200] > 230, axis=-1).sum() > 100  # their names
+    assert np.all(strip[10:24, 10:200] > 230, axis=-1).sum() > 50  # their names
 
 
 def test_scenes_are_listed_with_their_splits(world):
