@@ -23,7 +23,9 @@ from typing import Any
 from absl import logging as absl_logging
 
 from occjax.command_line import Parser, say, show_log, status, words
+from occjax.stop_requests import leave
 
+_log = logging.getLogger("occjax.main")
 # The next lines stand here, not in main(), because loader processes import this file again.
 # Each of them would repeat grain's remarks on profiling.
 absl_logging.set_verbosity(absl_logging.ERROR)
@@ -53,11 +55,16 @@ _MODES = {
     "doctor": "say what data is there, what is missing, and the command that mends it",
     "benchmark": "measure loader, step and memory on this machine",
 }
+_DEVICE_REMEDY = (
+    "lower --config.data.batch_size (in evaluation, drawing and dumps --config.eval.batch_size), or set "
+    "--config.model.remat_backbone=True or --config.model.compute_dtype=bfloat16; --mode=benchmark measures what fits"
+)
 _OF_A_RUN = ("eval", "visualize", "predict", "export", "dump")
 _SWITCH = {"action": argparse.BooleanOptionalAction}
 # Options that only some modes read: the modes, the help, and what argparse must know besides.
 _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "distributed": (("train", "eval"), "join a run over several hosts (jax.distributed.initialize)", _SWITCH),
+    "allow_other_data": (("train",), "go on with other samples than the run began with", _SWITCH),
     "best": (_OF_A_RUN, "the checkpoint with the best validation mIoU", _SWITCH),
     "teacher": (("eval",), "score the teacher files of config.data.teacher_dir; no checkpoint", _SWITCH),
     "save_predictions": (("eval",), "keep the predicted classes, a file per sample", _SWITCH),
@@ -80,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         return importlib.import_module(_COMMANDS[arguments[0]]).main(arguments[1:])
     # Orbax and others tell a great deal at INFO; the run's own story is what belongs on the screen.
     show_log()
-    return status(lambda: _run(arguments))
+    return leave(status(lambda: _run(arguments), device_remedy=_DEVICE_REMEDY))
 
 
 def _run(arguments: list[str]) -> int:
@@ -120,6 +127,7 @@ def _run(arguments: list[str]) -> int:
     if options.mode == "config":
         return 0
     from occjax.compiled_programs import keep_compiled_programs
+    from occjax.mesh import devices_in_words
     from occjax.processes import is_first, join_processes
 
     # How long compiling takes is a figure of the benchmark.
@@ -130,6 +138,7 @@ def _run(arguments: list[str]) -> int:
         join_processes()
         if not is_first():
             show_log(logging.WARNING)
+    _log.info("computing on %s", devices_in_words())
     modes = {
         "train": _train,
         "eval": _eval,
@@ -150,7 +159,7 @@ def _train(config, workdir: Path, options: argparse.Namespace) -> str:
     from occjax.run.train import train
 
     prepare(config)
-    evaluation = train(config, workdir)
+    evaluation = train(config, workdir, allow_other_data=bool(options.allow_other_data))
     return evaluation.summary(workdir) if evaluation else f"run: {workdir}"
 
 

@@ -1,12 +1,19 @@
 """Command lines, all of one kind: how options are spelt, what misuse is answered with, what is told on the screen."""
 
 import argparse
+import contextlib
+import errno
+import io
 import logging
+import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from occjax.errors import UserError
+from occjax.failures import DEVICE_REMEDY, told
 
 # As absl spells switches, which the configuration's overrides go through.
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
@@ -20,6 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str | None):
         super().__init__(prog=prog, description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+        keep_output_going()  # before --help
 
     def error(self, message: str):
         """Ends the program with status 2."""
@@ -41,6 +49,8 @@ class Parser(argparse.ArgumentParser):
         return options, rest
 
     def _spelt(self, argument: str) -> str:
+        # Behind = no shell expands a home folder: --workdir=~/runs/x, --infos=train=~/x.pkl.
+        argument = re.sub(r"(?<==)~[^/=]*(?=/|$)", lambda match: os.path.expanduser(match[0]), argument)
         name, equals, value = argument.partition("=")
         # Fields of the configuration keep their underscores.
         if not name.startswith("--") or "." in name:
@@ -100,17 +110,98 @@ def say(line: str) -> None:
 
 def show_log(level: int = logging.INFO) -> None:
     """Puts the program's own story on the screen, from `level` on, and of other libraries' only what they warn of."""
+    keep_output_going()
     # Forced, because absl and jax have put handlers of their own there by now.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
     logging.getLogger("occjax").setLevel(level)
+    # A log on a full disk costs its lines, and not a trace for each of them.
+    logging.raiseExceptions = False
 
 
-def status(command: Callable[[], int], *, refused: int = 2) -> int:
-    """Exit status of `command`, or `refused` after a line about an error that the user can mend."""
+class _Outlet(io.FileIO):
+    """A stream whose reader may go away (`| head -1`, a terminal that closes): what it would have read is dropped.
+
+    Any other failure is raised once: the interpreter would meet it again at its end.
+    """
+
+    def write(self, data: Any) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), self.fileno())
+            if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
+                raise
+            return len(data)
+
+
+class _OutletText(io.TextIOWrapper):
+    """Text of an outlet; a class of its own to be known by."""
+
+
+def keep_output_going() -> None:
+    """Has output neither end the work when its reader is gone, nor fail on a character that a terminal lacks."""
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:  # whoever started this has closed it
+            setattr(sys, name, _OutletText(io.BufferedWriter(_Outlet(os.devnull, "wb"))))
+        # Not where somebody has put a stream of their own, as tests do, nor twice.
+        if type(stream) is not io.TextIOWrapper or stream.fileno() != number:
+            continue
+        stream.flush()
+        buffer = io.BufferedWriter(_Outlet(number, "wb", closefd=False))
+        how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+        setattr(sys, name, _OutletText(buffer, stream.encoding, errors="replace", **how))
+
+
+class _Terminated(BaseException):
+    """SIGTERM or SIGHUP, as an exception: what is half-written is removed on its way."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Context in which SIGTERM and SIGHUP unwind what goes on; the same signal again ends it at once."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _Terminated(number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    # What is ignored (nohup) or handled by somebody else stays so.
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(n) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
     try:
-        return command()
-    except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _unraisable(what: Any) -> None:
+    # Files that were left open on a full disk would say it again, each with a trace, as they are collected.
+    if not isinstance(what.exc_value, OSError):
+        sys.__unraisablehook__(what)
+
+
+def status(command: Callable[[], int], *, refused: int = 2, device_remedy: str = DEVICE_REMEDY) -> int:
+    """Exit status of `command`, or `refused` after a line about an error that the user can mend.
+
+    A defect of the program is raised.
+    """
+    keep_output_going()
+    try:
+        with _terminable():
+            return command()
+    except Exception as error:
+        line = told(error, device_remedy=device_remedy)
+        if line is None:
+            raise
+        sys.stderr.write(f"error: {line}\n")
+        if sys.unraisablehook is sys.__unraisablehook__:
+            sys.unraisablehook = _unraisable
         return refused
     except KeyboardInterrupt:  # what was going on has said what it saved
         return 130
+    except _Terminated as end:
+        return 128 + end.args[0]

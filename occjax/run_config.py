@@ -22,10 +22,15 @@ class WorkdirError(UserError):
 
 def stored_initialisation(workdir: Path) -> dict[str, str] | None:
     """What the weights of the run in `workdir` started from, as config.json holds it; None where it does not say."""
+    return stored_fact(workdir, "initialisation")
+
+
+def stored_fact(workdir: Path, name: str) -> dict | None:
+    """An entry of config.json beside the configuration; None where there is none."""
     path = workdir / "config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("initialisation") if path.exists() else None
-    except (json.JSONDecodeError, AttributeError):
+        return json.loads(path.read_text(encoding="utf-8")).get(name) if path.exists() else None
+    except (ValueError, AttributeError):
         return None  # `load_config` says what is wrong with the file
 
 
@@ -41,11 +46,18 @@ def load_config(workdir: Path) -> Config:
         beside = f"; runs beside it: {', '.join(runs)}" if runs else ""
         raise WorkdirError(f"{workdir} holds no run (no config.json){beside}; train first or name another --workdir")
     try:
-        config = _from_dict(Config, _as_now(json.loads(path.read_text(encoding="utf-8"))["config"]))
+        text = path.read_text(encoding="utf-8")
+        config = _from_dict(Config, _as_now(json.loads(text)["config"]))
         if problems := type_problems(config):  # by somebody's hand
             raise TypeError("; ".join(problems))
         return config
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        found = "is empty, as a crash of the machine leaves it" if not path.stat().st_size else f"is damaged ({error})"
+        raise WorkdirError(
+            f"{path} {found}: delete it, and name the configuration that the run was started with by --config; "
+            "training then goes on and writes it anew"
+        ) from error
+    except (KeyError, TypeError) as error:
         raise WorkdirError(
             f"{path} does not fit this version of occjax: {error}; name the configuration with --config, or use the "
             "version that wrote it (its `versions` entry)"

@@ -4,6 +4,8 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
+import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -56,8 +58,22 @@ def writing(path: Path, *, suffix: str = ".tmp") -> Iterator[Path]:
         yield scratch
         # Atomic within a file system, which the same folder guarantees.
         scratch.replace(path)
+    except OSError as error:
+        # Of a full disk the system does not say which file, and numpy does not say even that.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def remove_abandoned(*folders: Path) -> None:
+    """Removes what killed processes have left of files that they were `writing` in these folders.
+
+    For folders that nobody else writes into meanwhile.
+    """
+    for path in (path for folder in folders for path in folder.glob(".*")):
+        if re.fullmatch(r"\..+\.[0-9a-f]{16}\.\w+", path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -82,5 +98,8 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
 def write_json(path: Path, content: object) -> None:
     """Writes JSON for people, whole or not at all; raises OSError."""
-    with writing(path) as scratch:
-        scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with writing(path) as scratch, scratch.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(content, indent=2) + "\n")
+        # On the disk before it gets its name: a machine that goes down leaves an empty file otherwise.
+        file.flush()
+        os.fsync(file.fileno())

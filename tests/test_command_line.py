@@ -1,6 +1,10 @@
 """Options may be spelt in every way that users of one of the tools know; misuse is one line."""
 
 import argparse
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -27,6 +31,13 @@ def test_switches_on(spelling):
 @pytest.mark.parametrize("spelling", ["--no-audit", "--noaudit", "--audit=false"])
 def test_switches_off(spelling):
     assert parser().parse_args([spelling]).audit is False
+
+
+def test_a_home_folder_behind_an_equals_sign_is_written_out(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    options, overrides = parser().parse_with_overrides(["--tokens=~/a", "--config.data.root=~", "--config.name=a~/b"])
+    assert options.tokens == ["/home/somebody/a"]
+    assert overrides == ["--config.data.root=/home/somebody", "--config.name=a~/b"]
 
 
 def test_values():
@@ -64,3 +75,64 @@ def test_status(capsys):
     assert status(lambda: refuse(KeyboardInterrupt)) == 130
     with pytest.raises(ValueError):
         status(lambda: refuse(ValueError))
+    assert status(lambda: refuse(MemoryError)) == 2 and "error: this machine has no memory" in capsys.readouterr().err
+
+
+_TALKS = """
+import sys
+from occjax.command_line import Parser, say, status
+Parser("tool", "200 \\u00d7 200").parse_args(sys.argv[1:])
+def run():
+    for i in range(20_000):
+        say(f"{i} \\u00d7 1")
+    sys.stderr.write("done")
+    return 3
+sys.exit(status(run))
+"""
+
+
+def talk(shell: str, **environment: str) -> subprocess.CompletedProcess:
+    """Runs 20,000 lines of output through a shell's command line, in which $TALK is the program."""
+    environment = os.environ | {"TALK": f"{sys.executable} -c '{_TALKS}'"} | environment
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shell}"], env=environment, capture_output=True, check=False
+    )
+
+
+@pytest.mark.parametrize("closing", ['eval "$TALK" | head -n 1', 'eval "$TALK" >&-'])
+def test_work_goes_on_when_nobody_reads_its_output(closing):
+    done = talk(closing)
+    assert (done.returncode, done.stderr) == (3, b"done")
+
+
+def test_a_terminal_that_knows_ascii_alone_gets_other_characters_replaced():
+    ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    done = talk('eval "$TALK"', **ascii_only)
+    assert done.returncode == 3 and done.stdout.splitlines()[-1] == b"19999 ? 1"
+    assert b"200 ? 200" in talk('eval "$TALK --help"', **ascii_only).stdout
+
+
+def test_output_that_cannot_be_written_is_one_line():
+    done = talk('eval "$TALK" > /dev/full')
+    assert done.returncode == 2 and done.stderr.startswith(b"error: cannot write: No space left on device")
+    assert done.stderr.count(b"\n") == 1
+
+
+_INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from occjax.command_line import status
+from occjax.storage import writing
+def run():
+    with writing(Path(sys.argv[1]) / "file") as scratch:
+        scratch.write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+sys.exit(status(run))
+"""
+
+
+def test_a_signal_to_end_leaves_nothing_half_written(tmp_path):
+    command = [sys.executable, "-c", _INTERRUPTED, str(tmp_path)]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,8 @@ FLOORS = [
     # The nouns.
     ("classes", "errors", "geometry", "grid", "grid_map", "storage", "npz"),
     ("label_sets", "config_model", "config_loss", "config", "config_rules", "config_checks", "types"),
-    ("ahead", "progress", "command_line", "cpu", "processes", "compiled_programs", "mesh", "run_config"),
+    ("ahead", "progress", "failures", "command_line", "cpu", "processes", "child_processes", "stop_requests"),
+    ("compiled_programs", "mesh", "run_config"),
     # The flow.
     ("data",),
     ("targets",),

@@ -1,14 +1,18 @@
 """Files are whole or absent, and a lock is held by one."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from occjax.storage import locked, write_json, writing
+import occjax
+from occjax.storage import locked, remove_abandoned, write_json, writing
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -20,6 +24,17 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         raise RuntimeError("killed")
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_killed_writers_left_is_known_by_its_name(tmp_path):
+    names = [".lock", ".x.npz.0123456789abcdef.tmp", ".notes.txt", "a.0123456789abcdef.tmp"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    with writing(tmp_path / "file") as scratch:
+        scratch.write_text("whole")
+        shutil.copy(scratch, tmp_path / scratch.name.replace(".file", ".killed"))
+    remove_abandoned(tmp_path, tmp_path / "nowhere")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".notes.txt", "a.0123456789abcdef.tmp", "file"]
 
 
 def test_writers_that_count_their_processes_alike_do_not_meet(tmp_path):
@@ -48,3 +63,30 @@ def test_a_lock_is_held_by_one_and_let_go_of_by_the_system(tmp_path):
     # Where there can be no file, nobody is stopped.
     with locked(path / "below a file") as is_held:
         assert is_held
+
+
+def versions_of(site, **environment) -> dict:
+    """What the storage module of an installation in `site` says of itself."""
+    (site / "occjax").mkdir(parents=True)
+    for name in ("__init__.py", "storage.py"):
+        shutil.copy(Path(occjax.__file__).parent / name, site / "occjax")
+    code = "import json; from occjax.storage import versions; print(json.dumps(versions()))"
+    environment = os.environ | {"PYTHONPATH": str(site)} | environment
+    # From there, since the current folder comes before PYTHONPATH.
+    how = {"env": environment, "cwd": site, "capture_output": True, "text": True, "check": True}
+    done = subprocess.run([sys.executable, "-c", code], **how)
+    return json.loads(done.stdout)
+
+
+def test_the_revision_is_ours_or_none(tmp_path):
+    def git(*words):
+        who = ("-c", "user.name=u", "-c", "user.email=u@x")
+        subprocess.run(["git", *who, *words], cwd=tmp_path, capture_output=True, check=True)
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "x")
+    git("tag", "-a", "my-paper", "-m", "x")
+    # An environment in somebody's own repository, then a source tree of ours, then no git on the machine.
+    assert "git" not in versions_of(tmp_path / "env")
+    assert versions_of(tmp_path)["git"].startswith("my-paper")
+    assert "git" not in versions_of(tmp_path / "another", PATH=str(tmp_path))

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import cv2
 
+from occjax.child_processes import follow_parent, starting
 from occjax.cpu import keep_freed_memory
 from occjax.errors import UserError
 
@@ -39,13 +40,22 @@ def map_in_processes(
     # Spawned: a fork of a process that has threads (jax, grain, OpenCV) can hang.
     context = multiprocessing.get_context("spawn")
     try:
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    except OSError:  # no semaphores, of a container whose /dev/shm cannot be written: slower, and as good
+        yield from map(function, tasks)
+        return
+    try:
         # Whoever stops early, by Ctrl-C or an error, closes the inner generator, which cancels what nobody has begun.
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_start) as pool:
-            yield from pool.map(function, tasks, chunksize=chunk_size)
+        with pool:
+            with starting():  # `map` starts them all
+                results = pool.map(function, tasks, chunksize=chunk_size)
+            yield from results
     except BrokenProcessPool as error:
         raise if_one_dies from error
 
 
-def _start() -> None:
+def start_worker() -> None:
+    """Prepares a process of a pool: it finishes what it is writing, whatever asks the conversion to stop."""
+    follow_parent()
     cv2.setNumThreads(1)  # every core has a process of its own
     keep_freed_memory()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from occjax.child_processes import starting
 from occjax.config import Config, DataConfig
 from occjax.data.index import Index
 from occjax.data.parts import Parts
@@ -128,7 +129,17 @@ class BatchLoader:
                 num_workers=min(self._workers, len(rest)), per_worker_buffer_size=self._prefetch
             )
             batches = batches.mp_prefetch(options, worker_init_fn=start_worker)
-        return iter(batches)
+        try:
+            with starting():
+                iterator = iter(batches)
+                if self._workers:  # now, and not at the first batch, for which signals would have to wait then
+                    iterator.start_prefetch()
+        except OSError as error:
+            raise DataError(
+                f"loader processes cannot be started: {error.strerror or error} (they need a writable /dev/shm, for "
+                "semaphores and shared memory); set data.workers=0 to do without them"
+            ) from error
+        return iterator
 
 
 def make_train_loader(

@@ -190,7 +190,7 @@ def write_shard(folder: Path, name: str, facts: dict, tokens: list[str], records
     from array_record.python.array_record_module import ArrayRecordWriter
 
     path, manifest = folder / f"{name}{SHARD_SUFFIX}", folder / f"{name}.json"
-    for abandoned in folder.glob(f".{path.name}.*.tmp"):  # of a job that was killed
+    for abandoned in folder.glob(f".{name}.*.tmp"):  # of a job that was killed
         abandoned.unlink(missing_ok=True)
     with writing(path) as scratch:
         try:

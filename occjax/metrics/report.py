@@ -69,10 +69,16 @@ def format_table(columns: list[tuple[str, Scores]], *, about: str, remarks: list
     for name in first.per_class:
         lines.append(_row(name, [s.per_class[name] for _, s in columns], widths))
     lines.append("")
-    for name in first.summary:
+    # A class without truth counts as 100 in SurroundOcc's mean: where there is one, the mean of the others comes first.
+    names = sorted(first.summary, key=lambda name: name != "miou_present" or _is_same(first.summary))
+    for name in names:
         # Agreement has shares by class only.
         lines.append(_row(_SUMMARY_NAMES[name], [s.summary.get(name, math.nan) for _, s in columns], widths))
     return "\n".join([*lines, *remarks])
+
+
+def _is_same(summary: dict[str, float]) -> bool:
+    return summary["miou_present"] == summary.get("miou")
 
 
 def full_table(state: CombinedScores, *, heading: str, about: str) -> str:

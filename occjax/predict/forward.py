@@ -1,7 +1,6 @@
 """Forward pass of a run's student: configured weights of a checkpoint onto the devices, predictions of batches."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from occjax.mesh import batch_sharding, put_batch, replicated
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import abstract_student, apply_student
 from occjax.predict.stored_weights import Weights
+from occjax.stop_requests import StopRequested, unless_stopped, waiting_thread
 from occjax.types import Batch
 
 PredictFn = Callable[[Batch], Any]
@@ -74,12 +74,25 @@ def make_split_fn(function: Callable[..., Any], mesh: Mesh) -> jax.stages.Wrappe
     return jax.jit(split)
 
 
-def in_advance(predict_fn: PredictFn, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Any]]:
-    """Each batch with its prediction, while the next one's is computed: device and host work at the same time."""
-    with ThreadPoolExecutor(1) as device:
+def in_advance(
+    predict_fn: PredictFn, batches: Iterable[Batch], asked: Callable[[], int] = lambda: 0
+) -> Iterator[tuple[Batch, Any]]:
+    """Each batch with its prediction, while the next one's is computed: device and host work at the same time.
+
+    Raises:
+      StopRequested: `asked` gave a signal's number while the first one's program was compiled, say.
+    """
+    device, is_waited_for = waiting_thread(), True
+    try:
         # One, no more: every batch holds its images and its predictions.
         for batch, prediction in ahead(device, predict_fn, batches, 1):
-            yield batch, prediction.result()
+            yield batch, unless_stopped(prediction, asked)
+    except StopRequested:
+        # What it computes for nobody may take the compiler's minutes.
+        is_waited_for = False
+        raise
+    finally:
+        device.shutdown(wait=is_waited_for, cancel_futures=True)
 
 
 def full_batch(size: int, mesh: Mesh) -> int:

@@ -1,11 +1,9 @@
 """Weights of a run, as its checkpoints hold them: the student's alone are read, onto the devices."""
 
-import contextlib
 import functools
 import json
 import math
 import operator
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,13 +13,9 @@ from etils import epath
 from jax.sharding import Mesh
 
 from occjax.config import Config
-from occjax.errors import UserError
 from occjax.mesh import replicated
 from occjax.models.student import abstract_student
-
-
-class CheckpointError(UserError):
-    """A checkpoint is missing, unreadable, or of another model."""
+from occjax.predict.checkpoint_folders import SCORE, CheckpointError, named_damage, whole_steps
 
 
 class Weights(NamedTuple):
@@ -77,22 +71,21 @@ def read_student(
 def _checkpoint(workdir: Path, *, best: bool) -> Path:
     """Folder of the newest checkpoint, or of the best."""
     folder = (workdir / ("best" if best else "checkpoints")).resolve()  # orbax refuses a relative one
-    # By hand: orbax's manager wants to write, or else logs warnings that it cannot. What it has not finished has a name
-    # that is no number.
-    steps = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()]
+    # By hand: orbax's manager wants to write, or else logs warnings that it cannot.
+    steps = whole_steps(folder)
     if not steps:
         remedy = "leave --best out" if best else "train first, or name another --workdir"
         raise CheckpointError(f"no {'best ' if best else ''}checkpoint in {workdir}; {remedy}")
-    return folder / str(max(steps, key=lambda step: _miou(folder / str(step))) if best else max(steps))
+    return folder / str(max(steps, key=lambda step: _score(folder / str(step))) if best else max(steps))
 
 
-def _miou(checkpoint: Path) -> float:
-    """Validation mIoU that a checkpoint of `best` was kept for, lowest where it is not known."""
+def _score(checkpoint: Path) -> float:
+    """What a checkpoint of `best` was kept for, lowest where it is not known."""
     try:
-        miou = json.loads((checkpoint / "metrics/metrics").read_text())["miou"]
+        score = json.loads((checkpoint / "metrics/metrics").read_text())[SCORE]
     except (OSError, ValueError, KeyError):
         return -math.inf
-    return -math.inf if math.isnan(miou) else miou
+    return -math.inf if math.isnan(score) else score
 
 
 def keeps_ema_apart(checkpoint: Path) -> bool:
@@ -162,16 +155,3 @@ def require_fit(checkpoint: Path, stored: dict[str, tuple[int, ...]], wanted: di
             f"checkpoint {checkpoint} does not fit the configured model:\n{''.join(lines)}"
             "use the configuration that the run was trained with (<workdir>/config.json)"
         )
-
-
-@contextlib.contextmanager
-def named_damage(path: Path) -> Iterator[None]:
-    """Whatever orbax raises where files of a checkpoint are missing or damaged, as a CheckpointError."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (ValueError, KeyError, OSError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} cannot be read: {error}; remove that folder, and the checkpoint before it is taken"
-        ) from error

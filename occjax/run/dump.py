@@ -35,7 +35,7 @@ from occjax.mesh import make_mesh
 from occjax.predict.forward import full_batch, make_predictor
 from occjax.predict.stored_weights import restore
 from occjax.progress import Progress
-from occjax.storage import versions
+from occjax.storage import remove_abandoned, versions
 from occjax.targets.files import MANIFEST_NAME
 from occjax.types import Batch
 
@@ -111,6 +111,7 @@ def dump_workdir(
     absent = without_completed(tasks)
     dump.make_folder()
     remove_leftovers(absent)
+    remove_abandoned(output)
     dump.keep_but({task.target for task in absent}, previous)
     counts = {split: len(index.split(split)) for split in options.splits}
     if dump.kept + len(absent) < sum(counts.values()):

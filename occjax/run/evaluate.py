@@ -25,7 +25,7 @@ from occjax.predict.forward import full_batch, make_predictor
 from occjax.predict.stored_weights import Weights, restore
 from occjax.processes import after_first
 from occjax.run.evaluations import evaluation_dir
-from occjax.run.scoring import EvaluatedModel, Evaluation, Outputs, evaluate
+from occjax.run.scoring import Asked, EvaluatedModel, Evaluation, Outputs, evaluate
 from occjax.run_config import stored_initialisation
 from occjax.targets.commands import completing_command
 from occjax.targets.reader import complete_teacher
@@ -68,6 +68,7 @@ def evaluate_student(
     output_dir: Path,
     outputs: Outputs,
     initialisation: dict[str, str] | None,
+    asked: Asked = lambda together: 0,
 ) -> Evaluation:
     """Evaluates a student on `config.data.val_split`.
 
@@ -80,8 +81,10 @@ def evaluate_student(
       output_dir: gets metrics.json, pictures and predictions.
       outputs: what is produced beside scores.
       initialisation: what the weights started from, as the run's config.json holds it.
+      asked: see `occjax.run.scoring.Asked`.
 
     Raises:
+      StopRequested: the pass was given up.
       UserError: data that is not there, or nothing to do: no labels to score by, and predictions are not asked for.
     """
     split = index.split(config.data.val_split)
@@ -92,7 +95,9 @@ def evaluate_student(
     model = EvaluatedModel("student", config.eval.weights, weights.step, initialisation=initialisation)
     predict_fn = summary_fn(weights)
     with _loader(config, index, split, parts, full_batch(config.eval.batch_size, mesh)) as loader:
-        return evaluate(predict_fn, loader, split, config, model=model, output_dir=output_dir, outputs=outputs)
+        return evaluate(
+            predict_fn, loader, split, config, model=model, output_dir=output_dir, outputs=outputs, asked=asked
+        )
 
 
 def has_labels(config: Config, split: SplitIndex, *, required: bool) -> bool:

@@ -1,5 +1,6 @@
 """The configuration that a command line names: its file, and the overrides of its fields."""
 
+import os
 import runpy
 import traceback
 import typing
@@ -15,6 +16,7 @@ from occjax.errors import UserError
 
 # The recipe that this project is about.
 DEFAULT_CONFIG = "configs/kd.py"
+_PATHS = ("root", "labels_dir", "teacher_dir", "records_dir", "index_dir", "splits_file")
 _PACKAGED = Path(occjax.configs.__file__).parent
 
 
@@ -46,7 +48,15 @@ def load_config_file(path: str) -> Config:
         raise UserError(f"--config={path}: get_config() must return an occjax.config.Config, not {type(config)}")
     # Here rather than where a value is used, which may be hours later, or never.
     _require_types(config, f"--config={path}")
+    _expand_home(config)
     return config
+
+
+def _expand_home(config: Config) -> None:
+    """Writes out ~ in the paths of a file's configuration; on the command line `Parser` does."""
+    for section, names in ((config.data, _PATHS), (config.model.backbone, ("weights",))):
+        for name in names:
+            setattr(section, name, os.path.expanduser(getattr(section, name)))
 
 
 def _said_of(error: Exception, file: str) -> str:

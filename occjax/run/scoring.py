@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from occjax.config import Config
+from occjax.config import Config, EvalConfig
 from occjax.data.index import SplitIndex
 from occjax.drawing.sheet import draw_sample
 from occjax.label_sets import label_set
@@ -22,13 +22,19 @@ from occjax.metrics.prediction_files import write_prediction
 from occjax.metrics.rayiou import ray_origins_m
 from occjax.metrics.report import full_table, results_dict
 from occjax.predict.forward import full_batch, in_advance
-from occjax.processes import is_first, wait_for_all
+from occjax.processes import from_first, is_first, wait_for_all
 from occjax.progress import Progress
 from occjax.run.initialisation import said_of
-from occjax.storage import versions, write_json, writing
+from occjax.stop_requests import StopRequested
+from occjax.storage import remove_abandoned, versions, write_json, writing
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
+
+
+# By what signal a run is asked to stop, 0 = by none; given whether all of its processes ask in the same place. If not,
+# one process of several is never asked: it would stop alone.
+Asked = Callable[[bool], int]
 
 
 class EvaluatedModel(NamedTuple):
@@ -94,17 +100,27 @@ class Evaluation(NamedTuple):
         return "\n".join([self.table, "", f"run: {workdir}", *(f"wrote {path}" for path in self.files)])
 
 
-def read_evaluation(output_dir: Path) -> Evaluation | None:
-    """What a pass that was completed left in its folder, predictions aside; None where it is not there or damaged."""
-    metrics_path, table_path = output_dir / "metrics.json", output_dir / "table.txt"
-    if not (metrics_path.exists() and table_path.exists()):
-        return None
-    try:
-        results = json.loads(metrics_path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        return None
-    pictures = sorted((output_dir / "pictures").glob("*.png"))
-    return Evaluation(results, table_path.read_text(encoding="utf-8"), (metrics_path, *pictures))
+def completed_evaluation(output_dir: Path, config: EvalConfig, split: SplitIndex, step: int) -> Evaluation | None:
+    """What a pass over this split, by this configuration, of this step left in its folder, predictions aside.
+
+    None where it is not there or damaged. Every process of a run calls it, and the first one looks.
+    """
+    samples = min(len(split), config.max_samples or len(split))
+    wanted = {"step": step, "weights": config.weights, "split": split.name, "samples": samples}
+
+    def read() -> tuple[dict, str, list[str]] | None:
+        metrics_path = output_dir / "metrics.json"
+        try:
+            results = json.loads(metrics_path.read_text(encoding="utf-8"))
+            table = (output_dir / "table.txt").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return None
+        pictures = sorted(str(path) for path in (output_dir / "pictures").glob("*.png"))
+        is_whole = wanted.items() <= results.items() and len(pictures) >= min(config.pictures, samples)
+        return (results, table, [str(metrics_path), *pictures]) if is_whole else None
+
+    found = from_first(read)
+    return None if found is None else Evaluation(found[0], found[1], tuple(map(Path, found[2])))
 
 
 def evaluate(
@@ -116,6 +132,7 @@ def evaluate(
     model: EvaluatedModel,
     output_dir: Path,
     outputs: Outputs,
+    asked: Asked = lambda together: 0,
 ) -> Evaluation:
     """Scores predictions by the protocol of `config.data.labels`, or only writes them where batches have no labels.
 
@@ -132,9 +149,11 @@ def evaluate(
       output_dir: gets metrics.json, table.txt, pictures and predictions; those of an earlier pass that this one writes
         anew are removed first, so that a pass that breaks off leaves no metrics.json, and none mixes two passes.
       outputs: what is produced beside scores.
+      asked: see `Asked`; the pass is given up after the batch in hand.
 
     Raises:
       GridMismatchError: the model's grid is no crop of the label set's grid.
+      StopRequested: the pass was given up.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     if is_first():
@@ -150,7 +169,7 @@ def evaluate(
     first_batch = full_batch(config.eval.batch_size, make_mesh())
     progress = Progress(f"evaluating {split.name}", num_samples, _log.info, untimed=first_batch)
     _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
-    for batch, summary in in_advance(predict_fn, loader):
+    for batch, summary in in_advance(predict_fn, loader, lambda: asked(False)):
         # The last batch is filled up with samples that were scored already.
         for i in np.flatnonzero(batch.is_valid).tolist():
             row = int(batch.sample_index[i])
@@ -167,6 +186,8 @@ def evaluate(
                 pictures.append(sheet)
             # The other processes are about as far as this one, which tells for all of them.
             progress.advance(jax.process_count())
+        if number := asked(True):
+            raise StopRequested(number)
     # Every process comes here, with samples or without: the gathering waits for all.
     state = merge_over_processes(state)
     files = [output_dir / "predictions"] if outputs.save_predictions else []
@@ -206,6 +227,7 @@ def _remove_old(output_dir: Path, outputs: Outputs) -> None:
     stale += (output_dir / "predictions").glob("*.npz") if outputs.save_predictions else []
     for path in stale:
         path.unlink(missing_ok=True)
+    remove_abandoned(output_dir, output_dir / "pictures", output_dir / "predictions")
 
 
 def scored_sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
@@ -255,7 +277,7 @@ def write_sheet(
         aspects=split.camera_aspects(row, tuple(config.data.cameras)),
     )
     # Scene and frame first, so that a listing shows a drive in order.
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{split.scene_names[row]}_{split.frame_index[row]:03d}_{split.tokens[row]}.png"
-    Image.fromarray(sheet).save(path)
+    with writing(path) as scratch:
+        Image.fromarray(sheet).save(scratch, format="PNG")
     return path

@@ -1,6 +1,5 @@
 """Training run: data in, steps, logs, validation, checkpoints, and a clean end whenever it comes."""
 
-import contextlib
 import logging
 import math
 import signal
@@ -12,19 +11,18 @@ import jax
 from jax.sharding import Mesh
 
 from occjax.config import Config
-from occjax.data.index import Index, load_index
+from occjax.data.index import Index
 from occjax.data.pipeline import make_train_loader
-from occjax.errors import UserError
-from occjax.mesh import check_batch_size, make_mesh, replicated
+from occjax.mesh import make_mesh, replicated
 from occjax.predict.stored_weights import Weights
-from occjax.processes import after_first, from_first, is_first, wait_for_all
+from occjax.processes import is_first, wait_for_all
 from occjax.progress import format_duration
-from occjax.run.evaluate import evaluate_student, has_labels, make_summary_fn
+from occjax.run.evaluate import evaluate_student, make_summary_fn
 from occjax.run.evaluations import evaluation_dir
-from occjax.run.initialisation import said_of
-from occjax.run.scoring import Evaluation, Outputs, read_evaluation
-from occjax.run.workdir import only_run, open_workdir
+from occjax.run.scoring import Evaluation, Outputs, completed_evaluation
+from occjax.run.start import begun, total_steps
 from occjax.run_config import stored_initialisation
+from occjax.stop_requests import StopRequested, StopRequests, in_a_thread
 from occjax.train.agreement import Agreement
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts
@@ -36,46 +34,44 @@ from occjax.train.metrics_log import MetricsLog
 from occjax.train.parts import training_parts
 from occjax.train.progress import Progress
 from occjax.train.state import TrainState
-from occjax.train.stop_requests import StopRequests
 from occjax.types import Batch
 
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, workdir: Path, *, mesh: Mesh | None = None) -> Evaluation | None:
+def train(
+    config: Config, workdir: Path, *, mesh: Mesh | None = None, allow_other_data: bool = False
+) -> Evaluation | None:
     """Trains to the configured number of steps, resuming from the newest checkpoint in `workdir` if there is one.
 
+    A start that fails before anything was learnt leaves nothing of itself in `workdir`. With `allow_other_data` a run
+    may go on with other samples than it began with.
+
     Returns:
-      the final evaluation, or None if SIGTERM ended the run early (state saved).
+      the final evaluation, or None if a signal ended the run early (state saved).
 
     Raises:
       KeyboardInterrupt: SIGINT (Ctrl-C) ended the run early (state saved).
       NonFiniteLossError: names step, terms and sample tokens; the last checkpoint is the last good state.
-      WorkdirError: `workdir` belongs to a run with another configuration, or another process trains in it.
+      WorkdirError: the run in `workdir` has another configuration, other data or more steps, or is going on now.
       BackboneWeightsError: the run is new, and its file of backbone weights is absent.
       UserError: the validation split has no labels, or other data is not there.
     """
     mesh = make_mesh() if mesh is None else mesh
-    check_batch_size(config.data.batch_size, config.train.accumulate_steps, mesh)
-    with contextlib.ExitStack() as held:
-
-        def open_alone() -> None:
-            held.enter_context(only_run(workdir))
-            for remark in open_workdir(workdir, config):
-                log.warning("configuration changed since the run began: %s", remark)
-
-        from_first(open_alone)
-        log.info("the student starts from %s", said_of(stored_initialisation(workdir)))
-        index = after_first(lambda: load_index(config.data, fallback_dir=workdir))
-        # Now rather than hours later, at the first validation.
-        has_labels(config, index.split(config.data.val_split), required=True)
-        with StopRequests() as requests:
-            run = TrainingRun(config, workdir, mesh, index)
+    stopped_by, evaluation = 0, None
+    with begun(config, workdir, mesh, allow_other_data=allow_other_data) as index, StopRequests() as requests:
+        try:
+            how = {"stop_requested": lambda: requests.received, "allow_other_data": allow_other_data}
+            run = TrainingRun(config, workdir, mesh, index, **how)
             try:
-                evaluation = run.steps(lambda: requests.received or 0)
+                evaluation = run.steps()
+                stopped_by = run.stopped_by
             finally:
                 run.close()
-    if evaluation is None and run.stopped_by == signal.SIGINT:
+        except StopRequested as request:  # of what comes before the first step
+            log.info("stopped on request before there was anything to save; run the same command to begin again")
+            stopped_by = request.number
+    if evaluation is None and stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
     return evaluation
 
@@ -95,26 +91,32 @@ class TrainingRun:
     * the state is donated to the step: the one that comes back is the only one there is.
     """
 
-    def __init__(self, config: Config, workdir: Path, mesh: Mesh, index: Index):
+    def __init__(
+        self,
+        config: Config,
+        workdir: Path,
+        mesh: Mesh,
+        index: Index,
+        *,
+        stop_requested: Callable[[], int] = lambda: 0,
+        allow_other_data: bool = False,
+    ):
+        """Restores or draws the state; `stop_requested` gives the number of a signal that asks to stop, else 0."""
         self.config, self.workdir, self.mesh, self.index = config, workdir, mesh, index
+        self.stop_requested = stop_requested
         split = index.split(config.data.train_split)
-        self.total_steps = _total_steps(config, len(split))
+        self.total_steps = total_steps(config, len(split))
         steps_per_epoch = max(1, len(split) // config.data.batch_size)
         # At every epoch's end, but not more often than checkpoints: a handful of samples is an epoch too.
         self.eval_every = config.train.eval_every or max(steps_per_epoch, config.train.checkpoint_every)
 
-        self.learner = make_learner(config, self.total_steps, training_class_counts(config, split))
+        self.learner = make_learner(config, self.total_steps, training_class_counts(config, split, self._asked_alone))
         self.checkpoints = Checkpoints(workdir, keep=config.train.keep_checkpoints)
-        self.loader = make_train_loader(
-            config,
-            index,
-            training_parts(config),
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
+        share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        self.loader = make_train_loader(config, index, training_parts(config), **share)
         self.step = self.checkpoints.last_step or 0
         # The position is that of the batch which the last step consumed; None before the first.
-        self.state, self.position = self._first_state()
+        self.state, self.position = self._first_state(allow_other_data)
         self.train_step: CompiledStep | None = None  # the first batch shows for which shapes
         self.summary_fn = make_summary_fn(config, mesh)
         self.agreement = Agreement(mesh, 2)
@@ -123,20 +125,29 @@ class TrainingRun:
         self.finite_check = FiniteCheck(split.tokens, self._last_checkpoint)
         self.metrics_log = MetricsLog(workdir, self.step)
         self.progress = Progress(self.total_steps, config.data.batch_size)
-        self.feed = DeviceFeed(self.loader, mesh)
-        log.info(
-            "training to step %d; the first step waits for the compiler, on a CPU a minute or two", self.total_steps
-        )
+        self.feed = DeviceFeed(self.loader, mesh, self._asked_alone)
+        remark = "the first step waits for the compiler" if self.step < self.total_steps else "the run is finished"
+        log.info("step %d of %d: %s", self.step, self.total_steps, remark)
 
-    def _first_state(self) -> tuple[TrainState, dict | None]:
+    def _asked(self, together: bool) -> int:
+        """By what signal this run is asked to stop; see `occjax.run.scoring.Asked`."""
+        return self.agreement.after_step(self.stop_requested(), 0)[0] if together else self._asked_alone()
+
+    def _asked_alone(self) -> int:
+        # One of several processes would stop alone, and the others wait for it.
+        return self.stop_requested() if jax.process_count() == 1 else 0
+
+    def _first_state(self, allow_other_data: bool) -> tuple[TrainState, dict | None]:
         """By priority: the newest checkpoint of the workdir, the configured backbone weights, random numbers."""
         if self.checkpoints.last_step is None:
             return initial_state(self.learner, replicated(self.mesh)), None
         # Imported weights are a checkpoint too: of step 0, without a data position.
         state, position = self.checkpoints.restore(abstract_state(self.learner), self.mesh)
         if position:
-            self.loader.set_state(position)
-        log.info("resumed from step %d of %d", self.step, self.total_steps)
+            # Of other data it says how many batches were taken, and no more.
+            now = self.loader.get_state() if allow_other_data else position
+            self.loader.set_state({**now, "next_batch": position["next_batch"]})
+        log.info("resumed from step %d", self.step)
         return state, position or None
 
     def close(self) -> None:
@@ -146,13 +157,34 @@ class TrainingRun:
         self.metrics_log.close()
         self.checkpoints.close()
 
-    def steps(self, stop_requested: Callable[[], int]) -> Evaluation | None:
-        """All steps that are left, or those until `stop_requested`, by what signal, is not 0; returns as `train`."""
+    def steps(self) -> Evaluation | None:
+        """All steps that are left, or those until the run is asked to stop; returns as `train`."""
+        evaluation = None
+        try:
+            # Of a run that was killed after it had saved this step.
+            if self._is_validation_due():
+                self._validate()
+            self._take_steps()
+        except StopRequested as request:
+            self.stopped_by = request.number
+        self._save()
+        with self.progress.spending("saving"):
+            self.checkpoints.wait()
+        if not self.stopped_by:
+            try:
+                evaluation = self._final_evaluation()
+            except StopRequested as request:
+                self.stopped_by = request.number
+        if self.stopped_by:
+            saved = self._last_checkpoint()
+            where = f"resume from {saved}" if saved else "begin again: there was nothing to save"
+            log.info("stopped on request after step %d; run the same command to %s", self.step, where)
+        log.info("%s", self.progress.summary())
+        return evaluation and evaluation._replace(files=(self.checkpoints.path(self.step), *evaluation.files))
+
+    def _take_steps(self) -> None:
         every = self.config.train.checkpoint_every
-        # Of a run that was killed after it had saved this step.
-        if self._is_validation_due():
-            self._validate()
-        self.stopped_by, _ = self.agreement.after_step(stop_requested(), 0)
+        self.stopped_by = self._asked(True)
         while self.step < self.total_steps and not self.stopped_by:
             if self.feed.is_empty:
                 # There is no batch to hand over: the device may as well finish, and what follows is waiting for data.
@@ -167,28 +199,17 @@ class TrainingRun:
             self.finite_check.follow(self.step, metrics, item.sample_index)
             if self.learner.is_logged(self.step):
                 self._report(metrics)
-            self.stopped_by, is_late = self.agreement.after_step(stop_requested(), self._is_checkpoint_due())
-            is_validation_due = self._is_validation_due()
+            self.stopped_by, is_late = self.agreement.after_step(self.stop_requested(), self._is_checkpoint_due())
+            is_validation_due = self._is_validation_due() and not self.stopped_by
             if is_validation_due or is_late or (every and self.step % every == 0):
                 self._save()
             if is_validation_due:
                 self._validate()
-        self._save()
-        with self.progress.spending("saving"):
-            self.checkpoints.wait()
-        if self.step < self.total_steps:
-            where = self.checkpoints.path(self.step)
-            log.info("stopped on request after step %d; run the same command to resume from %s", self.step, where)
-            log.info("%s", self.progress.summary())
-            return None
-        result = self._final_evaluation()
-        log.info("%s", self.progress.summary())
-        return result._replace(files=(self.checkpoints.path(self.step), *result.files))
 
     def _compiled(self, batch: Batch) -> CompiledStep:
         with self.progress.spending("compiling"):
             started = time.perf_counter()
-            step = compile_step(self.learner, self.mesh, self.state, batch)
+            step = in_a_thread(lambda: compile_step(self.learner, self.mesh, self.state, batch), self._asked_alone)
             # Who has compiled first would otherwise wait within the step, where patience ends after half a minute.
             wait_for_all()
             log.info("the step is compiled, after %s", format_duration(time.perf_counter() - started))
@@ -234,26 +255,14 @@ class TrainingRun:
 
     def _final_evaluation(self) -> Evaluation:
         """That of the last step; read where the run was finished before and all that it shows is there."""
-        found = from_first(self._found_evaluation) if self.metrics_log.has(self.step, "validation") else None
+        found = None
+        if self.metrics_log.has(self.step, "validation"):
+            split = self.index.split(self.config.data.val_split)
+            found = completed_evaluation(self._evaluation_dir(), self.config.eval, split, self.step)
         if found is None:
             return self._validate()
         log.info("step %d was evaluated before", self.step)
-        results, table, files = found
-        return Evaluation(results, table, tuple(map(Path, files)))
-
-    def _found_evaluation(self) -> tuple[dict, str, list[str]] | None:
-        config = self.config.eval
-        found = read_evaluation(self._evaluation_dir())
-        split = self.index.split(self.config.data.val_split)
-        samples = min(len(split), config.max_samples or len(split))
-        wanted = {"step": self.step, "weights": config.weights, "split": split.name, "samples": samples}
-        if (
-            found is not None
-            and wanted.items() <= found.results.items()
-            and len(found.files) > min(config.pictures, samples)  # metrics.json is one of them
-        ):
-            return found.results, found.table, [str(path) for path in found.files]
-        return None
+        return found
 
     def _evaluation_dir(self) -> Path:
         return evaluation_dir(self.config, self.workdir, self.index.split(self.config.data.val_split), step=self.step)
@@ -272,29 +281,18 @@ class TrainingRun:
                 output_dir=self._evaluation_dir(),
                 outputs=Outputs(pictures=self.config.eval.pictures if is_final else 0),
                 initialisation=stored_initialisation(self.workdir),
+                asked=self._asked,
             )
-        miou = result.scalars.get("miou", math.nan)
+        # SurroundOcc counts classes without truth as 100, so that its mIoU of a useless model can be high: the best is
+        # the best of the classes that are there.
+        present = result.scalars.get("miou_present", math.nan)
         with self.progress.spending("saving"):
             self.checkpoints.wait()
             is_best = self.position is not None and self.checkpoints.save_best(
-                self.step, self.state, self.position, miou
+                self.step, self.state, self.position, present
             )
         # After the best state: see above.
         self.metrics_log.write(self.step, "validation", result.scalars)
-        # SurroundOcc counts classes without truth as 100, so that its mIoU of a useless model can be high.
-        present = result.scalars.get("miou_present")
-        remark = "" if present is None else f", over classes present {present:.2f}"
-        log.info(
-            "validation at step %d: mIoU %.2f%s%s", self.step, miou, remark, ", the best so far" if is_best else ""
-        )
+        miou, remark = result.scalars.get("miou", math.nan), ", the best so far" if is_best else ""
+        log.info("validation at step %d: mIoU %.2f, of the classes present %.2f%s", self.step, miou, present, remark)
         return result
-
-
-def _total_steps(config: Config, samples: int) -> int:
-    total = config.train.steps or config.train.epochs * samples // config.data.batch_size
-    if total < 1:
-        raise UserError(
-            f"train.epochs={config.train.epochs} over {samples} samples in batches of {config.data.batch_size} makes "
-            "no step; set --config.train.steps"
-        )
-    return total

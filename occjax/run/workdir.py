@@ -1,15 +1,13 @@
 """The folder of a run: the resolved configuration beside its checkpoints, and what it was made with."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from flax.traverse_util import flatten_dict
 
 from occjax.config import Config
 from occjax.run.initialisation import Initialisation, configured_initialisation
-from occjax.run_config import WorkdirError, load_config, stored_initialisation
-from occjax.storage import locked, versions, write_json
+from occjax.run_config import WorkdirError, load_config, stored_fact, stored_initialisation
+from occjax.storage import versions, write_json
 
 # Sections whose change would make a resumed run another run.
 _FIXED_SECTIONS = ("grid.", "data.", "augment.", "model.", "loss.")
@@ -30,71 +28,77 @@ _FREE_FIELDS = (
 )
 
 
-@contextlib.contextmanager
-def only_run(workdir: Path) -> Iterator[None]:
-    """Context in which no other process can train in `workdir`, which is made if absent.
-
-    Raises:
-      WorkdirError: another one does, or there can be no folder.
-    """
-    _make(workdir)
-    with locked(workdir / ".lock") as is_ours:
-        if not is_ours:
-            raise WorkdirError(
-                f"another process trains in {workdir}; stop it, or wait for its end, or choose another --workdir"
-            )
-        yield
-
-
-def _make(workdir: Path) -> None:
+def make_workdir(workdir: Path) -> None:
+    """Makes the folder, unless it is there; raises WorkdirError where there can be none."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WorkdirError(f"cannot make the folder {workdir}: {error.strerror}; choose another --workdir") from error
 
 
-def open_workdir(workdir: Path, config: Config, imported: Initialisation | None = None) -> list[str]:
-    """Makes `workdir` the home of a run with this configuration, or checks that it already is.
+def require_same_configuration(workdir: Path, config: Config) -> list[str]:
+    """Checks that the run in `workdir`, if there is one, can be resumed with this configuration; writes nothing.
 
-    A start that failed before its first checkpoint (a path mistyped, say) leaves it free. config.json says what the
-    weights started from: found out by the first start, once, and kept by those that resume it.
-
-    Args:
-      workdir: folder, made if absent.
-      config: of the run.
-      imported: what the weights are of, where it is not what the configuration says.
+    A start that failed before its first checkpoint (a path mistyped, say) leaves it free.
 
     Returns:
       remarks about fields that changed and may change (training schedule, paths, workers).
 
     Raises:
-      WorkdirError: the run in `workdir` had another model, grid, data, augmentation or loss, or there can be no folder.
+      WorkdirError: it had another model, grid, data, augmentation or loss.
+    """
+    if not _is_run(workdir):
+        return []
+    before, now = _flat(load_config(workdir)), _flat(config)
+    changed = {key: f"{key}: was {before[key]!r}, now {now[key]!r}" for key in now if before[key] != now[key]}
+    fixed = [
+        f"  {line}\n"
+        for key, line in changed.items()
+        if key.startswith(_FIXED_SECTIONS) and not key.startswith(_FREE_FIELDS)
+    ]
+    if fixed:
+        raise WorkdirError(
+            f"{workdir} holds a run with another configuration:\n{''.join(fixed)}"
+            "resume it with the values it was started with, or choose a new --workdir"
+        )
+    return list(changed.values())
+
+
+def open_workdir(
+    workdir: Path, config: Config, imported: Initialisation | None = None, *, data: dict | None = None
+) -> list[str]:
+    """Makes `workdir` the home of a run with this configuration, or checks that it already is.
+
+    config.json says what the weights started from: found out by the first start, once, and kept by those that resume.
+
+    Args:
+      workdir: folder, made if absent.
+      config: of the run.
+      imported: what the weights are of, where it is not what the configuration says.
+      data: what tells its samples from others, where that is known.
+
+    Returns:
+      remarks, as `require_same_configuration`.
+
+    Raises:
+      WorkdirError: as `require_same_configuration`, and where there can be no folder.
       BackboneWeightsError: the run is new, and its file of backbone weights is absent.
     """
-    _make(workdir)
-    path = workdir / "config.json"
-    remarks = []
-    # Without a checkpoint there is nothing that the new configuration could contradict.
-    if path.exists() and any((workdir / "checkpoints").glob("[0-9]*")):
+    make_workdir(workdir)
+    remarks = require_same_configuration(workdir, config)
+    if _is_run(workdir):
         initialisation = stored_initialisation(workdir)
-        before, now = _flat(load_config(workdir)), _flat(config)
-        changed = {key: f"{key}: was {before[key]!r}, now {now[key]!r}" for key in now if before[key] != now[key]}
-        fixed = [
-            f"  {line}\n"
-            for key, line in changed.items()
-            if key.startswith(_FIXED_SECTIONS) and not key.startswith(_FREE_FIELDS)
-        ]
-        if fixed:
-            raise WorkdirError(
-                f"{workdir} holds a run with another configuration:\n{''.join(fixed)}"
-                "resume it with the values it was started with, or choose a new --workdir"
-            )
-        remarks = list(changed.values())
     else:
         initialisation = (imported or configured_initialisation(config))._asdict()
+    facts = {"initialisation": initialisation, "data": data or stored_fact(workdir, "data"), "versions": versions()}
     # After the comparison, which reads what it replaces.
-    write_json(path, {"config": config.to_dict(), "initialisation": initialisation, "versions": versions()})
+    write_json(workdir / "config.json", {"config": config.to_dict(), **facts})
     return remarks
+
+
+def _is_run(workdir: Path) -> bool:
+    # Without a checkpoint there is nothing that another configuration could contradict.
+    return (workdir / "config.json").exists() and any((workdir / "checkpoints").glob("[0-9]*"))
 
 
 def _flat(config: Config) -> dict[str, object]:

@@ -7,11 +7,13 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 
+from occjax.child_processes import end_with_parent
 from occjax.config import SyntheticConfig
 from occjax.errors import DataError
 from occjax.progress import Progress
@@ -105,8 +107,12 @@ def generate(
     check(config)
     if is_generated(root, config):
         return
-    # Beside the root, for the last rename to stay within one disk; the process number keeps two runs apart.
-    partial = root.with_name(f"{root.name}.partial-{os.getpid()}")
+    # Beside the root, for the last rename to stay within one disk; host and process number keep two runs apart.
+    partials = root.with_name(f"{root.name}.partial-{socket.gethostname()}-")
+    for abandoned in root.parent.glob(f"{partials.name}*"):  # of runs that were killed
+        if not _is_running(abandoned.name.removeprefix(partials.name)):
+            shutil.rmtree(abandoned, ignore_errors=True)
+    partial = partials.with_name(f"{partials.name}{os.getpid()}")
     partial.mkdir(parents=True)
     try:
         plans = plan_scenes(partial, config)
@@ -140,11 +146,31 @@ def _write_scenes(plans: list[ScenePlan], processes: int | None, progress) -> li
         return list(counted(map(write_scene, plans)))
     # A fork would inherit whatever locks the threads of the parent (OpenCV, jax) hold at that moment.
     context = multiprocessing.get_context("spawn")
-    # One thread each, for there is a process for every core already.
-    with concurrent.futures.ProcessPoolExecutor(count, context, cv2.setNumThreads, (1,)) as pool:
+    try:
+        pool = concurrent.futures.ProcessPoolExecutor(count, context, _start_worker)
+    except OSError:  # no semaphores, of a container whose /dev/shm cannot be written
+        return list(counted(map(write_scene, plans)))
+    with pool:
         try:
             return list(counted(pool.map(write_scene, plans)))
         except BaseException:
-            # Otherwise leaving the pool waits for every scene still queued.
+            # Otherwise leaving the pool waits for every scene that is begun or queued, for nobody.
+            for process in multiprocessing.active_children():
+                process.kill()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, PermissionError):  # somebody else's
+        return True
+    return True
+
+
+def _start_worker() -> None:
+    end_with_parent()
+    cv2.setNumThreads(1)  # for there is a process for every core already

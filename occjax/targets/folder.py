@@ -192,6 +192,11 @@ def read_manifest(directory: Path) -> dict:
     except FileNotFoundError as error:
         raise TeacherFileError(f"no teacher manifest {path}; {remedy}") from error
     except (OSError, ValueError) as error:
+        if path.is_file() and path.stat().st_size == 0:
+            raise TeacherFileError(
+                f"teacher manifest {path} is empty, as a crash of the machine leaves it; the same conversion with "
+                "--skip-existing writes it anew from the files"
+            ) from error
         raise TeacherFileError(f"teacher manifest {path} cannot be read ({error}); {remedy}") from error
     expected = {"schema": SCHEMA, "version": SCHEMA_VERSION, "classes": list(CLASS_NAMES), "temperature": 1.0}
     for name, value in expected.items():

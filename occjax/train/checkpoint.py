@@ -7,27 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from occjax.predict.stored_weights import (
-    CheckpointError,
-    keeps_ema_apart,
-    named_damage,
-    placed,
-    require_fit,
-    shapes,
-    stored_tree,
-)
+from occjax.predict.checkpoint_folders import SCORE, CheckpointError, named_damage
+from occjax.predict.stored_weights import keeps_ema_apart, placed, require_fit, shapes, stored_tree
+from occjax.processes import from_first
+from occjax.train.checkpoint_failures import keep_orbax_quiet, remove_half_written, require_room, write_failure
 from occjax.train.state import TrainState
 
 
 class Checkpoints:
     """The checkpoints of one workdir.
 
-    `<workdir>/checkpoints/<step>` holds the last ones, `<workdir>/best/<step>` the one with the highest validation
-    mIoU. Each has three items: `ema` (the averaged student, all that prediction reads), `state` (the rest of a
-    TrainState) and `data` (JSON: where the loader stands).
+    `<workdir>/checkpoints/<step>` holds the last ones, `<workdir>/best/<step>` the one with the best validation. Each
+    has three items: `ema` (the averaged student, all that prediction reads), `state` (the rest of a TrainState) and
+    `data` (JSON: where the loader stands).
 
     A save returns once the state has been read off the devices, whose buffers the next step writes over, and goes on in
     a thread; `wait` is for whoever says that it was saved. It appears in the folder when it is whole, and a later call
@@ -37,9 +33,18 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, *, keep: int = 3):
+        """Opens the folders, made if absent; what killed runs left half-written there is removed.
+
+        Args:
+          workdir: of the run.
+          keep: how many of the last checkpoints stay.
+        """
         self._workdir = workdir
+        self._saving: tuple[int, int] | None = None  # step and bytes of what is being written
+        keep_orbax_quiet()
+        from_first(lambda: remove_half_written(workdir))
         options = functools.partial(ocp.CheckpointManagerOptions, create=True, enable_async_checkpointing=True)
-        best = options(max_to_keep=1, best_fn=lambda metrics: metrics["miou"], best_mode="max")
+        best = options(max_to_keep=1, best_fn=lambda metrics: metrics.get(SCORE, -math.inf), best_mode="max")
         self._last = self._manager("checkpoints", options(max_to_keep=keep))
         self._best = self._manager("best", best)
 
@@ -60,12 +65,19 @@ class Checkpoints:
         """Begins to write the checkpoint of `step`, unless it is there already.
 
         Raises:
-          CheckpointError: this one or the one before cannot be written.
+          CheckpointError: there is no room for it, or it or the one before cannot be written.
         """
         # A run that is stopped on a saving step, or resumed at its last one, asks twice.
         if self._last.latest_step() != step:
+            self._begin(step, state)
             with self._named_failure():
                 self._last.save(step, args=_save_args(state, data_state), force=True)
+
+    def _begin(self, step: int, state: TrainState) -> None:
+        """Waits for what is being written, and asks whether there is room for more."""
+        self.wait()
+        self._saving = step, sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        from_first(lambda: require_room(self._workdir, *self._saving))
 
     def wait(self) -> None:
         """Returns once everything is written that `save` and `save_best` began.
@@ -86,34 +98,32 @@ class Checkpoints:
     def _named_failure(self) -> Iterator[None]:
         try:
             yield
-        except (ValueError, OSError, RuntimeError) as error:  # tensorstore has ValueError for a full disk
-            reason = " ".join(str(error).split())[:300]
-            raise CheckpointError(
-                f"a checkpoint cannot be written to {self._workdir}: {reason}; make room there and run the same "
-                "command again, which resumes from the newest whole one"
-            ) from error
+        # tensorstore has ValueError for a full disk.
+        except (ValueError, OSError, RuntimeError) as error:
+            raise write_failure(self._workdir, self._saving, error) from error
 
-    def save_best(self, step: int, state: TrainState, data_state: dict, miou: float) -> bool:
-        """Keeps this state as the best if `miou` beats the best so far; returns whether it is the best, once written.
+    def save_best(self, step: int, state: TrainState, data_state: dict, score: float) -> bool:
+        """Keeps this state as the best if `score` beats the best so far; returns whether it is the best, once written.
 
         NaN is never the best. A checkpoint of `step` that is there already, of a run that was killed after it, is
-        replaced by a better one.
+        replaced by a better one; so is one that was scored otherwise, by an earlier version.
 
         Raises:
-          CheckpointError: it cannot be written.
+          CheckpointError: there is no room for it, or it cannot be written.
         """
-        if math.isnan(miou):
+        if math.isnan(score):
             return False
-        scores = {s: (self._best.metrics(s) or {}).get("miou", math.nan) for s in self._best.all_steps()}
-        better = [s for s, score in scores.items() if score >= miou]  # which is true of no NaN
+        scores = {s: (self._best.metrics(s) or {}).get(SCORE, math.nan) for s in self._best.all_steps()}
+        better = [s for s, found in scores.items() if found >= score]  # which is true of no NaN
         if better:
             return step in better
+        self._begin(step, state)
         with self._named_failure():
             # What orbax would refuse to write again, or, with a NaN, could take for the best.
-            for stale, score in scores.items():
-                if stale == step or math.isnan(score):
+            for stale, found in scores.items():
+                if stale == step or math.isnan(found):
                     self._best.delete(stale)
-            saved = self._best.save(step, args=_save_args(state, data_state), metrics={"miou": miou}, force=True)
+            saved = self._best.save(step, args=_save_args(state, data_state), metrics={SCORE: score}, force=True)
         # The log line of a validation says that both are on the disk.
         self.wait()
         return saved

@@ -1,5 +1,7 @@
 """How often each class occurs in the training labels on the model's grid, for the class weights."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Int
 
@@ -11,15 +13,22 @@ from occjax.data.sources import open_source
 from occjax.errors import SampleError
 from occjax.label_sets import label_set
 from occjax.losses.class_weights import count_classes
+from occjax.stop_requests import StopRequested
 
 _MAX_FILES = 200  # frequencies enter through a logarithm; more files change the weights by less than a per cent
 
 
-def training_class_counts(config: Config, split: SplitIndex) -> Int[np.ndarray, "k"]:
+def training_class_counts(
+    config: Config, split: SplitIndex, asked: Callable[[], int] = lambda: 0
+) -> Int[np.ndarray, "k"]:
     """Voxels per class, int64, over the labels of up to 200 samples spread evenly over the split.
 
     Counted on the labels' own grid cropped to the model's, since frequencies of another grid would weigh wrongly;
     `loss.class_counts="occ3d"` takes the published counts instead.
+
+    Raises:
+      SampleError: labels cannot be read, and data.on_error does not skip them.
+      StopRequested: `asked` gave a signal's number between two files.
     """
     if config.loss.class_counts == "occ3d" or not config.loss.class_balanced:
         return OCC3D_CLASS_COUNTS
@@ -30,6 +39,8 @@ def training_class_counts(config: Config, split: SplitIndex) -> Int[np.ndarray, 
 
     def labels():
         for row in rows.tolist():
+            if number := asked():
+                raise StopRequested(number)
             try:
                 yield source.open(row).labels()[0][crop]
             except SampleError:

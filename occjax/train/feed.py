@@ -2,13 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
 
 from occjax.mesh import put_batch
+from occjax.stop_requests import StopRequested
 from occjax.types import Batch
 
 _AHEAD = 2  # batches on the device that no step has taken yet
@@ -29,9 +30,13 @@ class DeviceBatch(NamedTuple):
 
 
 class DeviceFeed:
-    """Iterator over DeviceBatch that runs the loader in a thread; whatever the loader raises is raised by `next`."""
+    """Iterator over DeviceBatch that runs the loader in a thread; whatever the loader raises is raised by `next`.
 
-    def __init__(self, loader, mesh: Mesh):
+    `next` raises StopRequested while it waits, if `asked` gives a signal's number: the loader may be stalled for good.
+    """
+
+    def __init__(self, loader, mesh: Mesh, asked: Callable[[], int] = lambda: 0):
+        self._asked = asked
         self._queue: queue.Queue = queue.Queue(maxsize=_AHEAD)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(loader, mesh), name="device-feed", daemon=True)
@@ -62,7 +67,13 @@ class DeviceFeed:
         return self
 
     def __next__(self) -> DeviceBatch:
-        item = self._queue.get()
+        while True:
+            try:
+                item = self._queue.get(timeout=0.1)
+                break
+            except queue.Empty:
+                if number := self._asked():
+                    raise StopRequested(number) from None
         if isinstance(item, BaseException):
             raise item
         return item
@@ -75,6 +86,6 @@ class DeviceFeed:
     def close(self) -> None:
         """Stops the thread after the batch it is loading, and lets go of the batches that no step has taken."""
         self._closed.set()
-        self._thread.join(timeout=60)  # a loader that hangs must not keep the process from ending
+        self._thread.join(timeout=5)  # a loader that hangs must not keep the process from ending
         while not self._queue.empty():
             self._queue.get_nowait()

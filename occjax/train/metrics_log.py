@@ -2,12 +2,18 @@
 
 import json
 import math
+import os
+import time
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyrefly: ignore  # made by protobuf as it is imported
+from tensorboardX.summary import scalar
 
 from occjax.processes import from_first, is_first
 from occjax.storage import writing
+
+_FLUSHED_EVERY_S = 30.0
 
 
 class MetricsLog:
@@ -23,8 +29,8 @@ class MetricsLog:
         if not is_first():
             return
         self._file = self._path.open("a", encoding="utf-8")
-        # purge_step hides events that the resumed run writes again.
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1, flush_secs=30)
+        self._events = _open_events(workdir / "tensorboard", resume_step + 1)
+        self._flushed_at_s = time.monotonic()
 
     def _drop_after(self, step: int) -> list[tuple[int, str]]:
         """Step and group of each line that stays."""
@@ -58,11 +64,29 @@ class MetricsLog:
         self._file.write(json.dumps({"step": step, "group": group, **clean}) + "\n")
         self._file.flush()  # whoever follows the run reads this line now, and a killed run keeps it
         for name, value in scalars.items():
-            self._writer.add_scalar(f"{group}/{name}", float(value), step)
+            self._events.write_event(
+                Event(summary=scalar(f"{group}/{name}", float(value)), step=step, wall_time=time.time())
+            )
+        if time.monotonic() - self._flushed_at_s > _FLUSHED_EVERY_S:
+            self._events.flush()
+            self._flushed_at_s = time.monotonic()
 
     def close(self) -> None:
         """Ends both files."""
         if not is_first():
             return
         self._file.close()
-        self._writer.close()
+        self._events.close()
+
+
+def _open_events(folder: Path, first_step: int) -> EventsWriter:
+    """An event file that hides events from `first_step` on of files before it: a resumed run writes them again.
+
+    Not tensorboardX's SummaryWriter, which hands events to a thread by a queue of processes: that needs semaphores,
+    which not every container has, and waits for ever once the thread has met a full disk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Named by the second otherwise, which a run that is started again at once would write over.
+    events = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+    events.write_event(Event(step=first_step, session_log=SessionLog(status=SessionLog.START), wall_time=time.time()))
+    return events

@@ -1,5 +1,6 @@
 """Loader processes end with the run, however it ends."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import time
 
 import pytest
+
+from occjax.child_processes import STOPPING
 
 _LOAD = """
 import multiprocessing, sys, time
@@ -42,6 +45,11 @@ def test_a_killed_run_leaves_no_loader_behind(world):
     )
     with run:
         loaders = [int(pid) for pid in run.stdout.readline().split()]
+        # What asks a run to stop is sent to its loaders too, which go on until it has saved.
+        for pid, number in itertools.product(loaders, STOPPING):
+            os.kill(pid, number)
+        time.sleep(0.5)
+        assert all(map(is_running, loaders))
         run.kill()
     assert len(loaders) == 2
     deadline = time.monotonic() + 20

@@ -59,6 +59,17 @@ def test_every_number_stands_in_its_row_and_column():
     assert "split val, 1 sample; per cent" in table and table.endswith("  a remark")
 
 
+def test_where_a_class_has_no_truth_the_mean_of_the_others_comes_first():
+    truth, half = street(SMALL), street(SMALL)
+    half[:, ::2, 2] = FREE
+    scores = VoxelMiou.empty(LABEL_SETS["surroundocc"], SMALL).update(half, truth).compute()[0]
+    table = format_table([("student", scores)], about="", remarks=[])
+    assert table.index("mIoU, classes present") < table.index("\nmIoU ")
+    same = scores._replace(summary={"miou": 0.5, "miou_present": 0.5})
+    table = format_table([("student", same)], about="", remarks=[])
+    assert table.index("\nmIoU ") < table.index("mIoU, classes present")
+
+
 def test_the_teacher_is_scored_where_it_knows_and_beside_the_student():
     truth = street(SMALL)
     teacher = truth.copy()

@@ -1,5 +1,6 @@
 """Device and host work at the same time, and nothing of a batch moves between devices."""
 
+import signal
 import threading
 
 import jax
@@ -15,6 +16,7 @@ from occjax.label_sets import LABEL_SETS
 from occjax.mesh import batch_sharding, make_mesh, put_batch
 from occjax.metrics.on_device import summarise
 from occjax.predict.forward import in_advance, make_split_fn
+from occjax.stop_requests import StopRequested
 from occjax.targets.reader import complete_teacher
 
 
@@ -32,6 +34,14 @@ def test_the_next_batch_is_predicted_while_this_one_is_scored():
         assert batch > 1 or not begun[batch + 2].is_set()
         seen.append((batch, prediction))
     assert seen == [(0, 0), (1, 10), (2, 20), (3, 30)]
+
+
+def test_a_request_to_stop_does_not_wait_for_the_compiler():
+    compiled = threading.Event()
+    asked = iter([0, signal.SIGTERM])
+    with pytest.raises(StopRequested):
+        list(in_advance(lambda _: compiled.wait(60), iter(range(4)), lambda: next(asked)))
+    compiled.set()
 
 
 def test_what_goes_wrong_on_the_device_arrives():

@@ -46,7 +46,8 @@ def noted(self, step, state, position):
     save(self, step, state, position)
 
 def evaluate(*_, **__):
-    results = {"protocols": [{"miou": 10.0}], "teacher_agreement": None, "occupancy_calibration_error": None}
+    results = {"protocols": [{"miou": 10.0, "miou_present": 5.0}], "teacher_agreement": None}
+    results["occupancy_calibration_error"] = None
     return Evaluation(results, "the table", ())
 
 Checkpoints.save = noted

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import jax
@@ -8,14 +9,15 @@ import numpy as np
 import pytest
 
 from occjax.classes import FREE, NUM_CLASSES
-from occjax.config import NUSCENES_CAMERAS, Config
+from occjax.config import NUSCENES_CAMERAS, Config, EvalConfig
 from occjax.data.index import SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.label_sets import LABEL_SETS
 from occjax.metrics.on_device import VoxelSummary, summarise
 from occjax.metrics.prediction_files import read_prediction
-from occjax.run.scoring import EvaluatedModel, Outputs, evaluate, read_evaluation
+from occjax.run.scoring import EvaluatedModel, Outputs, completed_evaluation, evaluate
+from occjax.stop_requests import StopRequested
 from occjax.types import Batch, CameraRig, VoxelLabels
 
 SHAPE = (20, 16, 8)
@@ -81,7 +83,7 @@ def predictor(config, change=lambda semantics: semantics):
     return predict_fn
 
 
-def run(tmp_path, *, labels="surroundocc", count=5, size=2, change=lambda s: s, outputs=PLAIN):
+def run(tmp_path, *, labels="surroundocc", count=5, size=2, change=lambda s: s, outputs=PLAIN, **options):
     config = make_config(labels)
     return evaluate(
         predictor(config, change),
@@ -91,6 +93,7 @@ def run(tmp_path, *, labels="surroundocc", count=5, size=2, change=lambda s: s, 
         model=STUDENT,
         output_dir=tmp_path / "eval",
         outputs=outputs,
+        **options,
     )
 
 
@@ -145,14 +148,29 @@ def test_pictures_and_predictions_are_written(tmp_path):
 
 
 def test_a_completed_pass_is_read_back(tmp_path):
-    assert read_evaluation(tmp_path / "eval") is None
-    result, found = run(tmp_path, outputs=Outputs(pictures=2)), read_evaluation(tmp_path / "eval")
+    wanted = EvalConfig(weights=STUDENT.weights, pictures=2)
+
+    def read():
+        return completed_evaluation(tmp_path / "eval", wanted, make_split(5), STUDENT.step)
+
+    assert read() is None
+    result, found = run(tmp_path, outputs=Outputs(pictures=2)), read()
     assert found is not None and found.summary(tmp_path) == result.summary(tmp_path)
     assert found.scalars == result.scalars and found.results == json.loads(json.dumps(result.results))
     (tmp_path / "eval/metrics.json").write_text('{"step": 3')  # as a full disk leaves it
-    assert read_evaluation(tmp_path / "eval") is None
+    assert read() is None
     (tmp_path / "eval/metrics.json").unlink()
-    assert read_evaluation(tmp_path / "eval") is None
+    assert read() is None
+
+
+def test_a_pass_is_given_up_after_the_batch_in_hand(tmp_path):
+    run(tmp_path)
+    # Whoever asks between batches is told at the second one.
+    answers = iter([0, signal.SIGTERM])
+    with pytest.raises(StopRequested):
+        run(tmp_path, outputs=Outputs(save_predictions=True), asked=lambda together: next(answers) if together else 0)
+    files = sorted(path.name for path in (tmp_path / "eval").rglob("*") if path.is_file())
+    assert files == [f"token{i}.npz" for i in range(4)]
 
 
 def test_a_pass_that_breaks_off_leaves_no_metrics(tmp_path):

@@ -1,6 +1,9 @@
 """Validations of a run: of the configured weights, and once for each step wherever the run is killed and resumed."""
 
 import json
+import logging
+import signal
+import threading
 import time
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -17,6 +20,7 @@ from occjax.mesh import make_mesh
 from occjax.run import train as train_module
 from occjax.run.scoring import Evaluation
 from occjax.run.train import TrainingRun
+from occjax.stop_requests import StopRequested
 from occjax.storage import write_json
 from occjax.train.compiled_step import CompiledStep
 from occjax.train.metrics_log import MetricsLog
@@ -41,8 +45,8 @@ class FakeRun:
     def __init__(self, config, workdir):
         self.config, self.workdir = config, workdir
         self.validated, self.summary_fns = [], []
-        self.ends_before_step = self.ends_in = None
-        self.steps_done = 0
+        self.ends_before_step = self.ends_in = self.stopped_in = None
+        self.steps_done = self.signal = 0
 
     def step(self, state, batch):
         self.steps_done += 1
@@ -51,13 +55,19 @@ class FakeRun:
         metrics = dict.fromkeys(("loss", "grad_norm"), jnp.float32(1)) | {"is_finite": jnp.bool_(True)}
         return state._replace(step=state.step + 1), metrics
 
-    def evaluate(self, config, weights, index, *, summary_fn, output_dir, outputs, **_):
+    def evaluate(self, config, weights, index, *, summary_fn, output_dir, outputs, asked, **_):
         self.validated.append(weights.step)
         self.summary_fns.append(summary_fn)
         if weights.step == self.ends_in:
             raise Killed
+        if weights.step == self.stopped_in:
+            self.signal = signal.SIGTERM
+            if number := asked(True):
+                raise StopRequested(number)
         results = {"step": weights.step, "weights": config.eval.weights, "split": "val", "samples": 3}
-        results |= {"protocols": [{"miou": SCORES[weights.step]}], "teacher_agreement": None}
+        # What the protocol counts as 100 may fall while the classes that are there get better.
+        scores = {"miou": 90.0 - weights.step, "miou_present": SCORES[weights.step]}
+        results |= {"protocols": [scores], "teacher_agreement": None}
         results |= {"occupancy_calibration_error": None}
         write_json(output_dir / "metrics.json", results)
         (output_dir / "table.txt").write_text(f"table of step {weights.step}")
@@ -68,9 +78,12 @@ class FakeRun:
 
     def start(self):
         """Starts or resumes; the final evaluation, or None where the process was killed."""
-        run = TrainingRun(self.config, self.workdir, make_mesh(), load_index(self.config.data))
+        self.signal = 0
+        run = TrainingRun(
+            self.config, self.workdir, make_mesh(), load_index(self.config.data), stop_requested=lambda: self.signal
+        )
         try:
-            return run.steps(lambda: False)
+            return run.steps()
         except Killed:
             self.ends_before_step = self.ends_in = None
             return None
@@ -135,6 +148,37 @@ def test_a_validation_that_was_cut_off_is_made_up_for(fake):
     assert fake.start().table == "table of step 6" and logged(fake) == [2, 4, 6] and best(fake) == ["4"]
 
 
+def checkpoints(fake) -> list[str]:
+    return sorted(path.name for path in (fake.workdir / "checkpoints").glob("[0-9]*"))
+
+
+def test_a_validation_is_given_up_on_request_and_its_step_is_saved(fake, caplog):
+    caplog.set_level(logging.INFO, "occjax")
+    for step, done in ((2, []), (6, [2, 4])):
+        fake.stopped_in = step
+        assert fake.start() is None and logged(fake) == done and checkpoints(fake)[-1] == str(step)
+        assert f"stopped on request after step {step}; run the same command to resume from " in caplog.text
+    fake.stopped_in = None
+    assert fake.start().table == "table of step 6" and logged(fake) == [2, 4, 6]
+    assert "step 6 of 6: the run is finished" in caplog.text
+
+
+def test_nobody_waits_for_the_compiler_when_asked_to_stop(fake, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "occjax")
+    goes_on = threading.Event()
+
+    def compile_step(*_):
+        fake.signal = signal.SIGUSR1
+        goes_on.wait(60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "compile_step", compile_step)
+        started = time.monotonic()
+        assert fake.start() is None and time.monotonic() - started < 30
+    goes_on.set()
+    assert checkpoints(fake) == [] and "to begin again: there was nothing to save" in caplog.text
+
+
 def test_a_run_that_is_killed_between_the_best_state_and_the_log_line_goes_on(fake, monkeypatch):
     write = MetricsLog.write
 
@@ -150,7 +194,7 @@ def test_a_run_that_is_killed_between_the_best_state_and_the_log_line_goes_on(fa
     monkeypatch.setitem(SCORES, 4, 31.0)  # what another device computes may differ a little
     assert fake.start() is not None and logged(fake) == [2, 4, 6] and best(fake) == ["4"]
     (metrics,) = (fake.workdir / "best/4/metrics").glob("metrics")
-    assert json.loads(metrics.read_text()) == {"miou": 31.0}
+    assert json.loads(metrics.read_text()) == {"miou_present": 31.0}
 
 
 def test_a_finished_run_shows_its_evaluation_again(fake):
@@ -177,7 +221,7 @@ def test_validation_is_of_the_configured_weights(which, shown, monkeypatch, tmp_
 
     def evaluate_student(config, weights, *args, **options):
         evaluated.append(weights)
-        return MagicMock(spec=Evaluation, scalars={"miou": 12.0})
+        return MagicMock(spec=Evaluation, scalars={"miou": 12.0, "miou_present": 12.0})
 
     monkeypatch.setattr(train_module, "evaluate_student", evaluate_student)
     monkeypatch.setattr(train_module, "stored_initialisation", lambda workdir: {})

@@ -1,16 +1,13 @@
 """A workdir belongs to one run."""
 
 import json
-import subprocess
-import sys
-import time
 
 import pytest
 
 from occjax.config import Config
 from occjax.models.resnet import BackboneWeightsError
 from occjax.run.initialisation import said_of
-from occjax.run.workdir import only_run, open_workdir
+from occjax.run.workdir import open_workdir
 from occjax.run_config import WorkdirError, load_config, stored_initialisation
 
 
@@ -143,31 +140,16 @@ def test_a_damaged_configuration_is_named(tmp_path):
     open_workdir(tmp_path, Config())
     (tmp_path / "checkpoints/7").mkdir(parents=True)
     (tmp_path / "config.json").write_text('{"config": ')
-    with pytest.raises(WorkdirError, match="config.json does not fit this version"):
+    with pytest.raises(WorkdirError, match=r"config.json is damaged .* delete it, and name .* by --config"):
         open_workdir(tmp_path, Config())
 
 
-def test_of_two_that_start_at_once_one_trains_and_the_other_is_told(tmp_path):
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom occjax.command_line import status\n"
-        "from occjax.config import Config\nfrom occjax.run.workdir import only_run, open_workdir\n"
-        "def run():\n"
-        "    with only_run(Path(sys.argv[1])):\n"
-        "        open_workdir(Path(sys.argv[1]), Config())\n"
-        "        print('trains', flush=True)\n"
-        "        sys.stdin.read()\n"
-        "    return 0\n"
-        "sys.exit(status(run))\n"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    two = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], **pipes) for _ in range(2)]
-    # One ends at once; the other one trains until its input does.
-    while all(process.poll() is None for process in two):
-        time.sleep(0.05)
-    two.sort(key=lambda process: process.poll() is None)
-    (_, said), (trained, silent) = (process.communicate(timeout=60) for process in two)
-    assert [process.returncode for process in two] == [2, 0]
-    assert said.startswith("error: another process trains in ") and "choose another --workdir" in said
-    assert (trained, silent) == ("trains\n", "") and load_config(tmp_path / "run") == Config()
-    with only_run(tmp_path / "run"):
-        pass  # free again
+def test_an_empty_configuration_is_named_and_its_remedy_works(tmp_path):
+    start_run(tmp_path)
+    (tmp_path / "config.json").write_text("")
+    with pytest.raises(WorkdirError, match=r"config.json is empty, as a crash .*: delete it") as error:
+        open_workdir(tmp_path, Config())
+    assert "\n" not in str(error.value)
+    (tmp_path / "config.json").unlink()
+    open_workdir(tmp_path, Config())
+    assert load_config(tmp_path) == Config()

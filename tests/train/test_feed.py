@@ -1,10 +1,14 @@
 """The feed hands over every batch in order, with the position after it, and every error."""
 
+import signal
+import time
+
 import jax
 import numpy as np
 import pytest
 
 from occjax.mesh import make_mesh
+from occjax.stop_requests import StopRequested
 from occjax.train.feed import DeviceFeed
 from occjax.types import Batch, CameraRig
 
@@ -29,6 +33,23 @@ class Loader:
 
     def get_state(self):
         return {"done": self.done}
+
+
+class Stalled(Loader):
+    """A loader that hands out nothing any more."""
+
+    def __next__(self):
+        time.sleep(0.5)
+        return super().__next__()
+
+
+def test_who_waits_for_a_stalled_loader_hears_a_request_to_stop():
+    feed = DeviceFeed(Stalled(1), make_mesh(), lambda: signal.SIGTERM)
+    started = time.monotonic()
+    with pytest.raises(StopRequested):
+        next(feed)
+    assert time.monotonic() - started < 0.4
+    feed.close()
 
 
 def test_order_positions_and_devices():

@@ -54,10 +54,10 @@ def training(config, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "compile_step", lambda *_: CompiledStep(fake_step, 1e12))
     monkeypatch.setattr(train_module, "evaluate_student", lambda *_, **__: pytest.fail("a bad state was evaluated"))
 
-    def start(**train):
+    def start(stop_requested=lambda: 0, **train):
         for name, value in train.items():
             setattr(config.train, name, value)
-        return TrainingRun(config, tmp_path, make_mesh(), load_index(config.data))
+        return TrainingRun(config, tmp_path, make_mesh(), load_index(config.data), stop_requested=stop_requested)
 
     return start, rows
 
@@ -76,7 +76,7 @@ def test_nothing_of_a_bad_step_or_a_later_one_is_saved(training, settings, steps
     run = start(**settings)
     try:
         with pytest.raises(NonFiniteLossError) as error:
-            run.steps(lambda: False)
+            run.steps()
         saved = run.checkpoints.last_step
     finally:
         run.close()
@@ -91,10 +91,10 @@ def test_nothing_of_a_bad_step_or_a_later_one_is_saved(training, settings, steps
 
 def test_a_stop_on_request_saves_no_bad_step(training):
     start, rows = training
-    run = start(log_every=100, checkpoint_every=100)
+    run = start(lambda: len(rows) == 3, log_every=100, checkpoint_every=100)
     try:
         with pytest.raises(NonFiniteLossError, match="step 3 is not finite"):
-            run.steps(lambda: len(rows) == 3)
+            run.steps()
         assert run.checkpoints.last_step is None
     finally:
         run.close()

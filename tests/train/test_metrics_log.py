@@ -2,6 +2,8 @@
 
 import json
 
+from tensorboardX.proto.event_pb2 import Event
+
 from occjax.train.metrics_log import MetricsLog
 
 
@@ -23,6 +25,25 @@ def test_lines_past_the_restored_step_are_redone(tmp_path):
     log.close()
     assert [(entry["step"], entry["loss"]) for entry in lines(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_events_need_no_semaphores_and_end_with_the_disk(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")  # as by a read-only /dev/shm
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refused)
+    log = MetricsLog(tmp_path, 4)
+    log.write(5, "train", {"loss": 0.5})
+    log.close()
+    (path,) = (tmp_path / "tensorboard").glob("events*")
+    data, events = path.read_bytes(), []
+    while data:  # length, checksum, event, checksum
+        size = int.from_bytes(data[:8], "little")
+        events.append(Event.FromString(data[12 : 12 + size]))
+        data = data[16 + size :]
+    assert [event.step for event in events] == [0, 5, 5] and events[1].session_log.status == 1
+    (value,) = events[2].summary.value
+    assert (value.tag, value.simple_value) == ("train/loss", 0.5)
 
 
 def test_values_that_are_not_finite_keep_the_file_valid(tmp_path):

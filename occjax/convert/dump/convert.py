@@ -23,6 +23,7 @@ from occjax.convert.dump.tasks import remove_leftovers, sample_tasks, without_co
 from occjax.convert.processes import map_in_processes
 from occjax.data.index import Index, load_index
 from occjax.progress import Progress
+from occjax.storage import remove_abandoned
 
 # The figures differ by a few per cent between samples, and each one reads its dump again.
 _MEASURED_SAMPLES = 4
@@ -113,6 +114,7 @@ def convert_dump(
         require_sound(result.audit, f"the dump in {source}")
     result.make_folder()
     remove_leftovers(tasks)
+    remove_abandoned(output)
     write_manifests(manifests)
     result.keep_but({task.target for task in tasks}, previous)
     measured: list[SampleTask] = []

@@ -9,7 +9,7 @@ from occjax.convert.dump.audit import Audit
 from occjax.errors import DataError
 from occjax.grid import VoxelGrid
 from occjax.targets.facts import read_facts
-from occjax.targets.files import MANIFEST_NAME, TeacherFileError, write_manifest
+from occjax.targets.files import MANIFEST_NAME, TeacherFileError, read_teacher, write_manifest
 from occjax.targets.folder import read_manifest
 
 KEYFRAMES = 34_149  # in nuScenes' train and val splits
@@ -65,7 +65,12 @@ class TeacherOutput:
           DumpError: they are not.
           TeacherFileError: the manifest cannot be read.
         """
-        if not (self.folder / MANIFEST_NAME).is_file():
+        path = self.folder / MANIFEST_NAME
+        if not path.is_file():
+            return {}
+        if path.stat().st_size == 0 and "source" not in compared:
+            # As a crash of the machine leaves it: what the files hold, they say themselves.
+            self._require_grid_of_files()
             return {}
         manifest = read_manifest(self.folder)
         ours = {"source": self.source, "grid": self.grid.to_dict(), "form": self.form, "contents": self.contents}
@@ -78,8 +83,26 @@ class TeacherOutput:
             )
         return manifest
 
+    def _require_grid_of_files(self) -> None:
+        """Raises DumpError where the first file lies on another grid or cannot be read."""
+        for path in sorted(self.folder.glob("*.npz"))[:1]:
+            try:
+                found = read_teacher(path).grid
+            except (OSError, DataError) as error:
+                raise DumpError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
+            if found != self.grid:
+                raise DumpError(
+                    f"{self.folder} holds teacher files on {found}, now {self.grid}; choose another --output"
+                )
+
     def require_own(self) -> None:
         """Raises DumpError where the folder holds files but no manifest: they are somebody else's."""
+        path = self.folder / MANIFEST_NAME
+        if path.is_file() and path.stat().st_size == 0:
+            raise DumpError(
+                f"{path} is empty, as a crash of the machine leaves it, and nothing says which weights the files "
+                f"there are of; choose another --output, or begin anew: rm -r {self.folder}"
+            )
         # Whoever fills a folder over days writes its manifest before the first file.
         if not (self.folder / MANIFEST_NAME).is_file() and any(self.folder.glob("*.npz")):
             raise DumpError(f"{self.folder} holds .npz files but no {MANIFEST_NAME}; choose another --output")
