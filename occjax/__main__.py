@@ -72,9 +72,15 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "scene": (("visualize",), "name of a scene to draw whole", {}),
     "list_scenes": (("visualize",), "list the scenes that can be drawn, with their splits; no checkpoint", _SWITCH),
     "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
-    "calibration": (("predict",), "YAML of the cameras: intrinsics, distortion, poses", {"metavar": "FILE"}),
+    "calibration": (("predict", "export"), "YAML of the cameras: intrinsics, distortion, poses", {"metavar": "FILE"}),
     "images": (("predict",), "CAMERA=FILE,CAMERA=FILE, or a folder <camera>/<time>.jpg", {"metavar": "IMAGES"}),
-    "format": (("export",), "safetensors (a model folder), pytorch; with commas between", {"type": words}),
+    "format": (("export",), "some of onnx, stablehlo, safetensors, pytorch; with commas between", {"type": words}),
+    "outputs": (
+        ("export",),
+        "of onnx and stablehlo, some of classes, probabilities, bev",
+        {"type": words},
+    ),
+    "verify": (("export",), "run onnx and stablehlo, and refuse what does not agree; the default", _SWITCH),
     "output": (("predict", "export", "dump"), "folder for what is written", {"metavar": "DIR"}),
 }
 
@@ -211,10 +217,18 @@ def _predict(config, workdir: Path, options: argparse.Namespace) -> str:
 
 
 def _export(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.predict.fixed_network import OUTPUTS
     from occjax.run.export import export_workdir
 
     paths = export_workdir(
-        config, workdir, Path(options.output), formats=tuple(options.format), best=bool(options.best)
+        config,
+        workdir,
+        Path(options.output),
+        formats=tuple(options.format),
+        best=bool(options.best),
+        calibration=Path(options.calibration) if options.calibration else None,
+        outputs=tuple(options.outputs or OUTPUTS),
+        verify=options.verify is not False,
     )
     return "\n".join(f"wrote {path}" for path in paths)
 

@@ -58,7 +58,7 @@ def grid_from_cam(rig: CameraRig) -> tuple[Float[Array, "b n 3 3"], Float[Array,
 
 
 class CameraGate(nnx.Module):
-    """Features with their channels gated by the camera vector: an MLP, two dense layers, a sigmoid (BEVDepth)."""
+    """Gate of the channels by the camera vector: an MLP, two dense layers, a sigmoid (BEVDepth)."""
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         self.mlp1 = Dense(CAMERA_NUMBERS, channels, rngs=rngs)
@@ -66,10 +66,15 @@ class CameraGate(nnx.Module):
         self.reduce = Dense(channels, channels, rngs=rngs)
         self.expand = Dense(channels, channels, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "m h w c"], camera: Float[Array, "m 27"]) -> Float[Array, "m h w c"]:
+    def __call__(self, camera: Float[Array, "m 27"]) -> Float[Array, "m c"]:
+        """What each channel of each camera is multiplied by, 0 to 1."""
         vector = self.mlp2(jax.nn.relu(self.mlp1(camera)))
-        gate = jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(vector))))
-        return x * gate[:, None, None, :].astype(x.dtype)  # [M, 1, 1, C]
+        return jax.nn.sigmoid(self.expand(jax.nn.relu(self.reduce(vector))))
+
+
+def gated(x: Float[Array, "m h w c"], gate: Float[Array, "m c"]) -> Float[Array, "m h w c"]:
+    """Features with their channels weighted."""
+    return x * gate[:, None, None, :].astype(x.dtype)  # [M, 1, 1, C]
 
 
 class ASPP(nnx.Module):
@@ -138,10 +143,30 @@ class DepthNet(nnx.Module):
         dropout_keys: Key[Array, "m"] | None = None,
     ) -> tuple[Float[Array, "m h w d"], Float[Array, "m h w c2"]]:
         """Depth logits (float32) and context features of B·N images."""
+        gates = self.gates(camera, train=train, mask=mask)
+        return self.from_gates(features, *gates, train=train, mask=mask, dropout_keys=dropout_keys)
+
+    def gates(
+        self, camera: Float[Array, "m 27"], *, train: bool, mask: Bool[Array, "m"] | None = None
+    ) -> tuple[Float[Array, "m c"], Float[Array, "m c"]]:
+        """All that the network makes of the cameras: the gates of context and of depth."""
         camera = self.normalized(camera, train=train, mask=mask)
+        return self.context_gate(camera), self.depth_gate(camera)
+
+    def from_gates(
+        self,
+        features: Float[Array, "m h w c"],
+        context_gate: Float[Array, "m c2"],
+        depth_gate: Float[Array, "m c2"],
+        *,
+        train: bool,
+        mask: Bool[Array, "m"] | None = None,
+        dropout_keys: Key[Array, "m"] | None = None,
+    ) -> tuple[Float[Array, "m h w d"], Float[Array, "m h w c3"]]:
+        """As a call, of gates that are known."""
         x = jax.nn.relu(self.reduce(features, train=train, mask=mask))
-        context = self.context(self.context_gate(x, camera))
-        y = self.depth_gate(x, camera)
+        context = self.context(gated(x, context_gate))
+        y = gated(x, depth_gate)
         for block in self.depth_blocks:
             y = block(y, train=train, mask=mask)
         y = self.aspp(y, train=train, mask=mask, dropout_keys=dropout_keys)

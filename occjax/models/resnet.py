@@ -61,6 +61,8 @@ class ResNet(nnx.Module):
     `config.frozen_batch_norm` keeps the statistics of all of them.
     """
 
+    pool = staticmethod(max_pool)
+
     def __init__(self, config: BackboneConfig, *, dtype=jnp.float32, remat: bool = False, rngs: nnx.Rngs):
         if not 0 <= config.frozen_stages <= 5:
             raise ValueError(f"frozen_stages counts the stem and four stages, 0 to 5; found {config.frozen_stages}")
@@ -84,7 +86,7 @@ class ResNet(nnx.Module):
     ) -> tuple[Float[Array, "b _ _ _"], ...]:
         """Feature maps at strides 4, 8, 16, 32; images where `mask` is false count in no batch statistic."""
         frozen, train = self.config.frozen_stages, train and not self.config.frozen_batch_norm
-        x = max_pool(jax.nn.relu(self.stem(images, train=train and frozen < 1, mask=mask)))
+        x = self.pool(jax.nn.relu(self.stem(images, train=train and frozen < 1, mask=mask)))
         # Here rather than on the parameters: the backward pass ends at the last frozen part.
         x = jax.lax.stop_gradient(x) if frozen >= 1 else x
         features = []

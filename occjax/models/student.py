@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from occjax.config import ModelConfig
 from occjax.grid import VoxelGrid
@@ -65,8 +65,7 @@ class Student(nnx.Module):
         if height % STRIDE or width % STRIDE:
             raise ValueError(f"image height and width must be divisible by {STRIDE}; found {height} x {width}")
         mask = rig.is_present.reshape(b * n)  # [B*N]: to the image side cameras are a larger batch
-        features = self.backbone(images.reshape(b * n, height, width, 3), train=train, mask=mask)
-        image_features = self.fpn(features)[LEVEL]  # [B*N, H/16, W/16, C]
+        image_features = self.image_features(images, train=train, mask=mask)  # [B*N, H/16, W/16, C]
         per_image = None if dropout_keys is None else camera_keys(dropout_keys, n).reshape(b * n)
         depth_logits, context = self.depth_net(
             image_features, camera_vector(rig), train=train, mask=mask, dropout_keys=per_image
@@ -76,8 +75,7 @@ class Student(nnx.Module):
         context = context.reshape(b, n, *context.shape[1:])  # [B, N, H/16, W/16, C]
         # [B, X, Y, C] from here on
         lifted, coverage = self.view_transform(context, depth_logits, rig, (height, width))
-        stages = self.bev_encoder(lifted, train=train)
-        bev_features = self.bev_neck(stages[0], stages[-1], self.bev_size, train=train)
+        bev_features = self.bev_features(lifted, train=train)
         return Predictions(
             voxel_logits=self.head(bev_features),
             depth_logits=depth_logits,
@@ -85,6 +83,17 @@ class Student(nnx.Module):
             bev_features=bev_features,
             bev_coverage=coverage,
         )
+
+    def image_features(
+        self, images: Float[Array, "b n h w 3"], *, train: bool, mask: Bool[Array, "m"] | None = None
+    ) -> Float[Array, "m h2 w2 c"]:
+        """Features of all cameras at stride 16, [B*N, H/16, W/16, C]."""
+        return self.fpn(self.backbone(images.reshape(-1, *images.shape[2:]), train=train, mask=mask))[LEVEL]
+
+    def bev_features(self, lifted: Float[Array, "b x y c"], *, train: bool) -> Float[Array, "b x y c2"]:
+        """What the head reads, from what was lifted."""
+        stages = self.bev_encoder(lifted, train=train)
+        return self.bev_neck(stages[0], stages[-1], self.bev_size, train=train)
 
 
 def compute_dtype(config: ModelConfig, platform: str) -> np.dtype:

@@ -1,5 +1,7 @@
 """View transform: features are lifted along their depth distribution onto the BEV grid (LSS, Philion & Fidler 2020)."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -97,15 +99,25 @@ class ViewTransform(nnx.Module):
         size_x, size_y = self.grid.shape[:2]
         feature_size = (context.shape[2], context.shape[3])
         cells = lift_cells(rig, image_size, feature_size, depth_centers_m(self.depth), self.grid)
+        bev = self.lifted(context, depth_logits, lambda values, weights: splat(values, weights, cells, size_x * size_y))
+        return self.refine(bev), bev_coverage(cells, size_x * size_y)
+
+    def lifted(
+        self,
+        context: Float[Array, "b n h w c"],
+        depth_logits: Float[Array, "b n h w d"],
+        sum_per_cell: Callable[[Float[Array, "b n h w c2"], Float[Array, "b n h w d"]], Float[Array, "b cells c2"]],
+    ) -> Float[Array, "b x y c"]:
+        """BEV features before `refine`; `sum_per_cell` sums weights times values over the points of each cell."""
+        size_x, size_y = self.grid.shape[:2]
         probs = jax.nn.softmax(depth_logits, axis=-1)
         # float32: a near cell sums thousands of points.
         context = context.astype(jnp.float32)
         if self.splat == "mean":
             # A channel more carries the depth mass; a cell without a point stays 0.
             context = jnp.concatenate([context, jnp.ones_like(context[..., :1])], axis=-1)
-            bev = splat(context, probs, cells, size_x * size_y)
+            bev = sum_per_cell(context, probs)
             bev = bev[..., :-1] / (bev[..., -1:] + 1e-6)
         else:
-            bev = splat(context, probs, cells, size_x * size_y)
-        bev = bev.reshape(-1, size_x, size_y, bev.shape[-1])  # [B, X, Y, C]
-        return self.refine(bev), bev_coverage(cells, size_x * size_y)
+            bev = sum_per_cell(context, probs)
+        return bev.reshape(-1, size_x, size_y, bev.shape[-1])  # [B, X, Y, C]

@@ -7,6 +7,8 @@ import jax
 from occjax.compiled_programs import keep_compiled_programs
 from occjax.config import Config
 from occjax.mesh import make_mesh
+from occjax.predict.export import MANIFEST
+from occjax.predict.exported import ExportedPredictor
 from occjax.predict.model_folder import WEIGHTS, read_model_folder
 from occjax.predict.predictor import Predictor
 from occjax.predict.rig import Rig
@@ -18,7 +20,8 @@ def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Pre
     """The predictor of a student, compiled and warm; compiled programs are kept on the disk for the next start.
 
     Args:
-      path: workdir of the run, or what `--mode=export --format=safetensors` wrote.
+      path: workdir of the run, or what `--mode=export` wrote: a model folder, or
+        StableHLO or ONNX, which are of one rig.
       best: the checkpoint with the best validation mIoU in the place of the newest.
       rig: of the frames to come; None = one with as many cameras as the student was trained with. Another number of
         cameras is compiled when it comes.
@@ -32,6 +35,10 @@ def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Pre
 def load_predictor(config: Config, path: Path, *, best: bool = False, rig: Rig | None = None) -> Predictor:
     """As `load`, with the run's configuration as somebody has changed it."""
     keep_compiled_programs()
+    if (path / MANIFEST).is_file() and not (path / WEIGHTS).is_file():
+        exported = ExportedPredictor(config, path)
+        exported.warm_up(len(exported.cameras))
+        return exported
     mesh = make_mesh(jax.local_devices()[:1])
     is_folder = (path / WEIGHTS).is_file()
     if is_folder and best:

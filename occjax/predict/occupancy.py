@@ -3,7 +3,7 @@
 import functools
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
 from occjax.classes import FREE
+from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.metrics.bev import highest_occupied
 from occjax.storage import writing
@@ -35,15 +36,21 @@ class Occupancy:
 
     Attributes:
       grid: where the voxels are.
-      logits: float32 [X, Y, Z, K], on the device.
+      logits: float32 [X, Y, Z, K], on the device; of an export, logarithms of its probabilities. UserError where an
+        export was made without them.
       coverage: share of the grid's columns that a feature of a camera falls into.
     """
 
-    def __init__(
-        self, logits: Float[Array, "x y z k"], classes: UInt8[Array, "x y z"], coverage: float, grid: VoxelGrid
-    ):
-        self.logits, self.grid, self.coverage = logits, grid, coverage
+    def __init__(self, logits: Any, classes: Any, coverage: float, grid: VoxelGrid):
+        self._logits, self.grid, self.coverage = logits, grid, coverage
         self.classes = np.asarray(classes)  # uint8 [X, Y, Z] most probable class
+
+    @property
+    def logits(self) -> Any:
+        """See above."""
+        if self._logits is None:
+            raise UserError("this export gives classes alone; export with --outputs=classes,probabilities,bev")
+        return self._logits
 
     @functools.cached_property
     def probabilities(self) -> Float32[np.ndarray, "x y z k"]:

@@ -1,30 +1,59 @@
-"""Export of a run for others to use: a model folder, PyTorch weights (`--mode=export`)."""
+"""Export of a run for others to use: ONNX and StableHLO of a rig, a model folder, PyTorch weights (`--mode=export`)."""
 
 from pathlib import Path
 
+import cv2
 import jax
+import numpy as np
 from safetensors.numpy import save_file
 
 from occjax.config import Config
 from occjax.convert.torch_weights import state_dict_of
+from occjax.data.index import load_index
 from occjax.errors import UserError
 from occjax.mesh import make_mesh
+from occjax.predict.calibration import read_calibration
+from occjax.predict.export import export_network
+from occjax.predict.fixed_network import OUTPUTS
+from occjax.predict.images import NetworkInput, prepare
 from occjax.predict.model_folder import write_model_folder
+from occjax.predict.nuscenes_frame import nuscenes_frame
+from occjax.predict.rig import Rig
 from occjax.predict.stored_weights import restore
 from occjax.run.evaluations import full_evaluations
 from occjax.run_config import stored_initialisation
 from occjax.storage import writing
 
-FORMATS = ("safetensors", "pytorch")
+FORMATS = ("onnx", "stablehlo", "safetensors", "pytorch")
 
 
 def export_workdir(
-    config: Config, workdir: Path, output: Path, *, formats: tuple[str, ...], best: bool = False
+    config: Config,
+    workdir: Path,
+    output: Path,
+    *,
+    formats: tuple[str, ...],
+    best: bool = False,
+    calibration: Path | None = None,
+    outputs: tuple[str, ...] = OUTPUTS,
+    verify: bool = True,
 ) -> list[Path]:
     """Writes the student of a run into `output`, in each of `formats`.
 
     "safetensors" is a folder that `occjax.load` reads, with the scores of the newest evaluation of these weights;
     "pytorch" the state dict of the PyTorch original, `pytorch_model.safetensors`, for runs of its architecture.
+
+    "onnx" and "stablehlo" hold one rig: that of `calibration`, else that of the first sample of the validation split.
+
+    Args:
+      config: of the run.
+      workdir: the run.
+      output: folder for what is written.
+      formats: some of `FORMATS`.
+      best: the checkpoint with the best validation mIoU.
+      calibration: YAML of the rig.
+      outputs: what a network of one rig gives, some of `occjax.predict.fixed_network.OUTPUTS`.
+      verify: such a network is run, and refused where it does not agree with the student.
 
     Returns:
       the files that were written.
@@ -35,6 +64,10 @@ def export_workdir(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise UserError(f"--format is some of {', '.join(FORMATS)}, with commas between; not {','.join(unknown)}")
+    unknown = [name for name in outputs if name not in OUTPUTS]
+    if unknown or not outputs:
+        raise UserError(f"--outputs is some of {', '.join(OUTPUTS)}, with commas between; not {','.join(unknown)}")
+    of_a_rig = tuple(name for name in formats if name in ("onnx", "stablehlo"))
     weights = restore(config, workdir, make_mesh(jax.local_devices()[:1]), best=best)
     written = []
     try:
@@ -45,6 +78,11 @@ def export_workdir(
             with writing(path) as scratch:
                 save_file(arrays, scratch, metadata={"format": "pt"})
             written.append(path)
+        if of_a_rig:
+            rig, frame = _reference_frame(config, calibration)
+            written += export_network(
+                output, config, weights, rig, *frame, formats=of_a_rig, outputs=outputs, verify=verify
+            )
         if "safetensors" in formats:
             scores = [
                 evaluation.results
@@ -61,3 +99,28 @@ def export_workdir(
     except OSError as error:
         raise UserError(f"cannot write to {output}: {error.strerror}; choose another --output") from error
     return written
+
+
+def _reference_frame(config: Config, calibration: Path | None) -> tuple[Rig, NetworkInput]:
+    """The rig that is exported, and a frame of it to compare with: a sample's, or noise where there is none."""
+    size = (config.data.image_width, config.data.image_height)
+    if calibration is None:
+        split = load_index(config.data).split(config.data.val_split)
+        files, rig = nuscenes_frame(
+            config.data.root,
+            split.tokens[0],
+            version=config.data.version,
+            frame=config.grid.frame,
+            cameras=config.data.cameras,
+        )
+        return rig, prepare(files, rig, size)
+    rig = read_calibration(calibration)
+    if rig.frame != config.grid.frame:
+        raise UserError(f"{calibration} is in the {rig.frame} frame, the grid in the {config.grid.frame} frame")
+    rng = np.random.default_rng(0)
+    assert rig.sizes is not None
+    images = [
+        cv2.resize(rng.integers(0, 256, (18, 32, 3)).astype(np.uint8), size.tolist(), interpolation=cv2.INTER_CUBIC)
+        for size in rig.sizes
+    ]
+    return rig, prepare(images, rig, size)

@@ -10,7 +10,7 @@ from small import make_rig
 from occjax.config import DepthConfig
 from occjax.configs import kd
 from occjax.data.augment import plain_resize, sample_bev_augmentation, sample_image_augmentation
-from occjax.models.depth_net import DepthNet, camera_vector
+from occjax.models.depth_net import DepthNet, camera_vector, gated
 from occjax.models.student import split_student
 
 INPUT = (640, 480)
@@ -91,7 +91,7 @@ def losses_after_training(norm, rigs):
 
     def loss(params, stats, rig, train):
         net = nnx.merge(graphdef, params, stats)
-        logits = net.depth(net.depth_gate(features, net.normalized(camera_vector(rig), train=train)))
+        logits = net.depth(gated(features, net.depth_gate(net.normalized(camera_vector(rig), train=train))))
         entropy = -jnp.sum(target * jax.nn.log_softmax(logits)) / len(YAWS_DEG)
         return entropy, nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
 

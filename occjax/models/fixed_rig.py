@@ -1,0 +1,96 @@
+"""Student for one rig that does not move: geometry, camera gates and BatchNorm become constants."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from occjax.models.depth_net import camera_vector
+from occjax.models.gather_splat import SplatPlan, gather_splat, plan_splat
+from occjax.models.layers import BatchNorm, ConvNorm
+from occjax.models.resized_conv import ResizedConvNorm
+from occjax.models.student import STRIDE, Student
+from occjax.models.view_transform import depth_centers_m, lift_cells
+from occjax.types import CameraRig
+
+
+class FixedRig(NamedTuple):
+    """What a student has to know of a rig.
+
+    Attributes:
+      context_gate, depth_gate: float32 [N, C].
+      plan: which point falls into which cell.
+      coverage: share of the BEV cells that have a point.
+    """
+
+    context_gate: Array
+    depth_gate: Array
+    plan: SplatPlan
+    coverage: float
+
+
+def fix_rig(student: Student, rig: CameraRig, image_size: tuple[int, int]) -> FixedRig:
+    """The constants of a rig.
+
+    Args:
+      student: whose gates and grid count.
+      rig: one sample, numpy.
+      image_size: (height, width) of the network's input.
+    """
+    transform = student.view_transform
+    height, width = image_size
+    gates = student.depth_net.gates(camera_vector(jax.tree.map(jnp.asarray, rig)), train=False)
+    cells = lift_cells(
+        jax.tree.map(jnp.asarray, rig),
+        image_size,
+        (height // STRIDE, width // STRIDE),
+        depth_centers_m(transform.depth),
+        transform.grid,
+    )
+    num_cells = transform.grid.shape[0] * transform.grid.shape[1]
+    plan = plan_splat(np.asarray(cells[0]), num_cells)
+    return FixedRig(*gates, plan, float(np.mean(plan.row_of_cell > 0)))
+
+
+def fixed_rig_logits(student: Student, images: Float[Array, "1 n h w 3"], fixed: FixedRig) -> Float[Array, "1 x y z k"]:
+    """Voxel logits of normalised images, as a call of the student in evaluation gives them."""
+    features = student.image_features(images, train=False)
+    depth_logits, context = student.depth_net.from_gates(features, fixed.context_gate, fixed.depth_gate, train=False)
+    transform = student.view_transform
+    lifted = transform.lifted(
+        context[None], depth_logits[None], lambda values, weights: gather_splat(values, weights, fixed.plan)
+    )
+    return student.head(student.bev_features(transform.refine(lifted), train=False))
+
+
+class _Folded(nnx.Module):
+    """What is left of a BatchNorm whose scale is in the kernel before it."""
+
+    def __init__(self, shift: Float[Array, "c"], dtype):
+        self.shift, self.dtype = nnx.Param(shift), dtype
+
+    def __call__(self, x: Float[Array, "b *axes c"], *, train: bool) -> Float[Array, "b *axes c"]:
+        return (x + self.shift[...]).astype(self.dtype)
+
+    def running_scale_shift(self) -> tuple[None, Float[Array, "c"]]:
+        """As BatchNorm's: nothing is left to multiply by."""
+        return None, self.shift[...]
+
+
+def fold_batch_norm(student: Student) -> None:
+    """Multiplies the kernels by the scale of the BatchNorm behind them, in place; the student only evaluates then."""
+    for _, module in nnx.iter_graph(student):
+        if isinstance(module, ConvNorm | ResizedConvNorm) and isinstance(module.norm, BatchNorm):
+            scale, shift = module.norm.running_scale_shift()
+            module.conv.kernel[...] = module.conv.kernel[...] * scale
+            module.norm = _Folded(shift, module.norm.dtype)  # pyrefly: ignore[bad-assignment]
+
+
+def padded_max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """As `occjax.models.resnet.max_pool` of what is 0 or more, in the spelling that converters to ONNX understand."""
+    # Padded apart: jax2onnx loses the padding of a pool.
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return nnx.max_pool(padded, window_shape=(3, 3), strides=(2, 2), padding="VALID")

@@ -1,0 +1,220 @@
+"""Export of a student for one rig: ONNX without custom operators, StableHLO, and what they are verified by."""
+
+import importlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from occjax.config import Config
+from occjax.errors import UserError
+from occjax.models.preprocess import normalize_images
+from occjax.models.student import abstract_student, apply_student
+from occjax.predict.fixed_network import FixedNetwork, agreement, fixed_network, output_of
+from occjax.predict.onnx_check import operators_of, tensorrt_problems
+from occjax.predict.rig import Rig
+from occjax.predict.stored_weights import Weights
+from occjax.storage import versions, write_json, writing
+from occjax.types import CameraRig
+
+ONNX, STABLEHLO = "model.onnx", "model.stablehlo"
+MANIFEST, REFERENCE = "export.json", "reference.npz"
+OPSET = 20
+# Of the voxels, in float32: sums in another order change the class of hardly any.
+_LEAST_AGREEMENT = 0.9999
+_NEWEST = (
+    "make an environment for it: python -m venv export && export/bin/pip install -e . && export/bin/pip install -U jax "
+    "flax numpy opencv-python-headless 'jax2onnx>=0.17.1' onnx onnxruntime flatbuffers; pip's own choice beside "
+    "nuscenes-devkit's bound on numpy does not work"
+)
+
+
+class ExportError(UserError):
+    """An export that cannot be made, or that does not compute what the student does."""
+
+
+def export_network(
+    folder: Path,
+    config: Config,
+    weights: Weights,
+    rig: Rig,
+    images: np.ndarray,
+    camera_rig: CameraRig,
+    *,
+    formats: tuple[str, ...],
+    outputs: tuple[str, ...],
+    verify: bool,
+) -> list[Path]:
+    """Writes the student of a rig with inputs and outputs to compare with; nothing where it does not agree with them.
+
+    Args:
+      folder: made if absent.
+      config: of the run.
+      weights: what it predicts with.
+      rig: that the export holds.
+      images: uint8 [1, N, H, W, 3] reference input at network size.
+      camera_rig: of these images.
+      formats: of "onnx" and "stablehlo".
+      outputs: some of `occjax.predict.fixed_network.OUTPUTS`.
+      verify: run what was exported on the reference input.
+
+    Raises:
+      ExportError: a package is absent, the model is not within TensorRT's operators, or it does not agree.
+    """
+    network = fixed_network(config, weights, camera_rig, outputs)
+    wanted = _reference(config, weights, images, camera_rig, outputs)
+    made = {"onnx": (ONNX, _onnx, _run_onnx), "stablehlo": (STABLEHLO, _stablehlo, _run_stablehlo)}
+    facts: dict[str, Any] = {}
+    data: dict[str, bytes] = {}
+    for name in formats:
+        file, make, run = made[name]
+        data[file], facts[name] = make(network)
+        if verify:
+            found = dict(zip(outputs, run(data[file], images), strict=True))
+            _require_agreement(name, found, wanted)
+    written = []
+    for file, content in data.items():
+        with writing(folder / file) as scratch:
+            scratch.write_bytes(content)
+        written.append(folder / file)
+    with writing(folder / REFERENCE) as scratch, scratch.open("wb") as opened:
+        np.savez_compressed(opened, images=images, **wanted)
+    manifest = {
+        "formats": facts,
+        "outputs": list(outputs),
+        "input": list(network.input_shape),
+        "step": weights.step,
+        "coverage": network.coverage,
+        "rig": {
+            "cameras": list(rig.cameras),
+            "frame": config.grid.frame,
+            "pixel_from_cam": camera_rig.pixel_from_cam[0].tolist(),
+            "cam_from_grid": camera_rig.cam_from_grid[0].tolist(),
+            "input_from_pixel": camera_rig.input_from_pixel[0].tolist(),
+        },
+    }
+    write_json(folder / MANIFEST, manifest)
+    write_json(folder / "config.json", {"config": config.to_dict(), "versions": versions()})
+    return [*written, folder / REFERENCE, folder / MANIFEST, folder / "config.json"]
+
+
+def _reference(config: Config, weights: Weights, images, rig: CameraRig, outputs) -> dict[str, np.ndarray]:
+    """What the student itself says: with its BatchNorm, its rig as an input and its scatter."""
+    graph, _, _ = abstract_student(config.model, config.grid.build())
+
+    def forward(params, batch_stats, images, rig):
+        predictions, _ = apply_student(graph, params, batch_stats, normalize_images(images), rig, train=False)
+        return {name: output_of(predictions.voxel_logits[0], name) for name in outputs}
+
+    return jax.tree.map(np.asarray, jax.jit(forward)(weights.params, weights.batch_stats, images, rig))
+
+
+def _require_agreement(name: str, found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
+    for output in ("classes", "bev"):
+        if output in wanted and agreement(found[output], wanted[output]) < _LEAST_AGREEMENT:
+            share = 100 * agreement(found[output], wanted[output])
+            raise ExportError(
+                f"{name}: {share:.4f} % of the {output} agree with the student's, less than "
+                f"{100 * _LEAST_AGREEMENT} %; nothing was written; --no-verify writes it all the same"
+            )
+    if "probabilities" in wanted:
+        difference = np.abs(
+            found["probabilities"].astype(np.float32) - wanted["probabilities"].astype(np.float32)
+        ).max()
+        if not difference <= 5e-3:
+            raise ExportError(
+                f"{name}: probabilities differ by up to {difference:.2g} from the student's; nothing was written; "
+                "--no-verify writes it all the same"
+            )
+
+
+def _stablehlo(network: FixedNetwork) -> tuple[bytes, dict]:
+    from jax import export
+
+    shape = jax.ShapeDtypeStruct(network.input_shape, np.uint8)
+    platforms = ("cpu", "cuda")
+    exported = export.export(jax.jit(network.function), platforms=platforms)(shape)
+    try:
+        return bytes(exported.serialize()), {"platforms": list(platforms)}
+    except ImportError as error:
+        raise ExportError(f"StableHLO needs the package flatbuffers ({error}): pip install flatbuffers") from error
+
+
+def _run_stablehlo(data: bytes, images: np.ndarray) -> tuple[np.ndarray, ...]:
+    from jax import export
+
+    return tuple(map(np.asarray, export.deserialize(bytearray(data)).call(images)))
+
+
+def _onnx(network: FixedNetwork) -> tuple[bytes, dict]:
+    try:
+        # By name, as everything that comes with an extra: type checkers run without it.
+        onnx, jax2onnx = importlib.import_module("onnx"), importlib.import_module("jax2onnx")
+    except ImportError as error:
+        raise ExportError(f"ONNX needs packages that are not here ({error}); {_NEWEST}") from error
+    shape = jax.ShapeDtypeStruct(network.input_shape, np.uint8)
+    model = jax2onnx.to_onnx(
+        network.function,
+        [shape],
+        model_name="occjax",
+        opset=OPSET,
+        input_names=["images"],
+        output_names=list(network.outputs),
+    )
+    model = onnx.shape_inference.infer_shapes(model)
+    _drop_unused(model)
+    onnx.checker.check_model(model)
+    problems = tensorrt_problems(model)
+    if problems:
+        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ExportError("beyond TensorRT 10.0's operators:\n  " + "\n  ".join(problems[:10]) + more)
+    stream = io.BytesIO()
+    onnx.save_model(model, stream)
+    return stream.getvalue(), {"opset": OPSET, "operators": operators_of(model)}
+
+
+def _drop_unused(model: Any) -> None:
+    """Removes nodes and constants that no output needs: levels of the pyramid that nobody reads."""
+    graph = model.graph
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    constants = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(constants)
+
+
+def _run_onnx(data: bytes, images: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(onnx_session(data).run(None, {"images": images}))
+
+
+def onnx_session(data: bytes) -> Any:
+    """ONNX Runtime's session of a model, on the CPU.
+
+    Raises:
+      ExportError: ONNX Runtime is not installed.
+    """
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise ExportError(f"to run ONNX takes onnxruntime ({error}): pip install onnxruntime") from error
+    return runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an export.
+
+    Raises:
+      ExportError: it cannot be read.
+    """
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{folder / MANIFEST} cannot be read: {error}; export again") from error

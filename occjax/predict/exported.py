@@ -1,0 +1,71 @@
+"""Predictor of an export: StableHLO or ONNX of one rig, which it refuses to leave."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax import export as jax_export
+
+from occjax.config import Config
+from occjax.predict.export import MANIFEST, ONNX, STABLEHLO, ExportError, onnx_session, read_manifest
+from occjax.predict.images import NetworkInput
+from occjax.predict.occupancy import Occupancy
+from occjax.predict.predictor import Predictor
+from occjax.predict.rig import CalibrationError
+
+# Pixels and metres: as far as a calibration changes by being written and read again.
+_TOLERANCE = 1e-3
+_FLOOR = 1e-7  # probabilities are float16, in which smaller ones are 0
+
+
+class ExportedPredictor(Predictor):
+    """As a predictor, of the rig that an export holds; StableHLO is taken before ONNX."""
+
+    def __init__(self, config: Config, folder: Path):
+        self._folder, self._manifest = folder, read_manifest(folder)
+        self.grid = config.grid.build()
+        self.cameras = tuple(self._manifest["rig"]["cameras"])
+        self.input_size = (config.data.image_width, config.data.image_height)
+        self.step = self._manifest["step"]
+        self._run = self._runner()
+
+    def _runner(self) -> Callable[[np.ndarray], tuple]:
+        if (self._folder / STABLEHLO).is_file():
+            exported = jax_export.deserialize(bytearray((self._folder / STABLEHLO).read_bytes()))
+            return jax.jit(exported.call)
+        if (self._folder / ONNX).is_file():
+            session = onnx_session((self._folder / ONNX).read_bytes())
+            return lambda images: tuple(session.run(None, {"images": np.asarray(images)}))
+        raise ExportError(f"{self._folder / MANIFEST} speaks of a model that is not there; export again")
+
+    def predict(self, frame: NetworkInput) -> Occupancy:
+        """Occupancy of a frame of the export's own rig."""
+        self._require_rig(frame)
+        found = dict(zip(self._manifest["outputs"], self._run(frame.images), strict=True))
+        if "classes" not in found:
+            raise ExportError(f"this export gives {', '.join(found)} alone; export with --outputs=classes")
+        probabilities = found.get("probabilities")
+        logits = None if probabilities is None else np.log(np.maximum(np.float32(probabilities), _FLOOR))
+        return Occupancy(logits, found["classes"], self._manifest["coverage"], self.grid)
+
+    def warm_up(self, cameras: int) -> None:
+        """Compiles and runs once."""
+        jax.block_until_ready(self._run(np.zeros(self._manifest["input"], np.uint8)))
+
+    def _require_rig(self, frame: NetworkInput) -> None:
+        own = self._manifest["rig"]
+        advice = "export the run for this rig, or load the run itself, which takes any"
+        found = frame.rig.is_present.shape[1]
+        if found != len(self.cameras):
+            raise CalibrationError(f"this export is of {len(self.cameras)} cameras, the rig has {found}; {advice}")
+        for name in ("pixel_from_cam", "cam_from_grid", "input_from_pixel"):
+            difference = np.abs(np.asarray(getattr(frame.rig, name))[0] - np.array(own[name])).max(axis=(1, 2))
+            if difference.max() > _TOLERANCE:
+                camera = self.cameras[int(difference.argmax())]
+                raise CalibrationError(
+                    f"this export is of another rig: {name} of {camera} differs by {difference.max():.3g}; {advice}"
+                )
+        missing = [name for name, there in zip(self.cameras, frame.rig.is_present[0], strict=True) if not there]
+        if missing:
+            raise CalibrationError(f"an export wants all of its cameras; {', '.join(missing)} missing; {advice}")

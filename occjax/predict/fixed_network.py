@@ -1,0 +1,88 @@
+"""Network of one rig as a function of its images alone: what an export holds."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from occjax.classes import FREE
+from occjax.config import Config
+from occjax.models.fixed_rig import fix_rig, fixed_rig_logits, fold_batch_norm, padded_max_pool
+from occjax.models.preprocess import normalize_images
+from occjax.models.student import Student, abstract_student
+from occjax.predict.rig import CalibrationError
+from occjax.predict.stored_weights import Weights
+from occjax.types import CameraRig
+
+# What an export gives, in this order: uint8 [X, Y, Z], float16 [X, Y, Z, K], uint8 [X, Y].
+OUTPUTS = ("classes", "probabilities", "bev")
+# Above every class: a column's code is its height and its class in one number.
+_BASE = 32
+
+
+class FixedNetwork(NamedTuple):
+    """A student for one rig.
+
+    Attributes:
+      function: uint8 images [1, N, H, W, 3] to the arrays of `outputs`, in their order.
+      input_shape: of the images.
+      outputs: names of what comes out.
+      coverage: share of the grid's columns that a feature falls into.
+    """
+
+    function: Callable[[UInt8[Array, "1 n h w 3"]], tuple[Array, ...]]
+    input_shape: tuple[int, ...]
+    outputs: tuple[str, ...]
+    coverage: float
+
+
+def fixed_network(config: Config, weights: Weights, rig: CameraRig, outputs: tuple[str, ...]) -> FixedNetwork:
+    """The network of a rig: geometry, camera gates and BatchNorm are constants of it.
+
+    Args:
+      config: of the run.
+      weights: what the student predicts with.
+      rig: one frame's, all cameras present; with a batch axis of 1.
+      outputs: some of `OUTPUTS`.
+
+    Raises:
+      CalibrationError: the rig sees nothing of the grid.
+    """
+    graph, _, _ = abstract_student(config.model, config.grid.build())
+    # Copies: what is folded here stays whole for everybody else.
+    student: Student = nnx.merge(graph, *jax.tree.map(jnp.array, (weights.params, weights.batch_stats)))
+    height, width = config.data.image_height, config.data.image_width
+    fixed = fix_rig(student, rig, (height, width))
+    if fixed.coverage == 0:
+        raise CalibrationError("no camera of the rig sees anything of the grid; check the poses and their frame")
+    fold_batch_norm(student)
+    student.backbone.pool = padded_max_pool
+
+    def function(images: UInt8[Array, "1 n h w 3"]) -> tuple[Array, ...]:
+        logits = fixed_rig_logits(student, normalize_images(images), fixed)[0]
+        return tuple(output_of(logits, name) for name in outputs)
+
+    return FixedNetwork(function, (1, rig.is_present.shape[1], height, width, 3), outputs, fixed.coverage)
+
+
+def output_of(logits: Float[Array, "x y z k"], name: str) -> Array:
+    """One of `OUTPUTS`."""
+    if name == "probabilities":
+        return jax.nn.softmax(logits).astype(jnp.float16)
+    classes = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    if name == "classes":
+        return classes.astype(jnp.uint8)
+    # The highest voxel of a column that is not free: no gathering by a computed index.
+    height = jnp.arange(1, logits.shape[2] + 1, dtype=jnp.int32)
+    code = jnp.where(classes == FREE, FREE, height * _BASE + classes)
+    # rem, since `%` compares signs, which TensorRT has no operator for.
+    return jax.lax.rem(jnp.max(code, axis=-1), jnp.int32(_BASE)).astype(jnp.uint8)
+
+
+def agreement(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Share of voxels with the same class."""
+    return float(np.mean(np.asarray(found) == np.asarray(wanted)))
