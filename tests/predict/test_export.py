@@ -115,9 +115,7 @@ def test_stablehlo_is_loaded_again_and_keeps_to_its_rig(exported, predictor, con
         assert found.coverage == pytest.approx(wanted.coverage)
     poses = rig.cam_from_grid.copy()
     poses[1, 0, 3] += 0.25
-    with pytest.raises(
-        CalibrationError, match="another rig: cam_from_grid of CAM_BACK differs by 0.25;"
-    ):
+    with pytest.raises(CalibrationError, match="another rig: cam_from_grid of CAM_BACK differs by 0.25;"):
         loaded(files, Rig(rig.cameras, rig.pixel_from_cam, poses))
     with pytest.raises(CalibrationError, match="CAM_BACK missing"):
         loaded([files["CAM_FRONT"], None], rig)
