@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from occjax.models.depth_net import camera_vector
 from occjax.models.gather_splat import SplatPlan, gather_splat, plan_splat
@@ -37,32 +37,41 @@ def fix_rig(student: Student, rig: CameraRig, image_size: tuple[int, int]) -> Fi
 
     Args:
       student: whose gates and grid count.
-      rig: one sample, numpy.
+      rig: one sample, with all cameras present.
       image_size: (height, width) of the network's input.
     """
     transform = student.view_transform
-    height, width = image_size
-    gates = student.depth_net.gates(camera_vector(jax.tree.map(jnp.asarray, rig)), train=False)
-    cells = lift_cells(
-        jax.tree.map(jnp.asarray, rig),
-        image_size,
-        (height // STRIDE, width // STRIDE),
-        depth_centers_m(transform.depth),
-        transform.grid,
-    )
+    feature_size = (image_size[0] // STRIDE, image_size[1] // STRIDE)
+
+    # In one program: operation by operation, each would be compiled apart.
+    @jax.jit
+    def gates_and_cells(rig: CameraRig):
+        cells = lift_cells(rig, image_size, feature_size, depth_centers_m(transform.depth), transform.grid)
+        return student.depth_net.gates(camera_vector(rig), train=False), cells
+
+    (context_gate, depth_gate), cells = gates_and_cells(rig)
     num_cells = transform.grid.shape[0] * transform.grid.shape[1]
     plan = plan_splat(np.asarray(cells[0]), num_cells)
-    return FixedRig(*gates, plan, float(np.mean(plan.row_of_cell > 0)))
+    return FixedRig(context_gate, depth_gate, plan, float(np.mean(plan.row_of_cell > 0)))
 
 
-def fixed_rig_logits(student: Student, images: Float[Array, "1 n h w 3"], fixed: FixedRig) -> Float[Array, "1 x y z k"]:
-    """Voxel logits of normalised images, as a call of the student in evaluation gives them."""
+def fixed_rig_logits(
+    student: Student, images: Float[Array, "1 n h w 3"], fixed: FixedRig, is_present: Bool[Array, "n"] | None = None
+) -> Float[Array, "1 x y z k"]:
+    """Voxel logits of normalised images, as a call of the student in evaluation gives them.
+
+    Cameras that are not present put nothing on the grid; None = all are.
+    """
     features = student.image_features(images, train=False)
     depth_logits, context = student.depth_net.from_gates(features, fixed.context_gate, fixed.depth_gate, train=False)
     transform = student.view_transform
-    lifted = transform.lifted(
-        context[None], depth_logits[None], lambda values, weights: gather_splat(values, weights, fixed.plan)
-    )
+
+    def sum_per_cell(values, weights):
+        if is_present is not None:
+            weights = weights * is_present[:, None, None, None]
+        return gather_splat(values, weights, fixed.plan)
+
+    lifted = transform.lifted(context[None], depth_logits[None], sum_per_cell)
     return student.head(student.bev_features(transform.refine(lifted), train=False))
 
 

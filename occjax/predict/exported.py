@@ -12,7 +12,7 @@ from occjax.predict.export import MANIFEST, ONNX, STABLEHLO, ExportError, onnx_s
 from occjax.predict.images import NetworkInput
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.predictor import Predictor
-from occjax.predict.rig import CalibrationError
+from occjax.predict.rig import CalibrationError, Rig
 
 # Pixels and metres: as far as a calibration changes by being written and read again.
 _TOLERANCE = 1e-3
@@ -48,6 +48,9 @@ class ExportedPredictor(Predictor):
         probabilities = found.get("probabilities")
         logits = None if probabilities is None else np.log(np.maximum(np.float32(probabilities), _FLOOR))
         return Occupancy(logits, found["classes"], self._manifest["coverage"], self.grid)
+
+    def fix(self, rig: Rig) -> None:
+        """Nothing: an export is fixed; whether it is this rig is looked at with every frame."""
 
     def warm_up(self, cameras: int) -> None:
         """Compiles and runs once."""

@@ -53,7 +53,9 @@ def prepare(images: Images, rig: Rig, input_size: tuple[int, int]) -> NetworkInp
     by_camera = _by_camera(images, rig)
     width, height = input_size
     drawn = np.zeros((1, len(rig.cameras), height, width, 3), np.uint8)
-    sizes = np.tile(np.array(input_size, np.int32), (len(rig.cameras), 1))
+    # Of a missing camera any size serves where none is known: it puts nothing on the grid.
+    unknown = np.tile(np.array(input_size, np.int32), (len(rig.cameras), 1))
+    sizes = unknown if rig.sizes is None else rig.sizes.copy()
     is_present = np.zeros(len(rig.cameras), bool)
     for camera, name in enumerate(rig.cameras):
         image = by_camera.get(name)

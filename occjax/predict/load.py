@@ -23,8 +23,8 @@ def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Pre
       path: workdir of the run, or what `--mode=export` wrote: a model folder, or
         StableHLO or ONNX, which are of one rig.
       best: the checkpoint with the best validation mIoU in the place of the newest.
-      rig: of the frames to come; None = one with as many cameras as the student was trained with. Another number of
-        cameras is compiled when it comes.
+      rig: that stays as it is in the frames to come, which is faster (`Predictor.fix`); None = any rig with as many
+        cameras as the student was trained with. What is not compiled yet is compiled when it comes.
 
     Raises:
       UserError: there is no run, no checkpoint, or one of another version.
@@ -45,5 +45,8 @@ def load_predictor(config: Config, path: Path, *, best: bool = False, rig: Rig |
         raise CheckpointError(f"{path} is an exported model, which holds one set of weights; leave best out")
     weights = read_model_folder(path, config, mesh) if is_folder else restore(config, path, mesh, best=best)
     predictor = Predictor(config, weights)
-    predictor.warm_up(len(rig.cameras if rig else predictor.cameras))
+    if rig is None:
+        predictor.warm_up(len(predictor.cameras))
+    else:
+        predictor.fix(rig)
     return predictor

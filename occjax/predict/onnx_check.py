@@ -36,8 +36,9 @@ def tensorrt_problems(model: Any) -> list[str]:
             problems.append(f"{where}: no such operator")
             continue
         allowed = OPERATORS[node.op_type]
-        # The condition of Where is no data.
+        # The condition of Where is no data, nor is the shape of a constant.
         data = node.input[1] if node.op_type == "Where" else next(iter(node.input), None)
+        data = node.output[0] if node.op_type == "ConstantOfShape" else data
         kind = types.get(data) if data is not None else None
         if kind:
             name = onnx.TensorProto.DataType.Name(kind)

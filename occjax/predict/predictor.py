@@ -1,16 +1,19 @@
-"""Predictor: images and a rig in, occupancy out; compiled once for each number of cameras."""
+"""Predictor: images and a rig in, occupancy out; compiled once for any rig of N cameras, or for one that stays."""
 
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from occjax.config import Config
 from occjax.grid import VoxelGrid
+from occjax.models.fixed_rig import FixedRig, fix_rig, fixed_rig_logits
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import abstract_student, apply_student
 from occjax.predict.images import Images, NetworkInput, prepare
@@ -40,7 +43,8 @@ class Predictor:
         self.step = weights.step
         self._student, _, _ = abstract_student(config.model, self.grid)
         self._arrays = (weights.params, weights.batch_stats)
-        self._compiled: dict[int, jax.stages.Compiled] = {}
+        self._compiled: dict[Any, jax.stages.Compiled] = {}
+        self._fixed: dict[bytes, FixedRig] = {}
         self._compiling = threading.Lock()
 
     def __call__(self, images: Images, rig: Rig | CameraRig) -> Occupancy:
@@ -67,14 +71,14 @@ class Predictor:
 
     def predict(self, frame: NetworkInput) -> Occupancy:
         """Occupancy of a frame that `prepare` made."""
+        fixed = self._fixed.get(_key(frame.rig))
+        if fixed is not None:
+            logits, classes = self._program_of(fixed)(*self._arrays, frame.images, frame.rig.is_present[0], fixed)
+            return Occupancy(logits, classes, float(fixed.coverage), self.grid)
         logits, classes, coverage = self.program(len(frame.rig.is_present[0]))(*self._arrays, *frame)
         occupancy = Occupancy(logits, classes, float(coverage), self.grid)
         if occupancy.coverage == 0:
-            raise CalibrationError(
-                f"none of the {int(frame.rig.is_present.sum())} cameras sees anything of the grid ({self.grid}): check "
-                "that the poses are in metres, that they go from the grid's frame to the camera and not back, and that "
-                "the intrinsics are those of the images"
-            )
+            raise CalibrationError(self._sees_nothing(int(frame.rig.is_present.sum())))
         return occupancy
 
     def stream(self, frames: Iterable[Images] | str | Path, rig: Rig) -> Stream:
@@ -88,9 +92,43 @@ class Predictor:
         """
         return Stream(self, frames, rig)
 
+    def fix(self, rig: Rig) -> None:
+        """Compiles for a rig that stays as it is: what its geometry decides is then not computed in every frame.
+
+        Frames of this rig, of all of its cameras or some, are predicted so from then on; those of others as before.
+
+        Raises:
+          CalibrationError: the rig is of another frame, sees nothing of the grid, or does not say its image sizes.
+        """
+        self._require_frame(rig)
+        if rig.sizes is None:
+            raise CalibrationError("a rig that stays has to say the sizes of its images; give it `sizes`")
+        camera_rig = rig.to_input(rig.sizes, np.ones(len(rig.cameras), bool), self.input_size)
+        width, height = self.input_size
+        student = nnx.merge(self._student, *self._arrays)
+        fixed = fix_rig(student, camera_rig, (height, width))
+        if fixed.coverage == 0:
+            raise CalibrationError(self._sees_nothing(len(rig.cameras)))
+        fixed = jax.tree.map(jnp.asarray, fixed)
+        blank = self._blank(len(rig.cameras))
+        jax.block_until_ready(self._program_of(fixed)(*self._arrays, blank.images, blank.rig.is_present[0], fixed))
+        self._fixed[_key(camera_rig)] = fixed
+
     def warm_up(self, cameras: int) -> None:
         """Compiles for a number of cameras, and runs once: the first frame then waits for nothing."""
         jax.block_until_ready(self.program(cameras)(*self._arrays, *self._blank(cameras)))
+
+    def _program_of(self, fixed: FixedRig) -> jax.stages.Compiled:
+        """The compiled network for a rig that stays, and all others with as many rows of points."""
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(fixed))
+        with self._compiling:
+            if shapes not in self._compiled:
+                blank = self._blank(len(fixed.context_gate))
+                lowered = jax.jit(self._forward_fixed).lower(
+                    *self._arrays, blank.images, blank.rig.is_present[0], fixed
+                )
+                self._compiled[shapes] = lowered.compile()
+            return self._compiled[shapes]
 
     def program(self, cameras: int) -> jax.stages.Compiled:
         """The compiled network for a number of cameras."""
@@ -109,12 +147,26 @@ class Predictor:
         logits = predictions.voxel_logits[0]
         return logits, jnp.argmax(logits, axis=-1).astype(jnp.uint8), predictions.bev_coverage[0]
 
+    def _forward_fixed(
+        self, params: dict, batch_stats: dict, images: UInt8[Array, "1 n h w 3"], is_present, fixed: FixedRig
+    ) -> tuple[Float[Array, "x y z k"], UInt8[Array, "x y z"]]:
+        student = nnx.merge(self._student, params, batch_stats)
+        logits = fixed_rig_logits(student, normalize_images(images), fixed, is_present)[0]
+        return logits, jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
     def _blank(self, cameras: int) -> NetworkInput:
         """Black images of cameras that are all at the grid's origin."""
         width, height = self.input_size
         eye3, eye4 = (np.tile(np.eye(n, dtype=np.float32), (1, cameras, 1, 1)) for n in (3, 4))
         rig = CameraRig(eye3, eye4, eye3, eye3[:, 0], np.ones((1, cameras), bool))
         return NetworkInput(np.zeros((1, cameras, height, width, 3), np.uint8), rig)
+
+    def _sees_nothing(self, cameras: int) -> str:
+        return (
+            f"none of the {cameras} cameras sees anything of the grid ({self.grid}): check that the poses are in "
+            "metres, that they go from the grid's frame to the camera and not back, and that the intrinsics are those "
+            "of the images"
+        )
 
     def _require_frame(self, rig: Rig) -> None:
         if rig.frame not in (None, self.grid.frame):
@@ -126,3 +178,10 @@ class Predictor:
                 f"the rig is in the {rig.frame} frame, but this network's grid lies in the {self.grid.frame} frame "
                 f"({described[self.grid.frame]}); give the poses of the cameras in that frame"
             )
+
+
+def _key(rig: CameraRig) -> bytes:
+    """A rig's geometry, whichever of its cameras are there."""
+    return b"".join(
+        np.asarray(part).tobytes() for part in (rig.pixel_from_cam, rig.cam_from_grid, rig.input_from_pixel)
+    )

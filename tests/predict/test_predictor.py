@@ -136,6 +136,29 @@ def test_threads_get_their_own_frames(predictor, sample):
     assert np.abs(alone[0] - alone[1]).max() > 1e-3
 
 
+def test_a_rig_that_stays_is_predicted_the_same(predictor, sample):
+    _, files, rig = sample
+    frames = [files, {"CAM_FRONT": files["CAM_FRONT"]}]
+    wanted = [predictor(frame, rig) for frame in frames]
+    predictor.fix(rig)
+    try:
+        assert len(predictor._fixed) == 1
+        for frame, before in zip(frames, wanted, strict=True):
+            found = predictor(frame, rig)
+            np.testing.assert_allclose(found.logits, before.logits, atol=1e-4)
+            assert np.mean(found.classes == before.classes) > 0.9999
+        assert found.coverage > before.coverage  # of the rig, whichever cameras are there
+    finally:
+        predictor._fixed.clear()
+    beside = Rig(rig.cameras, rig.pixel_from_cam, rig.cam_from_grid + np.eye(4)[3] * [[0], [0], [29], [0]], rig.sizes)
+    for other, says in (
+        (beside, "none of the 2 cameras sees anything of the grid"),
+        (Rig(rig.cameras, rig.pixel_from_cam, rig.cam_from_grid), "has to say the sizes"),
+    ):
+        with pytest.raises(CalibrationError, match=says):
+            predictor.fix(other)
+
+
 def test_it_is_compiled_once_for_a_number_of_cameras(predictor, sample, monkeypatch):
     _, files, rig = sample
     program = predictor.program(2)
