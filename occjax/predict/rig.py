@@ -137,6 +137,7 @@ class Rig:
             for name, pose in zip(names, poses, strict=True):
                 require_rigid(f"grid_from_cam of {name}", pose)
             cam_from_grid = invert_rigid(poses)
+        sizes = None if sizes is None else np.asarray(sizes)
         return cls(names, np.asarray(pixel_from_cam), np.asarray(cam_from_grid), sizes, frame)
 
     @classmethod

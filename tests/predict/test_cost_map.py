@@ -1,0 +1,80 @@
+"""A cost map by hand: obstacles, what is around them, the ground, and what nobody sees."""
+
+import numpy as np
+import pytest
+
+from occjax.classes import FREE
+from occjax.errors import UserError
+from occjax.grid import VoxelGrid
+from occjax.predict.cost_map import cost_map, seen_columns
+from occjax.predict.occupancy import Occupancy
+from occjax.predict.rig import Rig
+
+GRID = VoxelGrid("ego", (-4.0, -4.0, -1.0), 0.5, (16, 16, 4))  # z centres -0.75, -0.25, 0.25, 0.75
+CAR, ROAD = 4, 11
+BAND = (-0.5, 0.5)
+# A camera at the origin that looks along x, 90° wide.
+POSE = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+K = np.array([[100.0, 0, 100], [0, 100, 100], [0, 0, 1]])
+RIG = Rig.from_arrays(K[None], grid_from_cam=POSE[None], sizes=[[200, 200]])
+
+
+def occupancy_of(*voxels, grid=GRID):
+    """Free but for (x, y, z, class, probability)."""
+    probabilities = np.full((*grid.shape, 18), 1e-9, np.float32)
+    probabilities[..., FREE] = 1
+    for x, y, z, kind, probability in voxels:
+        probabilities[x, y, z, [kind, FREE]] = probability, 1 - probability
+    logits = np.log(np.maximum(probabilities, 1e-9))
+    return Occupancy(logits, logits.argmax(-1).astype(np.uint8), 1.0, grid)
+
+
+def test_obstacles_ground_and_what_nobody_sees():
+    above, unlikely = (12, 6, 3, CAR, 0.9), (14, 9, 2, CAR, 0.3)
+    occupancy = occupancy_of((12, 8, 1, CAR, 0.9), (11, 8, 1, ROAD, 0.9), above, unlikely, (2, 8, 1, CAR, 1))
+    found = cost_map(occupancy, RIG, height_m=BAND)
+    values = found.values
+    assert values.dtype == np.int8 and values[12, 8] == 100
+    # The road is no obstacle, nor is what hangs above the robot; what is unlikely costs its probability.
+    assert values[11, 8] == 0 and values[12, 6] == 0 and values[14, 9] == 30
+    # Behind the camera nothing is known, but for an obstacle that the network is sure of.
+    assert values[2, 5] == -1 and values[2, 8] == 100
+    # 90° wide: the cell centre (2.25, 2.25) m is the first on the diagonal, (2.25, 2.75) lies outside.
+    assert values[12, 12] == 0 and values[12, 13] == -1
+    assert found.resolution_m == 0.5 and found.origin_m == (-4.0, -4.0)
+    # Row by row along x.
+    assert found.message_data()[8 * 16 + 12] == 100 and found.message_data().size == 256
+
+
+def test_costs_fall_around_an_obstacle():
+    values = cost_map(
+        occupancy_of((12, 8, 1, CAR, 0.9)),
+        RIG,
+        height_m=BAND,
+        robot_radius_m=0.5,
+        inflation_radius_m=1.2,
+        cost_scaling=2.0,
+    ).values
+    along = values[12:16, 8].tolist()  # 0, 0.5, 1.0 and 1.5 m away
+    assert along == [100, 99, int(99 * np.exp(-2.0 * 0.5)), 0]
+    assert values[13, 9] == int(99 * np.exp(-2.0 * (0.5 * 2**0.5 - 0.5)))
+
+
+def test_seen_columns_by_hand():
+    seen = seen_columns(RIG, GRID, np.array([False, True, True, False]))
+    for x, y in np.ndindex(16, 16):
+        center = (-4 + 0.5 * (x + 0.5), -4 + 0.5 * (y + 0.5))
+        # On the left edge a point lies at pixel 0, on the right one at 200, which is the next image's.
+        assert seen[x, y] == (-center[0] < center[1] <= center[0]), center
+
+
+def test_what_cannot_be_is_told():
+    occupancy = occupancy_of()
+    for rig, arguments, says in (
+        (RIG, {"height_m": (3.0, 4.0)}, "no voxel has its centre between 3.0 and 4.0 m: the grid reaches from -1 to 1"),
+        (RIG, {"height_m": BAND, "threshold": 0.0}, "a threshold above 0"),
+        (RIG, {"height_m": BAND, "robot_radius_m": -1.0}, "radii and scaling of 0 or more"),
+        (Rig.from_arrays(K[None], grid_from_cam=POSE[None]), {"height_m": BAND}, "give the rig its `sizes`"),
+    ):
+        with pytest.raises(UserError, match=says):
+            cost_map(occupancy, rig, **arguments)
