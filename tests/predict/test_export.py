@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -49,8 +50,8 @@ def test_a_fixed_rig_changes_nothing(fixed, predictor, sample):
 def test_the_view_from_above_is_the_highest_class():
     logits = np.random.default_rng(0).normal(size=(5, 6, 4, 18)).astype(np.float32)
     logits[:3, ..., 17] += 3
-    classes = np.asarray(output_of(logits, "classes"))
-    np.testing.assert_array_equal(output_of(logits, "bev"), highest_occupied(classes)[0])
+    classes = np.asarray(output_of(jnp.asarray(logits), "classes"))
+    np.testing.assert_array_equal(output_of(jnp.asarray(logits), "bev"), highest_occupied(classes)[0])
 
 
 def test_a_rig_beside_the_grid_is_not_exported(config, run, predictor, sample):
