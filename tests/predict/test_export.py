@@ -125,12 +125,14 @@ def test_stablehlo_is_loaded_again_and_keeps_to_its_rig(exported, predictor, con
 
 
 def test_onnx_without_its_packages_says_what_to_install(monkeypatch):
+    network = export.FixedNetwork(print, (1, 2, 32, 64, 3), OUTPUTS, 0.5)
+
     def absent(name):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(export.importlib, "import_module", absent)
     with pytest.raises(ExportError, match="No module named 'onnx'.*pip install -U jax flax .*'jax2onnx>=0.17.1'"):
-        export._onnx(None)
+        export._onnx(network)
 
 
 @pytest.mark.slow
