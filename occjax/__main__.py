@@ -205,19 +205,14 @@ def _visualize(config, workdir: Path, options: argparse.Namespace) -> str:
 def _predict(config, workdir: Path, options: argparse.Namespace) -> str:
     from occjax.run.predict import predict_workdir
 
+    calibration, output = Path(options.calibration), Path(options.output)
     paths = predict_workdir(
-        config,
-        workdir,
-        calibration=Path(options.calibration),
-        images=options.images,
-        output=Path(options.output),
-        best=bool(options.best),
+        config, workdir, calibration=calibration, images=options.images, output=output, best=bool(options.best)
     )
     return "\n".join(f"wrote {path}" for path in paths)
 
 
 def _export(config, workdir: Path, options: argparse.Namespace) -> str:
-    from occjax.predict.fixed_network import OUTPUTS
     from occjax.run.export import export_workdir
 
     paths = export_workdir(
@@ -227,7 +222,7 @@ def _export(config, workdir: Path, options: argparse.Namespace) -> str:
         formats=tuple(options.format),
         best=bool(options.best),
         calibration=Path(options.calibration) if options.calibration else None,
-        outputs=tuple(options.outputs or OUTPUTS),
+        outputs=tuple(options.outputs or ()),
         verify=options.verify is not False,
     )
     return "\n".join(f"wrote {path}" for path in paths)

@@ -35,7 +35,7 @@ def export_workdir(
     formats: tuple[str, ...],
     best: bool = False,
     calibration: Path | None = None,
-    outputs: tuple[str, ...] = OUTPUTS,
+    outputs: tuple[str, ...] = (),
     verify: bool = True,
 ) -> list[Path]:
     """Writes the student of a run into `output`, in each of `formats`.
@@ -52,7 +52,7 @@ def export_workdir(
       formats: some of `FORMATS`.
       best: the checkpoint with the best validation mIoU.
       calibration: YAML of the rig.
-      outputs: what a network of one rig gives, some of `occjax.predict.fixed_network.OUTPUTS`.
+      outputs: what a network of one rig gives, some of `occjax.predict.fixed_network.OUTPUTS`; none named = all.
       verify: such a network is run, and refused where it does not agree with the student.
 
     Returns:
@@ -64,8 +64,9 @@ def export_workdir(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise UserError(f"--format is some of {', '.join(FORMATS)}, with commas between; not {','.join(unknown)}")
+    outputs = outputs or OUTPUTS
     unknown = [name for name in outputs if name not in OUTPUTS]
-    if unknown or not outputs:
+    if unknown:
         raise UserError(f"--outputs is some of {', '.join(OUTPUTS)}, with commas between; not {','.join(unknown)}")
     of_a_rig = tuple(name for name in formats if name in ("onnx", "stablehlo"))
     weights = restore(config, workdir, make_mesh(jax.local_devices()[:1]), best=best)
