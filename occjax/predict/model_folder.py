@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from occjax.config import Config
 from occjax.mesh import replicated
@@ -42,7 +42,8 @@ def write_model_folder(
     """
     arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(weights.params, weights.batch_stats).items()}
     with writing(folder / WEIGHTS) as scratch:
-        save_file(arrays, scratch, metadata={"format": "occjax", _STEP: str(weights.step)})
+        # As bytes: `save_file` makes files that nobody but their owner can read.
+        scratch.write_bytes(save(arrays, metadata={"format": "occjax", _STEP: str(weights.step)}))
     write_json(
         folder / "config.json",
         {"config": config.to_dict(), "initialisation": initialisation, "versions": versions()},

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import jax
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from occjax.config import Config
 from occjax.convert.torch_weights import state_dict_of
@@ -77,7 +77,7 @@ def export_workdir(
             arrays = state_dict_of(config, weights.params, weights.batch_stats)
             path = output / "pytorch_model.safetensors"
             with writing(path) as scratch:
-                save_file(arrays, scratch, metadata={"format": "pt"})
+                scratch.write_bytes(save(arrays, metadata={"format": "pt"}))
             written.append(path)
         if of_a_rig:
             rig, frame = _reference_frame(config, calibration)

@@ -40,6 +40,9 @@ def test_what_comes_back_is_what_predicts(run, config, exported):
     kernel = stored["params.backbone.stem.conv.kernel"]
     np.testing.assert_array_equal(kernel, wanted.params["backbone"]["stem"]["conv"]["kernel"])
     assert "batch_stats.backbone.stages.0.0.conv1.norm.mean" in stored
+    # As readable as any file, for others too.
+    modes = {path.stat().st_mode for path in exported.iterdir()}
+    assert len(modes) == 1
     assert load_config(exported).to_dict() == config.to_dict()
     assert stored_initialisation(exported) == stored_initialisation(run) == {"kind": "random", "file": "", "sha256": ""}
 
