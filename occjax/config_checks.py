@@ -7,8 +7,9 @@ from typing import get_args
 from occjax.config import Config, closed_sets
 from occjax.config_rules import range_problems
 from occjax.errors import UserError
-from occjax.grid import VoxelGrid
+from occjax.grid import GridMismatchError, VoxelGrid
 from occjax.label_sets import LABEL_SETS
+from occjax.pooling import pooling_factor
 
 
 def require_sound(config: Config) -> None:
@@ -40,6 +41,11 @@ def problems(config: Config) -> list[str]:
             f"data.labels={config.data.labels} lie in the {of_labels.frame} frame but grid.frame={grid.frame}; set "
             f"that label set's grid, or a crop of it, with {_grid_flags(of_labels)}, or use the other label set",
         )
+        if grid.frame == of_labels.frame:
+            try:
+                pooling_factor(of_labels, grid)
+            except GridMismatchError as error:
+                found.append(f"grid: {error}; that of {config.data.labels} is {_grid_flags(of_labels)}")
     # The overrides take any text, so that this is the one place that knows.
     accepted = {path: get_args(kind) for path, kind in closed_sets().items()} | {"data.labels": tuple(LABEL_SETS)}
     for path, values in accepted.items():
@@ -51,12 +57,15 @@ def problems(config: Config) -> list[str]:
             size > 0 and size % 16 == 0,
             f"data.image_{side} must be a positive multiple of 16 (the feature stride), not {size}; use {nearest}",
         )
-    for camera in config.data.cameras:
-        require(
-            # A shell drops the quotes of a tuple, which makes one name of all.
-            camera.startswith("CAM_") and "," not in camera,
-            f"data.cameras holds {camera!r}; name cameras as \"('CAM_FRONT','CAM_BACK')\"",
-        )
+    # Which there are, the tables know. A shell that drops the quotes of a tuple makes one name of all, or letters.
+    odd = [camera for camera in config.data.cameras if len(camera) < 2 or {*camera} & {*",;()[]{}'\"/ \t\n"}]
+    require(
+        not odd,
+        f"data.cameras holds {', '.join(map(repr, odd))}, which can be no names; name cameras as "
+        "\"('CAM_FRONT','CAM_BACK')\"",
+    )
+    twice = [camera for camera in dict.fromkeys(config.data.cameras) if config.data.cameras.count(camera) > 1]
+    require(not twice, f"data.cameras names {', '.join(twice)} more than once; name each camera once")
     require(len(config.data.cameras) > 0, "data.cameras must name at least one camera")
     found += range_problems(config)
     depth = config.model.depth

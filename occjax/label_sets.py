@@ -14,6 +14,7 @@ from occjax.classes import FREE, NUM_CLASSES, OTHERS
 from occjax.errors import DataError
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, VoxelGrid
 from occjax.npz import ArrayFileError, read_npy, read_npz
+from occjax.pooling import pool_labels, pooling_factor, refined
 
 # Classes uint8 [X, Y, Z] and what the cameras see, bool [X, Y, Z] or None.
 Labels = tuple[np.ndarray, np.ndarray | None]
@@ -68,6 +69,17 @@ class LabelSet:
             return self.reader(data, self.grid)
         except ArrayFileError as error:
             raise DataError(f"no readable {self.name} label file: {error}") from error
+
+    def on(self, grid: VoxelGrid, labels: Labels) -> Labels:
+        """What `read` returns, on a grid that is an aligned crop of the label set's, or its voxels pooled.
+
+        Raises:
+          GridMismatchError: it is neither.
+        """
+        factor = pooling_factor(self.grid, grid)
+        crop = self.grid.crop_slices(refined(grid, factor))
+        semantics, mask = labels[0][crop], None if labels[1] is None else labels[1][crop]
+        return (semantics, mask) if factor == 1 else pool_labels(semantics, mask, factor)
 
     def counted(self, semantics: Any, camera_mask: Any | None = None) -> Any:
         """The one rule for which voxels count, in losses and metrics, on numpy and jax arrays alike.

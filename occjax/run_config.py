@@ -30,7 +30,7 @@ def stored_fact(workdir: Path, name: str) -> dict | None:
     path = workdir / "config.json"
     try:
         return json.loads(path.read_text(encoding="utf-8")).get(name) if path.exists() else None
-    except (ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None  # `load_config` says what is wrong with the file
 
 
@@ -57,7 +57,8 @@ def load_config(workdir: Path) -> Config:
             f"{path} {found}: delete it, and name the configuration that the run was started with by --config; "
             "training then goes on and writes it anew"
         ) from error
-    except (KeyError, TypeError) as error:
+    # A file that was damaged may hold anything at all in any place.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise WorkdirError(
             f"{path} does not fit this version of occjax: {error}; name the configuration with --config, or use the "
             "version that wrote it (its `versions` entry)"

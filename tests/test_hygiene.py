@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # A floor imports only what stands on it or below it, which is above it in this list: the order of occjax/README.md.
 FLOORS = [
     # The nouns.
-    ("classes", "errors", "geometry", "grid", "grid_map", "storage", "npz"),
+    ("classes", "errors", "geometry", "grid", "grid_map", "storage", "npz", "pooling"),
     ("label_sets", "config_model", "config_loss", "config", "config_rules", "config_checks", "types"),
     ("ahead", "progress", "failures", "command_line", "cpu", "processes", "child_processes", "stop_requests"),
     ("compiled_programs", "mesh", "run_config"),

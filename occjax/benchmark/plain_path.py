@@ -83,7 +83,7 @@ class PlainPath:
 
     def _present(self, row: int) -> list[tuple[int, int]]:
         """Position and column of the cameras that the sample has."""
-        return [(n, c) for n, c in enumerate(self._columns) if c >= 0 and self._split.camera_file[row, c]]
+        return [(n, c) for n, c in enumerate(self._columns) if self._split.camera_file[row, c]]
 
     def _decode(self, row: int) -> list[np.ndarray]:
         """uint8 RGB [H, W, 3] as recorded."""

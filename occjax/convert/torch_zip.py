@@ -1,8 +1,8 @@
 """Weight files of PyTorch, checkpoints and safetensors, read without PyTorch and without running their code."""
 
 import math
+import reprlib
 import zipfile
-from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from occjax.convert.foreign_pickle import RefusedNameError, load_pickle
+from occjax.convert.foreign_pickle import Entries, RefusedNameError, load_pickle
 from occjax.convert.torch_legacy import LEGACY_MAGIC, LegacyFile, bytes_of
 from occjax.errors import UserError
 
@@ -27,6 +27,9 @@ _STORAGE_DTYPES = {
     "BoolStorage": "|b1",
 }
 # The tar of three members is what torch wrote first of all.
+_MOST_AXES = 8
+# RuntimeError: encryption; ValueError, OverflowError and IndexError: a directory that lies.
+_ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, OverflowError, IndexError)
 _ZIP_MAGIC, _TAR_NAMES = b"PK\x03\x04", (b"pickle", b"storages", b"tensors")
 
 
@@ -42,9 +45,11 @@ class TensorRef:
     ):
         # A hostile pickle calls this with anything at all.
         numbers = (offset, *shape, *strides)
-        if not isinstance(storage, _StorageRecord) or not all(isinstance(n, int) for n in numbers):
+        is_sound = isinstance(storage, _StorageRecord) and all(isinstance(n, int) for n in numbers)
+        if not is_sound or len(shape) != len(strides) or len(shape) > _MOST_AXES:
             raise WeightsFileError(
-                f"{archive.path}: no tensor has storage {storage!r} and numbers {numbers}; get the file again"
+                f"{archive.path}: no tensor has storage {reprlib.repr(storage)} and numbers {reprlib.repr(numbers)}; "
+                "get the file again"
             )
         self._archive, self._storage, self._offset, self._strides = archive, storage, offset, tuple(strides)
         self.shape = tuple(shape)
@@ -56,7 +61,7 @@ class TensorRef:
         """The values as a numpy array of their own; bfloat16 becomes float32.
 
         Raises:
-          WeightsFileError: the tensor reaches outside its storage.
+          WeightsFileError: the tensor reaches outside its storage, or has more values than that.
         """
         key, dtype = self._storage
         raw = self._archive.read(f"data/{key}")
@@ -64,10 +69,13 @@ class TensorRef:
         # Checked before as_strided, which would read whatever lies in memory there.
         last = self._offset + sum((n - 1) * s for n, s in zip(self.shape, self._strides, strict=True))
         is_negative = min((self._offset, *self.shape, *self._strides)) < 0
-        if is_negative or (math.prod(self.shape) and last >= len(values)):
+        # Expanded and overlapping tensors, which no weights are, make terabytes of a few bytes.
+        count = math.prod(self.shape)
+        if is_negative or count > len(values) or (count and last >= len(values)):
             raise WeightsFileError(
-                f"{self._archive.path}: a tensor of shape {self.shape} reaches outside its storage of {len(values)} "
-                "values; the file is damaged, get it again"
+                f"{self._archive.path}: a tensor of shape {self.shape} and strides {self._strides} reaches outside its "
+                f"storage of {len(values)} values, or repeats them; the file is damaged, get it again, or save it with "
+                "tensor.contiguous()"
             )
         strides = tuple(s * values.itemsize for s in self._strides)
         view = np.lib.stride_tricks.as_strided(values[self._offset :], self.shape, strides, writeable=False)
@@ -83,7 +91,7 @@ class _Archive:
             self._zip = zipfile.ZipFile(path)
             # The folder inside is called like the file was when it was saved.
             pickles = [name for name in self._zip.namelist() if name.endswith("/data.pkl")]
-        except (zipfile.BadZipFile, OSError) as error:
+        except _ZIP_ERRORS as error:
             raise WeightsFileError(f"{path}: not a complete zip archive ({error}); get the file again") from error
         if len(pickles) != 1:
             raise WeightsFileError(
@@ -97,8 +105,12 @@ class _Archive:
 
     def read(self, name: str) -> bytes:
         try:
-            return self._zip.read(self._prefix + name)
-        except (KeyError, zipfile.BadZipFile, EOFError, OSError) as error:
+            info = self._zip.getinfo(self._prefix + name)
+            # torch compresses nothing: a kilobyte that unpacks to a megabyte is somebody else's.
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise zipfile.BadZipFile("it is compressed, which torch never does")
+            return self._zip.read(info)
+        except (KeyError, *_ZIP_ERRORS) as error:
             raise WeightsFileError(
                 f"{self.path}: cannot read {self._prefix}{name} ({error}); the file is damaged, get it again"
             ) from error
@@ -108,7 +120,8 @@ class _Namespace(dict):
     """Stands in for argparse.Namespace, in which training scripts keep their arguments: attributes as a plain dict."""
 
     def __setstate__(self, state):
-        self.update(state)
+        if isinstance(state, dict):
+            self.update(state)
 
 
 class _StorageRecord(NamedTuple):
@@ -121,11 +134,11 @@ class _StorageRecord(NamedTuple):
 def _stand_ins(archive: "_Archive | LegacyFile") -> dict[tuple[str, str], object]:
     """Tensors as TensorRef, and plain containers."""
     return {
-        ("collections", "OrderedDict"): OrderedDict,
+        ("collections", "OrderedDict"): Entries,
         ("argparse", "Namespace"): _Namespace,
         ("torch._utils", "_rebuild_tensor_v2"): partial(_rebuild_tensor, archive),
         ("torch._utils", "_rebuild_parameter"): lambda tensor, requires_grad, hooks: tensor,
-        ("torch", "Size"): tuple,
+        ("torch", "Size"): lambda *axes: tuple(*axes),
         # Storage types are only ever named, beside the key of what is stored: plain text, which cannot be called.
         **{(module, name): dtype for module in ("torch", "torch.storage") for name, dtype in _STORAGE_DTYPES.items()},
     }
@@ -137,7 +150,7 @@ def _storage_record(path: Path, pid) -> _StorageRecord:
         kind, storage, key, _, _, *view = pid
         assert not any(view) and kind == "storage" and storage in _STORAGE_DTYPES.values() and isinstance(key, str)
     except (AssertionError, TypeError, ValueError) as error:
-        raise WeightsFileError(f"{path}: unknown storage record {pid!r}; get the file again") from error
+        raise WeightsFileError(f"{path}: unknown storage record {reprlib.repr(pid)}; get the file again") from error
     return _StorageRecord(key, storage)
 
 
@@ -183,8 +196,11 @@ def _existing(path: str | Path) -> Path:
 
 
 def _opened(path: Path) -> "_Archive | LegacyFile":
-    with path.open("rb") as file:
-        head = file.read(1024)
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise WeightsFileError(f"{path}: cannot be read ({error.strerror})") from error
     if head.startswith(_ZIP_MAGIC):
         return _Archive(path)
     if head.startswith(LEGACY_MAGIC):
@@ -211,6 +227,7 @@ def load_safetensors(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
 
     try:
         tensors = load_file(_existing(path))
-    except (SafetensorError, OSError) as error:
+    # A type that jax does not know is a KeyError, TypeError or ValueError there.
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise WeightsFileError(f"{path}: not a complete .safetensors file ({error}); get it again") from error
     return {name: np.asarray(t.astype("float32") if t.dtype == "bfloat16" else t) for name, t in tensors.items()}

@@ -1,12 +1,16 @@
 """Bytes of samples from nuScenes' files, and from the folders of labels and of the teacher."""
 
+import os
 from pathlib import Path
 
 from occjax.config import DataConfig
 from occjax.data.files import label_path, require_files
 from occjax.data.index import SplitIndex
 from occjax.data.parts import LABELS, LIDAR, TEACHER, Parts, StoredSample
+from occjax.errors import DataError
 from occjax.label_sets import label_set
+
+_LARGEST_FILE = 1 << 28  # bytes; dense scores of a teacher have 30 MB
 
 
 class FileStore:
@@ -19,7 +23,7 @@ class FileStore:
         """The sample in row `row` of the split."""
         # Paths are formed per row: 170,000 of them would weigh more than the index, in every loader process.
         return StoredSample(
-            read=lambda kind: self._path(row, kind).read_bytes(),
+            read=lambda kind: _read(self._path(row, kind)),
             where=lambda kind: str(self._path(row, kind)),
             remedy=self._remedy,
         )
@@ -44,3 +48,12 @@ class FileStore:
     def require_complete(self) -> None:
         """Raises DataError counting the samples of the split that lack a file, with the first five tokens."""
         require_files(self._data, self._split, self._parts)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        # Before it is read: in the place of a sweep may lie a film.
+        size = os.fstat(file.fileno()).st_size
+        if size > _LARGEST_FILE:
+            raise DataError(f"it has {size} bytes, more than any file of a sample ({_LARGEST_FILE})")
+        return file.read()

@@ -1,5 +1,6 @@
 """Files that a split needs, and which of them are absent, found by listing folders instead of asking per file."""
 
+import contextlib
 import itertools
 import os
 import zipfile
@@ -93,6 +94,11 @@ def file_sizes(files: FileSet) -> list[int]:
     return [listings[os.path.dirname(path)].get(os.path.basename(path), -1) for path in files.paths]
 
 
+def place(path: str) -> str:
+    """A path for a message, and where it leads if it is a link."""
+    return f"{path}, a link to {os.readlink(path)}, which is not there" if os.path.islink(path) else path
+
+
 def damaged_npz(paths: list[str]) -> list[int]:
     """Positions of the .npz files that were cut off: the record that ends each of them is not there."""
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -101,7 +107,7 @@ def damaged_npz(paths: list[str]) -> list[int]:
 
 def require_files(data: DataConfig, split: SplitIndex, parts: Parts) -> None:
     """Raises DataError counting the absent files of a split, with the first five tokens and the remedy of each kind."""
-    file_sets = [camera_files(split, channel) for channel in data.cameras if channel in split.cameras]
+    file_sets = [camera_files(split, channel) for channel in data.cameras]
     file_sets += [lidar_files(split)] if parts.lidar else []
     file_sets += [label_files(split, label_set(data.labels), data)] if parts.labels else []
     file_sets += [teacher_files(split, parts.teacher)] if parts.teacher else []
@@ -111,7 +117,7 @@ def require_files(data: DataConfig, split: SplitIndex, parts: Parts) -> None:
         absent = absent_files(files)
         if absent:
             tokens = ", ".join(files.tokens[i] for i in absent[:5]) + (", ..." if len(absent) > 5 else "")
-            count, first = f"{len(absent)} of {len(files.tokens)}", files.paths[absent[0]]
+            count, first = f"{len(absent)} of {len(files.tokens)}", place(files.paths[absent[0]])
             problems.append(f"  {count} {files.kind}, tokens {tokens} (first: {first}); {files.remedy}")
     if problems:
         raise DataError(
@@ -139,15 +145,20 @@ def _names(folder: str, wanted: set[str]) -> set[str]:
     if len(wanted) <= 2:  # a question each costs less than a list
         return {name for name in wanted if os.path.exists(f"{folder}/{name}")}
     try:
-        return wanted.intersection(os.listdir(folder))
+        with os.scandir(folder) as entries:
+            # A link is followed, for it may lead nowhere; of all else the name says that it is there.
+            return {e.name for e in entries if e.name in wanted and (not e.is_symlink() or os.path.exists(e.path))}
     except OSError:
         return set()
 
 
 def _sizes(folder: str, wanted: set[str]) -> dict[str, int]:
-    try:
-        with os.scandir(folder) as entries:
-            # One pass over a folder of all images instead of a search per name.
-            return {entry.name: entry.stat().st_size for entry in entries if entry.name in wanted}
-    except OSError:
-        return {}
+    sizes: dict[str, int] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        # One pass over a folder of all images instead of a search per name.
+        for entry in entries:
+            # One broken link among them hides none of the others.
+            if entry.name in wanted:
+                with contextlib.suppress(OSError):
+                    sizes[entry.name] = entry.stat().st_size
+    return sizes

@@ -1,6 +1,7 @@
 """Index of all keyframes, one compact, cached table: names, calibration and poses, ordered as teacher dumps are."""
 
 import dataclasses
+import difflib
 import json
 import logging
 from functools import cached_property
@@ -85,8 +86,15 @@ class SplitIndex:
         return slice(int(first), int(last))
 
     def camera_columns(self, cameras: tuple[str, ...]) -> list[int]:
-        """Column of each named channel, -1 for one that these tables lack."""
-        return [self.cameras.index(c) if c in self.cameras else -1 for c in cameras]
+        """Column of each named channel; raises DataError with all those that these tables lack."""
+        if unknown := [camera for camera in cameras if camera not in self.cameras]:
+            close = {c: difflib.get_close_matches(c, self.cameras, n=1, cutoff=0.7) for c in unknown}
+            hints = "; ".join(f"did you mean {found[0]} by {c}?" for c, found in close.items() if found)
+            raise DataError(
+                f"data.cameras names {', '.join(unknown)}, which the tables in {self.root} do not have; they have "
+                f"{', '.join(self.cameras) or 'no camera'}{'; ' if hints else ''}{hints}"
+            )
+        return [self.cameras.index(camera) for camera in cameras]
 
     def camera_aspects(self, row: int, cameras: tuple[str, ...]) -> list[float | None]:
         """Width by height of each named camera's image as it was recorded; None where the keyframe has none."""
@@ -257,7 +265,7 @@ def _splits(data: DataConfig, everything: SplitIndex, official: dict) -> tuple[d
         return official, "the official splits"
     try:
         splits = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"splits file {path} is no JSON: {error}") from error
     well_formed = isinstance(splits, dict) and all(
         isinstance(scenes, list) and all(isinstance(s, str) for s in scenes) for scenes in splits.values()

@@ -39,7 +39,7 @@ class TeacherReader(Protocol):
         """Unbatched targets on `grid` from a file's bytes; raises SampleError, which says `where` they are from."""
 
     def gather(self, targets: TeacherTargets, grid_map: GridMap) -> TeacherTargets:
-        """Targets moved from `grid` to the model's."""
+        """Targets moved from `grid` to the model's; `grid_map` is from the grid that has the file's voxel size."""
 
 
 class Parts(NamedTuple):

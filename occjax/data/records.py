@@ -40,14 +40,16 @@ def decode_record(record: bytes) -> tuple[str, dict[str, bytes]]:
     """
     try:
         (start,) = struct.unpack_from("<Q", record)
-        start += 8
-        header = json.loads(record[8:start])
+        end = start + 8
+        header, start = json.loads(record[8:end]), end
+        token, sizes = header["token"], header["sizes"].items()
+        if not isinstance(token, str) or any(type(size) is not int or size < 0 for _, size in sizes):
+            raise ValueError("a token and sizes from 0 on are needed")
         files = {}
-        for kind, size in header["sizes"].items():
+        for kind, size in sizes:
             files[kind] = record[start : start + size]
             start += size
-        token = header["token"]
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise DataError(f"it cannot be decoded ({error})") from error
     # ArrayRecord has its checksum; this finds a record that was written short.
     if start != len(record):
@@ -150,9 +152,15 @@ def read_shard(manifest: Path) -> Shard:
     """
     try:
         content = json.loads(manifest.read_text())
-        path, facts = manifest.with_suffix(SHARD_SUFFIX), content["facts"]
-        shard = Shard(path, facts, content["tokens"], int(content["size_bytes"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        path, facts, tokens = manifest.with_suffix(SHARD_SUFFIX), content["facts"], content["tokens"]
+        if not isinstance(facts, dict) or type(content["size_bytes"]) is not int:
+            raise TypeError("facts are an object, and size_bytes is a whole number")
+        if not _are_texts(tokens):
+            raise TypeError("tokens are a list of texts")
+        if not _are_texts(facts.get("cameras", [])) or not {LIDAR, LABELS, TEACHER} <= facts.keys():
+            raise TypeError(f"facts name cameras, {LIDAR}, {LABELS} and {TEACHER}")
+        shard = Shard(path, facts, tokens, content["size_bytes"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"manifest {manifest} cannot be read ({error}); {repacking(manifest)}") from error
     if content.get("samples") != len(shard.tokens):
         raise DataError(
@@ -166,6 +174,10 @@ def read_shard(manifest: Path) -> Shard:
             f"again, into another folder: {packing_command('<another folder>')}"
         )
     return shard
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def repacking(manifest: Path) -> str:

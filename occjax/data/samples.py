@@ -8,11 +8,13 @@ from occjax.config import AugmentConfig, Config
 from occjax.data.augment import augments_bev, plain_resize, sample_bev_augmentation, sample_image_augmentation
 from occjax.data.lidar import STRIDE, depth_map
 from occjax.data.parts import TeacherReader
+from occjax.data.rig_checks import require_rig
 from occjax.data.sources import SampleParts, SampleSource
 from occjax.errors import DataError
 from occjax.grid import VoxelGrid
 from occjax.grid_map import GridMap, make_grid_map
 from occjax.label_sets import label_set
+from occjax.pooling import pool_labels, pooling_factor, refined
 from occjax.types import Batch, CameraRig, TeacherTargets, VoxelLabels
 
 
@@ -28,8 +30,8 @@ class SampleReader:
           augment: ranges of augmentation, or None for none.
 
         Raises:
-          DataError: size, cameras or label set are not what the data path can give.
-          GridMismatchError: the model's grid is no aligned crop of the label set's grid.
+          DataError: size, cameras, their intrinsics or label set are not what the data path can give.
+          GridMismatchError: the model's grid is no aligned crop of the files' grids, nor their voxels pooled.
         """
         data = config.data
         if data.image_height % STRIDE or data.image_width % STRIDE or min(data.image_height, data.image_width) <= 0:
@@ -39,8 +41,7 @@ class SampleReader:
             )
         self._source, self._split, self._parts = source, source.split, source.parts
         self._columns = self._split.camera_columns(data.cameras)
-        if max(self._columns, default=-1) < 0:
-            raise DataError(f"none of data.cameras {data.cameras} is in the tables, which have {self._split.cameras}")
+        require_rig(self._split, data.cameras)
         self._height, self._width = data.image_height, data.image_width
         self._max_depth_m = config.model.depth.max_m
         self._grid = config.grid.build()
@@ -52,7 +53,8 @@ class SampleReader:
         self._file_grids = {self._label_grid} if self._parts.labels else set()
         self._file_grids |= {self._parts.teacher.grid} if self._parts.teacher else set()
         # Also where augmentation replaces them: a grid that does not fit is refused before the first file is opened.
-        maps = {grid: make_grid_map(grid, self._grid, np.eye(3)) for grid in self._file_grids}
+        self._factors = {grid: pooling_factor(grid, self._grid) for grid in self._file_grids}
+        maps = self._grid_maps(np.eye(3))
         self._crops = {grid: grid_map for grid, grid_map in maps.items() if grid != self._grid}
 
     def __call__(self, row: int, rng: np.random.Generator, *, is_valid: bool = True) -> Batch:
@@ -67,7 +69,7 @@ class SampleReader:
         augmented_from_grid, grid_maps = np.eye(3), self._crops
         if self._bev_augment is not None:
             augmented_from_grid = sample_bev_augmentation(rng, self._bev_augment)
-            grid_maps = {grid: make_grid_map(grid, self._grid, augmented_from_grid) for grid in self._file_grids}
+            grid_maps = self._grid_maps(augmented_from_grid)
         return Batch(
             images=images,
             rig=rig._replace(augmented_from_grid=augmented_from_grid.astype(np.float32)),
@@ -77,6 +79,14 @@ class SampleReader:
             sample_index=np.int32(row),
             is_valid=np.bool_(is_valid),
         )
+
+    def _grid_maps(self, augmented_from_grid: Float[np.ndarray, "3 3"]) -> dict[VoxelGrid, GridMap]:
+        """By the files' grid, the maps to it from the model's, or from that one in voxels of the files' size."""
+        # What is coarser is augmented before it is pooled: whole voxels of the file move.
+        return {
+            grid: make_grid_map(grid, refined(self._grid, factor), augmented_from_grid)
+            for grid, factor in self._factors.items()
+        }
 
     def read_images(
         self, parts: SampleParts, row: int, rng: np.random.Generator
@@ -94,7 +104,7 @@ class SampleReader:
             if self._augment is not None:
                 # Drawn for absent cameras too, so that the others do not depend on what is missing.
                 augmentation = sample_image_augmentation(rng, self._augment, width=self._width, height=self._height)
-            if column < 0 or not self._split.camera_file[row, column]:
+            if not self._split.camera_file[row, column]:
                 images[camera] = 0
                 continue
             size = self._split.camera_size[row, column]
@@ -121,13 +131,14 @@ class SampleReader:
         )
 
     def read_labels(self, parts: SampleParts, grid_maps: dict[VoxelGrid, GridMap]) -> VoxelLabels:
-        """Labels on the model's grid; `grid_maps` from it, by the files' grid where they differ."""
+        """Labels on the model's grid; `grid_maps` by the files' grid where they differ, see `_grid_maps`."""
         semantics, camera_mask = parts.labels()
-        grid_map = grid_maps.get(self._label_grid)
+        grid_map, factor = grid_maps.get(self._label_grid), self._factors[self._label_grid]
         if grid_map is None:
             return VoxelLabels(semantics, camera_mask)
         mask = None if camera_mask is None else grid_map.gather(camera_mask, False)
-        return VoxelLabels(grid_map.gather(semantics, IGNORE), mask)
+        semantics = grid_map.gather(semantics, IGNORE)
+        return VoxelLabels(semantics, mask) if factor == 1 else VoxelLabels(*pool_labels(semantics, mask, factor))
 
     def read_teacher(
         self, parts: SampleParts, grid_maps: dict[VoxelGrid, GridMap], teacher: TeacherReader

@@ -93,7 +93,8 @@ def _draw(
     if truth_file is not None:
         truth, truth_grid, truth_labels = _read(truth_file, named)
         require_shape(truth_grid, **{str(truth_file): truth})
-        truth = truth[truth_grid.crop_slices(grid)]
+        # A label file may be finer than the prediction, as the student's grid may be coarser.
+        truth = truth_labels.on(grid, (truth, None))[0] if truth_labels else truth[truth_grid.crop_slices(grid)]
         if truth_labels:
             counted = truth_labels.counted(truth)
     return draw_sample(_NO_IMAGES, (), truth, prediction, None, grid, title=file.name, caption=caption, counted=counted)

@@ -86,8 +86,7 @@ def score_folder(
                     continue
                 state = state or VoxelMiou.empty(labels, grid)
                 state.grid.require_same(grid, "files of one folder", "score the files of each grid by themselves")
-                crop = labels.grid.crop_slices(grid)
-                states[name] = state.update(prediction, semantics[crop], None if mask is None else mask[crop])
+                states[name] = state.update(prediction, *labels.on(grid, (semantics, mask)))
             except GridMismatchError as error:
                 fitting = ",".join(p for p in protocol_names() if _labels_of(p).grid.frame == grid.frame)
                 raise GridMismatchError(

@@ -10,6 +10,7 @@ from occjax.label_sets import LabelSet
 from occjax.metrics.bev import VoxelCounts
 from occjax.metrics.confusion import ScoringError, require_shape
 from occjax.metrics.scores import Scores, by_class_name
+from occjax.pooling import pooling_factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +66,13 @@ class VoxelMiou:
 
     @classmethod
     def empty(cls, label_set: LabelSet, grid: VoxelGrid | None = None) -> "VoxelMiou":
-        """No samples yet, on the label set's grid or an aligned crop of it.
+        """No samples yet, on the label set's grid, an aligned crop of it, or its voxels pooled.
 
         Raises:
-          GridMismatchError: `grid` is no such crop.
+          GridMismatchError: `grid` is none of these.
         """
         grid = grid or label_set.grid
-        label_set.grid.crop_slices(grid)
+        pooling_factor(label_set.grid, grid)
         has_mask = label_set.has_camera_mask and PROTOCOLS[label_set.protocol].has_camera_mask
         return cls(label_set, grid, 0, VoxelCounts.empty() if has_mask else None, VoxelCounts.empty())
 

@@ -113,10 +113,9 @@ def prior_scores(config: Config) -> dict[str, dict[str, float]]:
 
 def _labels(config: Config, split: SplitIndex):
     labels = label_set(config.data.labels)
-    crop = labels.grid.crop_slices(config.grid.build())
+    grid = config.grid.build()
     for path in label_files(split, labels, config.data).paths:
-        semantics, mask = labels.read(Path(path))
-        yield semantics[crop], None if mask is None else mask[crop]
+        yield labels.on(grid, labels.read(Path(path)))
 
 
 def compare(groups: dict[str, list[Path]], wanted: Wanted | None = None) -> str:

@@ -16,13 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from occjax.classes import NUM_CLASSES
 from occjax.command_line import Parser, say, status
 from occjax.config import BackboneConfig, Config
-from occjax.configs import original
 from occjax.convert.torch_weights import WeightsMismatchError, read_state_dict, student_trees, write_resnet
+from occjax.errors import DataError
 from occjax.models.student import Student, apply_student, split_student
+from occjax.npz import read_npz
 from occjax.run import workdir as run_folder
 from occjax.run.initialisation import Initialisation, of_file
+from occjax.run.overrides import load_config_file
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import make_learner, random_state
 from occjax.types import CameraRig
@@ -38,15 +41,17 @@ def _convert(options: argparse.Namespace) -> int:
     try:
         state_dict = read_state_dict(options.input, options.state)
         if options.kind == "resnet":
-            extras = write_resnet(BackboneConfig(depth=options.depth), state_dict, options.output)
+            extras = write_resnet(BackboneConfig(depth=options.depth), state_dict, options.output, options.prefix)
             written = options.output
+            use = f"--config.model.backbone.weights={written} --config.model.backbone.depth={options.depth}"
         else:
-            config = original.get_config()
-            params, stats, extras = student_trees(config, state_dict)
+            config = load_config_file(options.config)
+            params, stats, extras = student_trees(config, state_dict, options.prefix)
             # Before anything is written: weights that compute something else are no import.
             if options.verify and not verify(config, params, stats, options.verify):
                 return 1
             written = write_student(config, params, stats, options.workdir, of_file("student", options.input))
+            use = f"occjax --mode=eval --workdir={options.workdir}, with --config.data.root=<nuScenes> where that moved"
     except OSError as error:
         raise WeightsMismatchError(f"cannot write {error.filename}: {error.strerror}; choose another place") from error
     # Dozens of them in every file, so they are counted and not named.
@@ -54,6 +59,7 @@ def _convert(options: argparse.Namespace) -> int:
     named = [key for key in extras if key not in counters]
     say(f"left out: {len(counters)} step counters{''.join(', ' + key for key in named)}")
     say(f"wrote {written}")
+    say(f"use it: {use}")
     return 0
 
 
@@ -87,11 +93,15 @@ def verify(config: Config, params: dict, stats: dict, stored: Path) -> bool:
     """
     if not stored.is_file():
         raise WeightsMismatchError(f"no stored input {stored}; check --verify")
-    data = np.load(stored, allow_pickle=False)
+    try:
+        data = read_npz(stored)
+    except (DataError, OSError) as error:
+        raise WeightsMismatchError(f"stored input {stored} cannot be read: {error}; store it again") from error
     needed = ("images", "K", "lidar2cam", "img_aug", "bda")
     missing = [key for key in needed if key not in data]
     if missing or ("logits" not in data and "argmax" not in data):
         raise WeightsMismatchError(f"{stored} lacks {', '.join(missing) or 'logits and argmax'}; see --help")
+    _require_shapes(config, data, stored)
     images = data["images"] if data["images"].shape[-1] == 3 else data["images"].transpose(0, 2, 3, 1)
     # Theirs act on homogeneous points with a depth; ours on pixels alone.
     affine = np.tile(np.eye(3, dtype=np.float32), (len(images), 1, 1))
@@ -116,11 +126,32 @@ def verify(config: Config, params: dict, stats: dict, stored: Path) -> bool:
     return ok
 
 
+def _require_shapes(config: Config, data: dict[str, np.ndarray], stored: Path) -> None:
+    """Raises WeightsMismatchError where stored inputs and outputs are not of the shapes that `verify` names."""
+    count = len(data["images"]) if data["images"].ndim == 4 else -1
+    rows = len(data["voxel_index"]) if "voxel_index" in data and data["voxel_index"].ndim else -1
+    shapes = {
+        **{"K": (count, 3, 3), "lidar2cam": (count, 4, 4), "img_aug": (count, 4, 4), "bda": (3, 3)},
+        **{"voxel_index": (rows, 3), "logits": (rows, NUM_CLASSES), "argmax": config.grid.build().shape},
+    }
+    wrong = [
+        f"{name} {data[name].shape}, not {shape}"
+        for name, shape in shapes.items()
+        if name in data and data[name].shape != shape
+    ]
+    if wrong:
+        raise WeightsMismatchError(f"{stored} holds images {data['images'].shape}, {', '.join(wrong)}; see --help")
+
+
 def _parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser("occjax convert-weights", __doc__)
     parser.add_argument("--kind", required=True, choices=("student", "resnet"))
     parser.add_argument("--input", required=True, type=Path, help=".pth, .pt (zip format) or .safetensors")
-    parser.add_argument("--state", choices=("model_state", "ema_state"), help="which weights of a training checkpoint")
+    parser.add_argument("--state", help="entry of a training checkpoint that holds the weights, such as ema_state")
+    parser.add_argument(
+        "--prefix", help="part of a larger model, such as img_backbone.; found by itself where one part has all names"
+    )
+    parser.add_argument("--config", help="student: configuration file of its sizes; default: original")
     parser.add_argument("--workdir", type=Path, help="student: new folder for the imported run")
     parser.add_argument("--output", type=Path, help="resnet: .npz to write")
     parser.add_argument("--depth", type=int, default=50, choices=(18, 34, 50), help="resnet: number of layers")
@@ -135,6 +166,8 @@ def _parse(arguments: list[str] | None = None) -> argparse.Namespace:
     needed = {"student": "workdir", "resnet": "output"}[args.kind]
     if getattr(args, needed) is None:
         parser.error(f"--kind={args.kind} needs --{needed}")
-    if args.verify and args.kind == "resnet":
-        parser.error("--verify compares a student; leave it out with --kind=resnet")
+    for name in ("verify", "config"):
+        if getattr(args, name) and args.kind == "resnet":
+            parser.error(f"--{name} belongs to a student; leave it out with --kind=resnet")
+    args.config = args.config or "original"
     return args

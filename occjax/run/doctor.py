@@ -4,20 +4,30 @@ from pathlib import Path
 
 from occjax import config_checks
 from occjax.config import RANDOM, Config
-from occjax.data.files import FileSet, camera_files, damaged_npz, file_sizes, label_files, lidar_files, teacher_files
+from occjax.data.files import (
+    FileSet,
+    camera_files,
+    damaged_npz,
+    file_sizes,
+    label_files,
+    lidar_files,
+    place,
+    teacher_files,
+)
 from occjax.data.index import Index, SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.record_store import RecordStore
 from occjax.errors import UserError
 from occjax.label_sets import LABEL_SETS
 from occjax.models.resnet import require_backbone_weights
+from occjax.run.decoded import decoding_problems
 from occjax.targets.folder import TeacherFolder
 from occjax.targets.reader import open_teacher
 
 # Says what was not looked at, so that nobody takes it for more.
 _VERDICT = (
-    "all that this configuration needs is there: files were counted, and of teacher files the directory was read; "
-    "none was decoded"
+    "all that this configuration needs is there: files were counted, of teacher files the directory was read, and one "
+    "file of every kind was decoded per split; the others were not"
 )
 
 
@@ -46,6 +56,10 @@ def report(config: Config) -> tuple[str, bool]:
         remedy = "; `occjax --config=...` generates it" if config.data.synthetic.enabled else ""
         return _finish(lines, [*problems, f"{error}{remedy}"])
     lines += _index_lines(index)
+    try:
+        index.everything.camera_columns(config.data.cameras)
+    except UserError as error:
+        problems.append(str(error))
     # Records hold their own; each split asks for it where it is needed.
     teacher = None if config.data.records_dir else _open_teacher(config, problems)
     for name in dict.fromkeys((config.data.train_split, config.data.val_split)):
@@ -55,7 +69,11 @@ def report(config: Config) -> tuple[str, bool]:
             problems.append(str(error))
             continue
         lines += ["", f"split {name}: {len(split)} keyframes in {len(set(split.scene_names))} scenes"]
+        known = len(problems)
         lines += _split_lines(config, split, teacher, problems)
+        # Records that do not fit have no file that could be decoded.
+        if not config.data.records_dir or len(problems) == known:
+            problems += _decoding_problems(config, split, teacher)
     return _finish(lines, problems)
 
 
@@ -66,6 +84,13 @@ def _index_lines(index: Index) -> list[str]:
         f"cameras {', '.join(index.everything.cameras) or 'none'}",
         f"splits         {splits or 'none'}; from {index.splits_origin}",
     ]
+
+
+def _decoding_problems(config: Config, split: SplitIndex, teacher: TeacherFolder | None) -> list[str]:
+    # Evaluation reads neither sweeps nor, where there is none, a teacher; whether records hold parts is said by now.
+    is_trained_on = split.name == config.data.train_split
+    lidar = is_trained_on and config.loss.depth > 0
+    return decoding_problems(config, split, Parts(lidar, labels=True, teacher=teacher if is_trained_on else None))
 
 
 def _open_teacher(config: Config, problems: list[str]) -> TeacherFolder | None:
@@ -86,7 +111,7 @@ def _split_lines(config: Config, split: SplitIndex, teacher: TeacherFolder | Non
         if channel in split.cameras:
             lines.append(_kind_line(camera_files(split, channel), split.name, problems, is_needed=True))
         else:
-            lines.append(f"  {f'{channel} images':22s} not in the tables: this camera is masked in every sample")
+            lines.append(f"  {f'{channel} images':22s} not in the tables")
     lines.append(_kind_line(lidar_files(split), split.name, problems, is_needed=config.loss.depth > 0))
     # All of them, because whoever lacks one set may have another.
     for labels in LABEL_SETS.values():
@@ -139,7 +164,7 @@ def _kind_line(files: FileSet, split: str, problems: list[str], *, is_needed: bo
             # The converter keeps what it finds, whole or not.
             first = "delete them, then " if are_archives and state != "missing" else ""
             problems.append(
-                f"{split}: {len(rows)} of {total} {files.kind} {state}\n     first: {files.paths[rows[0]]}\n"
+                f"{split}: {len(rows)} of {total} {files.kind} {state}\n     first: {place(files.paths[rows[0]])}\n"
                 f"     tokens: {tokens}\n     mend: {first}{files.remedy}"
             )
     return line

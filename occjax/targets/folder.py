@@ -10,6 +10,7 @@ from occjax.config import DataConfig
 from occjax.errors import DataError
 from occjax.grid import GridMismatchError, VoxelGrid
 from occjax.grid_map import GridMap
+from occjax.pooling import pooling_factor
 from occjax.targets.commands import completing_command, dump_command, resampling_command
 from occjax.targets.files import (
     MANIFEST_NAME,
@@ -21,6 +22,7 @@ from occjax.targets.files import (
     read_teacher,
 )
 from occjax.targets.moving import gather_teacher, pad_rows
+from occjax.targets.pooling import pool_teacher
 from occjax.types import TeacherTargets
 
 
@@ -39,16 +41,18 @@ class TeacherLayout:
 
         Args:
           manifest: as `read_manifest` returns it.
-          grid: the model's grid, which must be an aligned crop of the files' grid.
+          grid: the model's grid: an aligned crop of the files' grid, or whole blocks of its voxels.
           capacity_factor: room for BEV augmentation, which repeats voxels when it enlarges: at least the largest
             scale squared.
 
         Raises:
+          DataError: the manifest does not say what files hold.
           GridMismatchError: the model's grid is no aligned crop of the files' grid.
         """
+        require_facts(manifest)
         self.manifest = manifest
         self.grid = VoxelGrid.from_dict(manifest["grid"])
-        self.grid.crop_slices(grid)
+        self._model_grid, self._factor = grid, pooling_factor(self.grid, grid)
         # Validity: of files that were resampled, which are not known everywhere.
         self.has_voxels, self.has_bev, self._has_validity = (
             bool(manifest["contents"][name]) for name in ("voxels", "bev", "validity")
@@ -83,8 +87,9 @@ class TeacherLayout:
         return self.targets(compact, where)
 
     def gather(self, targets: TeacherTargets, grid_map: GridMap) -> TeacherTargets:
-        """Targets moved from `grid` to the model's; see `gather_teacher`."""
-        return gather_teacher(targets, grid_map, self.grid)
+        """Targets moved from `grid` by a map to it, see `gather_teacher`, and pooled where the model's is coarser."""
+        moved = gather_teacher(targets, grid_map, self.grid)
+        return moved if self._factor == 1 else pool_teacher(moved, self._model_grid.shape, self._factor)
 
     def targets(self, compact: CompactTeacher, where: str) -> TeacherTargets:
         """Targets on the files' grid, padded to `capacity`; `where` names the file in errors.
@@ -191,13 +196,15 @@ def read_manifest(directory: Path) -> dict:
         manifest = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise TeacherFileError(f"no teacher manifest {path}; {remedy}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         if path.is_file() and path.stat().st_size == 0:
             raise TeacherFileError(
                 f"teacher manifest {path} is empty, as a crash of the machine leaves it; the same conversion with "
                 "--skip-existing writes it anew from the files"
             ) from error
         raise TeacherFileError(f"teacher manifest {path} cannot be read ({error}); {remedy}") from error
+    if not isinstance(manifest, dict):
+        raise TeacherFileError(f"teacher manifest {path} holds no object but a {type(manifest).__name__}; {remedy}")
     expected = {"schema": SCHEMA, "version": SCHEMA_VERSION, "classes": list(CLASS_NAMES), "temperature": 1.0}
     for name, value in expected.items():
         found = manifest.get(name)
@@ -206,4 +213,23 @@ def read_manifest(directory: Path) -> dict:
     absent = [name for name in ("grid", "contents", "max_active_voxels", "value_kind") if name not in manifest]
     if absent:
         raise TeacherFileError(f"teacher manifest {path} lacks {', '.join(absent)}; {remedy}")
+    try:
+        require_facts(manifest)
+    except DataError as error:
+        raise TeacherFileError(f"teacher manifest {path}: {error}; {remedy}") from error
     return manifest
+
+
+def require_facts(manifest: dict) -> None:
+    """Raises DataError where what a manifest says of its files is of another kind."""
+    try:
+        VoxelGrid.from_dict(manifest["grid"])
+        contents, largest = manifest["contents"], manifest["max_active_voxels"]
+        if not all(isinstance(contents[name], bool) for name in ("voxels", "bev", "validity")):
+            raise ValueError(f"contents must be true or false each, not {contents}")
+        if isinstance(largest, bool) or not isinstance(largest, int) or largest < 0:
+            raise ValueError(f"max_active_voxels must be a whole number, 0 or more, not {largest!r}")
+        if not isinstance(manifest.get("value_kind", {}), dict):
+            raise ValueError(f"value_kind must be counts by kind, not {manifest['value_kind']!r}")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"it does not say what its files hold: {type(error).__name__}: {error}") from error

@@ -158,4 +158,4 @@ def test_missing_camera_record(tmp_path):
     split = load_index(DataConfig(root=str(root))).split("train")
     assert [[bool(name) for name in row] for row in split.camera_file] == [[True, True], [True, False]]
     np.testing.assert_array_equal(split.cam_from_lidar[1, 1], np.eye(4))
-    assert split.camera_columns(("CAM_BACK", "CAM_FRONT_RIGHT")) == [-1, 1]
+    assert split.camera_columns(("CAM_FRONT_RIGHT", "CAM_FRONT")) == [1, 0]

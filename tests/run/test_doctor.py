@@ -1,5 +1,7 @@
 """The doctor counts what is there, names what is missing and how to mend it."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,13 @@ from nuscenes_root import write_root
 
 from occjax.config import NUSCENES_CAMERAS, Config
 from occjax.convert.pack import pack_split
+from occjax.data.file_store import FileStore
 from occjax.data.index import load_index
+from occjax.data.parts import Parts
+from occjax.errors import DataError
 from occjax.grid import SURROUNDOCC_GRID
 from occjax.run.doctor import report
-from occjax.targets.files import write_manifest
+from occjax.targets.files import SparseTeacher, compact_teacher, write_manifest, write_teacher
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def test_complete_data(config):
     assert "split train: 7 keyframes in 1 scenes" in text and "split val: 2 keyframes in 1 scenes" in text
     for line in ("CAM_FRONT images            7 of 7", "LiDAR sweeps                7 of 7", "occ3d labels "):
         assert line in text
-    assert "all that this configuration needs is there" in text and "none was decoded" in text
+    assert "all that this configuration needs is there" in text and "one file of every kind was decoded" in text
     assert "backbone       random weights" in text
 
 
@@ -87,6 +92,7 @@ def test_unknown_split_and_camera(config):
     text, is_complete = report(config)
     assert not is_complete and "split 'valid' has no scene here" in text
     assert "CAM_BACK images        not in the tables" in text
+    assert "data.cameras names CAM_BACK, which the tables" in text and "they have CAM_FRONT, CAM_FRONT_RIGHT" in text
     assert "split train: 7 keyframes" in text
 
 
@@ -102,8 +108,9 @@ def test_distillation_without_a_teacher(config, tmp_path):
 def test_damaged_teacher_files_are_found_by_their_directory(config, tmp_path):
     config.data.teacher_dir, config.loss.distill.voxel_kl = str(tmp_path), 1.0
     tokens = {name: load_index(config.data).split(name).tokens for name in ("train", "val")}
+    rows = SparseTeacher(np.array([5], np.int32), np.eye(18, dtype=np.float32)[:1], np.eye(18, dtype=np.float32)[17])
     for token in tokens["train"]:
-        np.savez(tmp_path / f"{token}.npz", free=np.arange(100))
+        write_teacher(tmp_path / f"{token}.npz", compact_teacher(token, SURROUNDOCC_GRID, rows))
     write_manifest(
         tmp_path,
         grid=SURROUNDOCC_GRID,
@@ -149,3 +156,46 @@ def test_with_records_nothing_else_is_looked_for(config, tmp_path):
     assert "records                unusable, see below" in text
     config.data.cameras = ("CAM_FRONT", "CAM_BACK")
     assert "into another folder: occjax pack" in report(config)[0]
+
+
+def test_one_file_of_every_kind_is_decoded_per_split(config, tmp_path):
+    """Files of the right size and name that no training could read, and calibration of another resolution."""
+    noise = np.random.default_rng(0).normal(0, 20, (300, 4)).astype(np.float32)
+    for path in samples(config, "samples/LIDAR_TOP/*"):
+        noise.tofile(path)
+    for path in samples(config, "samples/CAM_FRONT/*"):
+        path.write_bytes(path.read_bytes()[:-40])
+    for path in samples(config, "surroundocc/samples/*"):
+        np.save(path, np.full((10, 4), -1))
+    table = Path(config.data.root) / "v1.0-trainval/sample_data.json"
+    rows = json.loads(table.read_text())
+    for row in rows:
+        if "CAM_FRONT_RIGHT" in row["filename"]:
+            row["width"], row["height"] = 480, 320
+    table.write_text(json.dumps(rows))
+    text, is_complete = report(config)
+    assert not is_complete
+    for problem in (
+        "train: cannot read .*LIDAR_TOP.*: 5 columns of float32",
+        "train: cannot read .*CAM_FRONT/.* of sample [0-9a-f]{32}: JPEG is truncated",
+        "val: cannot read .*CAM_FRONT/.*: JPEG is truncated",
+        "train: cannot read .*surroundocc/.*: indices along x must be whole numbers",
+        "CAM_FRONT_RIGHT: fx 60, fy 60 and principal point 48, 32 do not belong to images of 480×320: .* times 5 would",
+    ):
+        assert re.search(problem, text), problem
+    assert "samples/LIDAR_TOP" not in "".join(line for line in text.splitlines() if " val: " in line)
+
+
+def test_one_broken_link_is_one_file(config):
+    for path in samples(config, "samples/CAM_FRONT/*"):
+        path.rename(path.with_suffix(".moved"))
+        path.symlink_to(path.with_suffix(".moved").name)
+    assert report(config)[1]
+    broken = samples(config, "samples/CAM_FRONT/scene-0061*.jpg")[2]
+    broken.with_suffix(".moved").unlink()
+    text, is_complete = report(config)
+    assert not is_complete and "1 problem:" in text and "train: 1 of 7 CAM_FRONT images missing" in text
+    assert f"first: {broken}, a link to {broken.with_suffix('.moved').name}, which is not there" in text
+    index = load_index(config.data)
+    with pytest.raises(DataError, match="1 of 7 CAM_FRONT images, .*a link to .*, which is not there"):
+        FileStore(config.data, index.split("train"), Parts()).require_complete()

@@ -1,13 +1,14 @@
 """Sample order from GaussianFormer's info pickle, read without running anything that is in it."""
 
+import math
 import re
-from collections import OrderedDict
+import reprlib
 from pathlib import Path
 
 import numpy as np
 
 from occjax.convert.dump.arrays import DumpError
-from occjax.convert.foreign_pickle import RefusedNameError, load_pickle
+from occjax.convert.foreign_pickle import Entries, RefusedNameError, load_pickle
 
 # numpy's own functions trust their arguments: numpy.ndarray lays objects over any bytes, numpy.dtype takes any flags.
 # These stand in for them, and build arrays of numbers and text, or of objects that the same pickle built.
@@ -20,7 +21,7 @@ class _Dtype:
 
     def __init__(self, code: str, is_aligned: bool = False, is_copy: bool = True):
         if not isinstance(code, str) or not _TYPES.fullmatch(code):
-            raise DumpError(f"it asks for arrays of {code!r}, but only numbers, text and plain objects are read")
+            raise DumpError(f"it asks for arrays of {reprlib.repr(code)}, only numbers, text and objects are read")
         self._dtype = np.dtype(code)
 
     def __setstate__(self, state):
@@ -40,12 +41,14 @@ class _Array(np.ndarray):
         # A list holds objects that the same pickle built; anything else is raw bytes.
         if not isinstance(data, list):
             dtype.of_numbers()
+        elif math.prod(shape) != len(data):  # numpy would make room for all of them first
+            raise DumpError(f"an array of shape {shape} cannot hold {len(data)} objects")
         super().__setstate__((1, shape, dtype._dtype, is_fortran, data))
 
 
 def _reconstruct(kind: object, shape: tuple, code: bytes) -> np.ndarray:
     if kind is not _Ndarray:
-        raise DumpError(f"it asks for an array of class {kind!r}, but only numpy.ndarray is built")
+        raise DumpError(f"it asks for an array of class {reprlib.repr(kind)}, but only numpy.ndarray is built")
     # As numpy pickles arrays: an empty one first, then its state.
     return _Array((0,), np.uint8)
 
@@ -55,6 +58,9 @@ class _Ndarray:
 
     def __new__(cls, *args):
         raise DumpError("it calls numpy.ndarray itself, which no honest file does")
+
+    def __setstate__(self, state):
+        """Nothing has a state: a class without this could be changed itself."""
 
 
 def _scalar(dtype: _Dtype, data: bytes):
@@ -68,7 +74,7 @@ def _frombuffer(data, dtype: _Dtype, shape: tuple, order) -> np.ndarray:
 def _encode_latin1(text: str, encoding: str) -> bytes:
     """_codecs.encode, which old pickles build bytes with."""
     if encoding != "latin1":
-        raise DumpError(f"it asks for the codec {encoding}, but only latin1 is read")
+        raise DumpError(f"it asks for the codec {reprlib.repr(encoding)}, but only latin1 is read")
     return text.encode("latin1")
 
 
@@ -77,7 +83,7 @@ _ALLOWED: dict[tuple[str, str], object] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Ndarray,
     ("_codecs", "encode"): _encode_latin1,
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): Entries,
 }
 for _core in ("numpy.core", "numpy._core"):
     _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
