@@ -9,6 +9,8 @@ from jaxtyping import Float
 from occjax.errors import UserError
 
 FRAMES = ("lidar", "ego")
+# Around a car. Beyond these a number was mistyped, or read from a file that was damaged.
+_SMALLEST_M, _FARTHEST_M, _MOST_VOXELS = 1e-3, 1e4, 10_000
 
 
 class GridMismatchError(UserError):
@@ -34,14 +36,18 @@ class VoxelGrid:
     def __post_init__(self):
         if self.frame not in FRAMES:
             raise ValueError(f"grid frame must be one of {FRAMES}, not {self.frame!r}")
-        if not 0 < self.voxel_size_m < math.inf:
-            raise ValueError(f"voxel size must be positive and finite, not {self.voxel_size_m} m")
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"grid shape must be three positive counts (x, y, z), not {self.shape}")
+        if not _SMALLEST_M <= self.voxel_size_m <= _FARTHEST_M:
+            raise ValueError(
+                f"voxel size must be positive, {_SMALLEST_M} to {_FARTHEST_M:g} m, not {self.voxel_size_m} m"
+            )
+        if len(self.shape) != 3 or min(self.shape) < 1 or max(self.shape) > _MOST_VOXELS:
+            raise ValueError(
+                f"grid shape must be three positive counts (x, y, z), at most {_MOST_VOXELS} each, not {self.shape}"
+            )
         if len(self.lower_m) != 3:
             raise ValueError(f"grid lower corner must be (x, y, z) in metres, not {self.lower_m}")
-        if not all(map(math.isfinite, self.lower_m)):
-            raise ValueError(f"grid lower corner must be finite, not {self.lower_m}")
+        if not all(-_FARTHEST_M <= v <= _FARTHEST_M for v in self.lower_m):
+            raise ValueError(f"grid lower corner must lie within {_FARTHEST_M:g} m, not {self.lower_m}")
         # Plain numbers, whatever was given: grids are compared, hashed and written as JSON.
         object.__setattr__(self, "lower_m", tuple(float(v) for v in self.lower_m))
         object.__setattr__(self, "voxel_size_m", float(self.voxel_size_m))

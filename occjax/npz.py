@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -42,7 +41,7 @@ def read_npz(
         return _read_archive(file, names, largest)
 
 
-def _read_archive(file: BinaryIO, names: Collection[str] | None, largest: int) -> dict[str, np.ndarray]:
+def _read_archive(file: io.BufferedIOBase, names: Collection[str] | None, largest: int) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(file) as archive:
             # Read by the last entry of a name, as zipfile does.

@@ -67,6 +67,8 @@ def load_config(workdir: Path) -> Config:
 
 def _as_now(values: dict) -> dict:
     """A configuration of any version, with the fields of this one."""
+    if not isinstance(values, dict):
+        raise TypeError(f"config is no object but {values!r}")
     fields: dict[str, Any] = {**_WITHOUT_FIELD, **flatten_dict(values, sep=".")}
     if "train.ema_decay" in fields:
         fields["train.ema_samples"] = round(fields["data.batch_size"] / (1 - fields.pop("train.ema_decay")))

@@ -264,7 +264,7 @@ MUTATIONS = {
     ],
     "occjax/train/class_counts.py": [
         ('config.loss.class_counts == "occ3d" or', "True or", "tests/train/test_class_counts.py"),
-        ("labels()[0][crop]", "labels()[0]", "tests/train/test_class_counts.py"),
+        ("if label_set_of_run.counted(", "if not label_set_of_run.counted(", "tests/train/test_class_counts.py"),
     ],
     "occjax/run/train.py": [
         ("self.state.student(self.config.eval.weights)", 'self.state.student("raw")', "tests/run/test_validations.py"),

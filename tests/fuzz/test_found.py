@@ -12,6 +12,7 @@ from nuscenes_root import write_root
 from teacher_folder import GRID, write_folder
 
 from occjax.config import Config, DataConfig
+from occjax.config_checks import problems
 from occjax.convert.dump.arrays import DumpError, read_dump_array
 from occjax.data.index import load_index
 from occjax.data.records import LABELS, LIDAR, TEACHER, decode_record, read_shard
@@ -78,6 +79,7 @@ def test_brackets_without_end(tmp_path):
         lambda config: config["train"].update(ema_decay=1),
         lambda config: config.update(train=3),
         lambda config: config.update(grid=[]),
+        lambda config: config.clear() or config.update({"": 1}),
     ],
 )
 def test_values_of_another_type_in_the_configuration_of_a_run(tmp_path, change):
@@ -86,6 +88,20 @@ def test_values_of_another_type_in_the_configuration_of_a_run(tmp_path, change):
     (tmp_path / "config.json").write_text(json.dumps({"config": config}))
     with pytest.raises(WorkdirError, match="does not fit"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        *(("shape", (200, 200, 10**400)), ("shape", (1 << 40, 200, 16)), ("lower_m", (-50.0, -(10**400), -5.0))),
+        *(("lower_m", (float("nan"), 0.0, 0.0)), ("lower_m", (1e308, 0.0, 0.0))),
+        *(("voxel_size_m", 1e308), ("voxel_size_m", 1e-300), ("voxel_size_m", float("inf"))),
+    ],
+)
+def test_numbers_of_a_grid_beyond_all_others(field, value):
+    config = Config()
+    setattr(config.grid, field, value)
+    assert any(problem.startswith("grid: ") for problem in problems(config))
 
 
 def test_an_archive_whose_directory_points_before_its_beginning(tmp_path):
