@@ -26,7 +26,7 @@ NUSCENES_CAMERAS = (
 
 @dataclass
 class GridConfig:
-    """The model's voxel grid; labels and teacher must lie on it or on a grid that it is an aligned crop of.
+    """The model's voxel grid: an aligned crop of those of labels and teacher, or whole blocks of their voxels, pooled.
 
     Attributes:
       frame: of the axes: "lidar" (x right, y forward; SurroundOcc, the teacher) or "ego" (x forward, y left; Occ3D).

@@ -93,7 +93,7 @@ def test_values_of_another_type_in_the_configuration_of_a_run(tmp_path, change):
 @pytest.mark.parametrize(
     "field, value",
     [
-        *(("shape", (200, 200, 10**400)), ("shape", (1 << 40, 200, 16)), ("lower_m", (-50.0, -(10**400), -5.0))),
+        *(("shape", (200, 200, 10**400)), ("shape", (1 << 40, 200, 16)), ("lower_m", (-50.0, float("-inf"), -5.0))),
         *(("lower_m", (float("nan"), 0.0, 0.0)), ("lower_m", (1e308, 0.0, 0.0))),
         *(("voxel_size_m", 1e308), ("voxel_size_m", 1e-300), ("voxel_size_m", float("inf"))),
     ],
