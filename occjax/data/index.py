@@ -98,7 +98,7 @@ class SplitIndex:
 
     def camera_aspects(self, row: int, cameras: tuple[str, ...]) -> list[float | None]:
         """Width by height of each named camera's image as it was recorded; None where the keyframe has none."""
-        sizes = [self.camera_size[row, column] if column >= 0 else (0, 0) for column in self.camera_columns(cameras)]
+        sizes = [self.camera_size[row, column] for column in self.camera_columns(cameras)]
         return [float(width / height) if height > 0 else None for width, height in sizes]
 
     def take(self, name: str, rows: np.ndarray) -> "SplitIndex":

@@ -33,8 +33,8 @@ def nuscenes_frame(
     if token not in index.tokens:
         raise DataError(f"{root} has no sample {token!r} in {version}; its first is {index.tokens[0]}")
     row = index.tokens.index(token)
-    columns = dict(zip(cameras, index.camera_columns(cameras), strict=True))
-    present = {name: column for name, column in columns.items() if column >= 0 and index.camera_file[row, column]}
+    columns = {name: index.cameras.index(name) for name in cameras if name in index.cameras}
+    present = {name: column for name, column in columns.items() if index.camera_file[row, column]}
     if not present:
         raise DataError(f"sample {token} has no image of {', '.join(cameras)}; its tables have {index.cameras}")
     files = {name: Path(root) / index.camera_file[row, column].decode() for name, column in present.items()}
