@@ -3,6 +3,7 @@
 occjax --config=configs/kd.py --workdir=runs/kd
 occjax --mode=eval --workdir=runs/kd
 occjax --mode=visualize --workdir=runs/kd --scene=scene-0103 --movie=mp4
+occjax --mode=view --workdir=runs/kd --output=scene.html
 occjax --mode=predict --workdir=runs/kd --calibration=rig.yaml --images=CAM_FRONT=front.jpg --output=out
 occjax --mode=dump --workdir=runs/kd --output=data/kd_teacher --also=bev_sem,bev_vis --also-dir=out/dump
 occjax --mode=doctor --config=configs/kd.py
@@ -48,6 +49,7 @@ _MODES = {
     "train": "train (or resume) in --workdir, then evaluate",
     "eval": "evaluate the newest checkpoint of --workdir, or with --teacher the teacher files",
     "visualize": "draw the --tokens or the --scene as the newest checkpoint sees them",
+    "view": "write a page that shows the --tokens or the --scene in three dimensions, to be opened in a browser",
     "predict": "predict images of your own, taken with the cameras of --calibration",
     "export": "write the newest checkpoint into --output, for others to use, in each --format",
     "dump": "write the newest checkpoint's predictions into --output, as teacher files to learn from",
@@ -59,7 +61,7 @@ _DEVICE_REMEDY = (
     "lower --config.data.batch_size (in evaluation, drawing and dumps --config.eval.batch_size), or set "
     "--config.model.remat_backbone=True or --config.model.compute_dtype=bfloat16; --mode=benchmark measures what fits"
 )
-_OF_A_RUN = ("eval", "visualize", "predict", "export", "dump")
+_OF_A_RUN = ("eval", "visualize", "view", "predict", "export", "dump")
 _SWITCH = {"action": argparse.BooleanOptionalAction}
 # Options that only some modes read: the modes, the help, and what argparse must know besides.
 _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
@@ -68,20 +70,17 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "best": (_OF_A_RUN, "the checkpoint with the best validation mIoU", _SWITCH),
     "teacher": (("eval",), "score the teacher files of config.data.teacher_dir; no checkpoint", _SWITCH),
     "save_predictions": (("eval",), "keep the predicted classes, a file per sample", _SWITCH),
-    "tokens": (("visualize",), "tokens of the samples to draw, with commas between", {"type": words}),
-    "scene": (("visualize",), "name of a scene to draw whole", {}),
+    "tokens": (("visualize", "view"), "tokens of the samples to draw, with commas between", {"type": words}),
+    "scene": (("visualize", "view"), "name of a scene to draw whole; view shows one of validation without it", {}),
+    "frames": (("view",), "how many samples at most, 12 by default", {"type": int, "metavar": "N"}),
     "list_scenes": (("visualize",), "list the scenes that can be drawn, with their splits; no checkpoint", _SWITCH),
     "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
     "calibration": (("predict", "export"), "YAML of the cameras: intrinsics, distortion, poses", {"metavar": "FILE"}),
     "images": (("predict",), "CAMERA=FILE,CAMERA=FILE, or a folder <camera>/<time>.jpg", {"metavar": "IMAGES"}),
     "format": (("export",), "some of onnx, stablehlo, safetensors, pytorch; with commas between", {"type": words}),
-    "outputs": (
-        ("export",),
-        "of onnx and stablehlo, some of classes, probabilities, bev",
-        {"type": words},
-    ),
+    "outputs": (("export",), "of onnx and stablehlo, some of classes, probabilities, bev", {"type": words}),
     "verify": (("export",), "run onnx and stablehlo, and refuse what does not agree; the default", _SWITCH),
-    "output": (("predict", "export", "dump"), "folder for what is written", {"metavar": "DIR"}),
+    "output": (("view", "predict", "export", "dump"), "folder for what is written; of view, the .html file", {}),
 }
 
 
@@ -145,15 +144,8 @@ def _run(arguments: list[str]) -> int:
         if not is_first():
             show_log(logging.WARNING)
     _log.info("computing on %s", devices_in_words())
-    modes = {
-        "train": _train,
-        "eval": _eval,
-        "visualize": _visualize,
-        "predict": _predict,
-        "export": _export,
-        "dump": _dump,
-        "benchmark": _benchmark,
-    }
+    functions = (_train, _eval, _visualize, _view, _predict, _export, _dump, _benchmark)
+    modes = {function.__name__[1:]: function for function in functions}
     outcome = modes[options.mode](config, workdir, options)
     if is_first():
         say(outcome)
@@ -200,6 +192,12 @@ def _visualize(config, workdir: Path, options: argparse.Namespace) -> str:
         best=bool(options.best),
     )
     return "\n".join(f"wrote {path}" for path in paths)
+
+
+def _view(config, workdir: Path, options: argparse.Namespace) -> str:
+    from occjax.run.view import view_by_options
+
+    return f"wrote {view_by_options(config, workdir, options)}"
 
 
 def _predict(config, workdir: Path, options: argparse.Namespace) -> str:
@@ -280,8 +278,8 @@ def _parser(default_config: str) -> Parser:
         "--config",
         metavar="FILE",
         help=f"configuration file, by default {default_config}; override any field with --config.section.field=value. "
-        "eval, visualize, predict, export and dump take the workdir's own configuration unless this is given, and "
-        "config that of a --workdir which is named",
+        "eval, visualize, view, predict, export and dump take the workdir's own configuration unless this is given, "
+        "and config that of a --workdir which is named",
     )
     add("--workdir", metavar="DIR", help="folder of the run; by default runs/<name of the configuration file>")
     modes = "; ".join(f"{name}: {what}" for name, what in _MODES.items())

@@ -13,8 +13,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (("main.py",), "--mode {train,eval,visualize,predict,export,dump,config,doctor,benchmark}"),
-        (("-m", "occjax"), "--mode {train,eval,visualize,predict,export,dump,config,doctor,benchmark}"),
+        (("main.py",), "--mode {train,eval,visualize,view,predict,export,dump,config,doctor,benchmark}"),
+        (("-m", "occjax"), "--mode {train,eval,visualize,view,predict,export,dump,config,doctor,benchmark}"),
         (("converters/pack.py",), "--samples-per-shard"),
         (("-m", "occjax", "pack"), "--samples-per-shard"),
         (("converters/teacher_to_npz.py",), "--dump-3d-dir"),

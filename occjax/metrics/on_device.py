@@ -21,11 +21,13 @@ class TeacherComparison(NamedTuple):
       semantics: the teacher's most probable class.
       known: voxels that the teacher knows.
       kl_sum: Σ KL(teacher ‖ student), nats: over known voxels that the teacher calls occupied, and free.
+      probability: of `semantics`, as `VoxelSummary` has it.
     """
 
     semantics: UInt8[Array, "b x y z"]
     known: Bool[Array, "b x y z"]
     kl_sum: Float[Array, "b 2"]
+    probability: UInt8[Array, "b x y z"]
 
 
 class VoxelSummary(NamedTuple):
@@ -35,11 +37,13 @@ class VoxelSummary(NamedTuple):
       semantics: most probable class.
       calibration: histograms of the probability of "not free" (`Calibration`), or None without labels.
       teacher: comparison with the teacher, or None without one.
+      probability: of `semantics` in 255ths, to be looked at; None where nobody computed it.
     """
 
     semantics: UInt8[Array, "b x y z"]
     calibration: Int[Array, "b 2 bins"] | None
     teacher: TeacherComparison | None
+    probability: UInt8[Array, "b x y z"] | None = None
 
 
 def summarise(
@@ -63,7 +67,13 @@ def summarise(
     if batch.teacher is not None and batch.teacher.voxels is not None:
         # One sample after the other: a dense teacher is as large as the logits.
         teacher = jax.lax.map(lambda pair: compare_with_teacher(*pair), (log_probs, batch.teacher))
-    return VoxelSummary(jnp.argmax(log_probs, axis=-1).astype(jnp.uint8), calibration, teacher)
+    semantics = jnp.argmax(log_probs, axis=-1).astype(jnp.uint8)
+    return VoxelSummary(semantics, calibration, teacher, largest_probability(log_probs))
+
+
+def largest_probability(log_probs: Float[Array, "*v k"]) -> UInt8[Array, "*v"]:
+    """Probability of the most probable class in 255ths, rounded."""
+    return jnp.round(255 * jnp.exp(jnp.max(log_probs, axis=-1))).astype(jnp.uint8)
 
 
 def occupancy_histogram(
@@ -99,4 +109,4 @@ def compare_with_teacher(log_probs: Float[Array, "x y z k"], teacher: TeacherTar
     semantics = jnp.argmax(dense, axis=-1).astype(jnp.uint8)
     is_free = semantics == FREE
     kl_sum = [jnp.sum(jnp.where(known & which, kl, 0)) for which in (~is_free, is_free)]
-    return TeacherComparison(semantics, known, jnp.stack(kl_sum))
+    return TeacherComparison(semantics, known, jnp.stack(kl_sum), largest_probability(dense))

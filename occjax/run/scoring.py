@@ -12,6 +12,7 @@ from PIL import Image
 
 from occjax.config import Config, EvalConfig
 from occjax.data.index import SplitIndex
+from occjax.drawing.page import write_page
 from occjax.drawing.sheet import draw_sample
 from occjax.label_sets import label_set
 from occjax.mesh import make_mesh
@@ -25,11 +26,13 @@ from occjax.predict.forward import full_batch, in_advance
 from occjax.processes import from_first, is_first, wait_for_all
 from occjax.progress import Progress
 from occjax.run.initialisation import said_of
+from occjax.run.scene_frame import packed_frame
 from occjax.stop_requests import StopRequested
 from occjax.storage import remove_abandoned, versions, write_json, writing
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
+PAGE_NAME = "scene.html"
 
 
 # By what signal a run is asked to stop, 0 = by none; given whether all of its processes ask in the same place. If not,
@@ -59,7 +62,8 @@ class Outputs(NamedTuple):
     """What one pass produces beside scores.
 
     Attributes:
-      pictures: how many samples, evenly spread over the split, are drawn into `output_dir`/pictures.
+      pictures: how many samples, evenly spread over the split, are drawn into `output_dir`/pictures and shown in
+        `output_dir`/scene.html.
       save_predictions: whether `output_dir`/predictions gets a file per sample.
       rayiou: whether RayIoU is computed; on Occ3D's full grid only, elsewhere it has no meaning and is left out.
     """
@@ -116,8 +120,9 @@ def completed_evaluation(output_dir: Path, config: EvalConfig, split: SplitIndex
         except (OSError, ValueError):
             return None
         pictures = sorted(str(path) for path in (output_dir / "pictures").glob("*.png"))
+        pages = [str(path) for path in output_dir.glob(PAGE_NAME)]
         is_whole = wanted.items() <= results.items() and len(pictures) >= min(config.pictures, samples)
-        return (results, table, [str(metrics_path), *pictures]) if is_whole else None
+        return (results, table, [str(metrics_path), *pictures, *pages]) if is_whole else None
 
     found = from_first(read)
     return None if found is None else Evaluation(found[0], found[1], tuple(map(Path, found[2])))
@@ -165,7 +170,7 @@ def evaluate(
     state = CombinedScores.empty(label_set(config.data.labels), grid, rayiou=outputs.rayiou)
     # Spread over the split rather than its first samples, which are half a second of one scene.
     drawn = set(np.linspace(0, num_samples - 1, min(outputs.pictures, num_samples)).astype(int).tolist())
-    pictures = []
+    pictures, frames = [], []
     first_batch = full_batch(config.eval.batch_size, make_mesh())
     progress = Progress(f"evaluating {split.name}", num_samples, _log.info, untimed=first_batch)
     _log.info("evaluating %d samples of split %s; the first batch waits for the compiler", num_samples, split.name)
@@ -184,6 +189,7 @@ def evaluate(
                     batch.images[i], sample, config, split, row, output_dir / "pictures", caption=caption
                 )
                 pictures.append(sheet)
+                frames.append(packed_frame(batch, summary, i, config, split, row, title=title_of(split, row)))
             # The other processes are about as far as this one, which tells for all of them.
             progress.advance(jax.process_count())
         if number := asked(True):
@@ -192,6 +198,10 @@ def evaluate(
     state = merge_over_processes(state)
     files = [output_dir / "predictions"] if outputs.save_predictions else []
     files += pictures
+    # Last, where it is seen best. Each process draws samples of its own; the page is the first one's.
+    if frames and is_first():
+        cameras, title = tuple(config.data.cameras), f"{config.name}, {model.subject} on split {split.name}"
+        files.append(write_page(output_dir / PAGE_NAME, frames, grid, title=title, camera_names=cameras))
     if not state.predictions.samples:
         return Evaluation({}, f"nothing to score: split {split.name} has no {config.data.labels} labels", tuple(files))
     results = {
@@ -223,7 +233,7 @@ def evaluate(
 def _remove_old(output_dir: Path, outputs: Outputs) -> None:
     # metrics.json first: it says that a pass was completed, and must not outlive what it speaks of.
     stale = [output_dir / "metrics.json", output_dir / "table.txt"]
-    stale += (output_dir / "pictures").glob("*.png") if outputs.pictures else []
+    stale += [output_dir / PAGE_NAME, *(output_dir / "pictures").glob("*.png")] if outputs.pictures else []
     stale += (output_dir / "predictions").glob("*.npz") if outputs.save_predictions else []
     for path in stale:
         path.unlink(missing_ok=True)
@@ -238,7 +248,9 @@ def scored_sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
         truth=None if labels is None else labels.semantics[i],
         camera_mask=None if labels is None or labels.camera_mask is None else labels.camera_mask[i],
         calibration=None if summary.calibration is None else np.asarray(summary.calibration[i]),
-        teacher=None if teacher is None else TeacherAnswer(*(np.asarray(part[i]) for part in teacher)),
+        teacher=None
+        if teacher is None
+        else TeacherAnswer(*(np.asarray(part[i]) for part in (teacher.semantics, teacher.known, teacher.kl_sum))),
     )
 
 

@@ -162,17 +162,17 @@ def visualize(
                 title=title_of(keyframes, row),
                 aspects=keyframes.camera_aspects(row, tuple(config.data.cameras)),
             )
-            for row, batch, summary in _predictions(predict_fn, reader, rows, batch_size)
+            for row, batch, summary in predictions(predict_fn, reader, rows, batch_size)
         )
         write_movie(frames, movie)
         return [movie]
     return [
         write_sheet(batch.images[0], scored_sample(batch, summary, 0), config, keyframes, row, output_dir)
-        for row, batch, summary in _predictions(predict_fn, reader, rows, batch_size)
+        for row, batch, summary in predictions(predict_fn, reader, rows, batch_size)
     ]
 
 
-def _predictions(predict_fn, reader, rows: list[int], batch_size: int) -> Iterator[tuple[int, Batch, VoxelSummary]]:
+def predictions(predict_fn, reader, rows: list[int], batch_size: int) -> Iterator[tuple[int, Batch, VoxelSummary]]:
     """Row, batch of one sample repeated, and its summary; one at a time, as a scene's images would fill the memory."""
     for row in rows:
         # The compiled pass wants a sample per device; without augmentation no random number is drawn.

@@ -217,7 +217,7 @@ def test_without_labels_predictions_are_written_and_nothing_is_scored(tmp_path):
     assert result.scalars == {} and not (tmp_path / "eval/metrics.json").exists()
     assert len(list((tmp_path / "eval/predictions").iterdir())) == 5
     np.testing.assert_array_equal(read_prediction(tmp_path / "eval/predictions/token4.npz")[0], truth_of(4))
-    assert [path.name for path in result.files] == ["predictions", "scene-0001_000_token0.png"]
+    assert [path.name for path in result.files] == ["predictions", "scene-0001_000_token0.png", "scene.html"]
 
 
 @pytest.mark.parametrize("labels", ["surroundocc", "occ3d"])
