@@ -15,7 +15,7 @@ class OrbitCamera {
   // From behind and above the car; of a crop as near as it takes to fill the panel.
   behind() {
     const ahead = this.grid.lower[0] + this.grid.shape[0] * this.grid.size;
-    const nearness = Math.min(Math.max(ahead / 40, 0.35), 1.2);
+    const nearness = Math.min(Math.max(ahead / 36, 0.5), 1.2);
     this.target = [8 * nearness, 0, this.floor];
     this.yaw = 0;
     this.pitch = 0.62;

@@ -40,7 +40,7 @@ void main() {
   light = vec4(corners & 3u, (corners >> 2) & 3u, (corners >> 4) & 3u, (corners >> 6) & 3u) / 3.0;
   // A high sun from behind and the left, and a sky.
   float brightness = axis == 2 ? (outward ? 1.0 : 0.45) : axis == 0 ? (outward ? 0.6 : 0.8) : (outward ? 0.86 : 0.66);
-  color = (palette[face.w & 255u] + 0.035) * brightness * (0.86 + 0.14 * index.z / height);
+  color = (palette[face.w & 255u] * 0.93 + 0.07) * brightness * (0.86 + 0.14 * index.z / height);
   away = distance(position, eye);
   gl_Position = clipFromCar * vec4(position, 1);
 }`;
