@@ -118,8 +118,14 @@ class Page {
     let columns = 1;
     for (let more = 2; more <= count; more++) if (size(more) > size(columns)) columns = more;
     const rows = Math.ceil(count / columns);
-    const [w, h] = [(width - GAP * (columns + 1)) / columns, (height - GAP * (rows - 1)) / rows];
-    return this.shownPanels().map((_, i) => [GAP + (i % columns) * (w + GAP), Math.floor(i / columns) * (h + GAP), w, h]);
+    const h = (height - GAP * (rows - 1)) / rows;
+    return this.shownPanels().map((_, i) => {
+      const row = Math.floor(i / columns);
+      // Fewer of them, in the last row, are wider.
+      const inRow = Math.min(columns, count - row * columns);
+      const w = (width - GAP * (inRow + 1)) / inRow;
+      return [GAP + (i % columns) * (w + GAP), row * (h + GAP), w, h];
+    });
   }
 
   ratio() {
