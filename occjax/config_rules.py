@@ -32,10 +32,7 @@ def _below(section: str, names: str) -> tuple[str, ...]:
     return tuple(f"{section}.{name}" for name in names.split())
 
 
-_WEIGHTS = tuple(f"loss.{name}" for name in Config().loss.weight_fields()) + tuple(
-    f"loss.distill.{name}" for name in Config().loss.distill.weight_fields()
-)
-RULES = [
+_RULES = [
     Rule(
         ("name", "model.backbone.weights", *_below("data", "root version train_split val_split lidar_channel")),
         "a text that is not empty",
@@ -134,12 +131,6 @@ RULES = [
         "for hardly any clipping set a large norm, such as 1e6",
     ),
     Rule(
-        ("train.weight_decay", "train.checkpoint_minutes", *_WEIGHTS),
-        "0 or more and finite",
-        lambda value: 0 <= value < math.inf,
-        "0 switches it off",
-    ),
-    Rule(
         ("loss.distill.free_share", "train.warmup_factor"),
         "0 to 1",
         lambda value: 0 <= value <= 1,
@@ -148,11 +139,24 @@ RULES = [
 ]
 
 
+def rules(config: Config) -> list[Rule]:
+    """All rules; those of weights follow from the loss terms that are declared."""
+    sections = (("loss", config.loss), ("loss.distill", config.loss.distill))
+    weights = (f"{where}.{name}" for where, section in sections for name in section.weight_fields())
+    amounts = Rule(
+        ("train.weight_decay", "train.checkpoint_minutes", *weights),
+        "0 or more and finite",
+        lambda value: 0 <= value < math.inf,
+        "0 switches it off",
+    )
+    return [*_RULES, amounts]
+
+
 def range_problems(config: Config) -> list[str]:
     """What lies outside of its bounds, each as rule, value and remedy."""
     return [
         f"{path} must be {rule.text}, not {attrgetter(path)(config)!r}; {rule.remedy}"
-        for rule in RULES
+        for rule in rules(config)
         for path in rule.paths
         if not rule.holds(attrgetter(path)(config))
     ]

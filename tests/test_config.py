@@ -7,7 +7,7 @@ import pytest
 
 from occjax.config import Config, closed_sets
 from occjax.config_checks import problems
-from occjax.config_rules import RULES, plain_fields
+from occjax.config_rules import plain_fields, rules
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.run.overrides import apply_overrides, load_config_file
 
@@ -116,7 +116,7 @@ def test_every_field_has_a_rule():
     # Empty means something of its own, and any text is a path.
     paths = {f"data.{name}" for name in ("splits_file", "labels_dir", "teacher_dir", "records_dir", "index_dir")}
     switches = {path for path in plain_fields() if isinstance(attrgetter(path)(Config()), bool)}
-    ruled = [path for rule in RULES for path in rule.paths]
+    ruled = [path for rule in rules(Config()) for path in rule.paths]
     assert len(ruled) == len(set(ruled))
     assert set(ruled) | elsewhere | paths | switches == set(plain_fields())
     assert not set(ruled) & (elsewhere | paths | switches)

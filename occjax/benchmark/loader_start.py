@@ -27,6 +27,7 @@ from occjax.train.parts import training_parts
 # Of nuScenes v1.0-trainval, whose training split has 28,130 of the keyframes.
 KEYFRAMES, SCENES, TRAIN_SCENES = 34_149, 850, 700
 VERSION = "v1.0-trainval"
+_INTRINSICS = np.array([[1266, 0, 800], [0, 1266, 450], [0, 0, 1]], np.float32)  # as cameras of nuScenes have them
 _SHRINK = 50  # the smaller root; its start is what does not depend on the size
 
 
@@ -48,7 +49,7 @@ def write_hollow_root(root: Path, keyframes: int = KEYFRAMES, scenes: int = SCEN
         "timestamp_us": np.arange(keyframes) * 500_000,
         "camera_file": camera_file,
         "camera_size": np.tile(np.array([1600, 900], np.int32), (*per_camera, 1)),
-        "pixel_from_cam": np.tile(np.eye(3, dtype=np.float32), (*per_camera, 1, 1)),
+        "pixel_from_cam": np.tile(_INTRINSICS, (*per_camera, 1, 1)),
         "cam_from_lidar": np.tile(np.eye(4, dtype=np.float32), (*per_camera, 1, 1)),
         "cam_from_ego": np.tile(np.eye(4, dtype=np.float32), (*per_camera, 1, 1)),
         "lidar_file": np.array([f"samples/LIDAR_TOP/{name}" for name in names], "S"),

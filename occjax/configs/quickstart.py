@@ -7,8 +7,8 @@ Cost: seven minutes, the city and the evaluation included, on two cores (AMD EPY
 Expect, in per cent on the 12 validation keyframes (mean ± standard deviation of three seeds):
 
                                     mIoU           mIoU, classes present  IoU, occupied  BEV mIoU
-distilled                           49.12 ± 0.33   18.59 ± 0.53           59.25 ± 0.93   20.55 ± 1.37
-supervised (one run)                48.42          17.46                  52.38          11.06
+distilled                           49.74 ± 0.28   19.58 ± 0.44           57.01 ± 0.75   17.12 ± 0.94
+supervised                          49.85 ± 0.54   19.76 ± 0.87           56.07 ± 1.51   12.69 ± 0.68
 most frequent class of the voxel    42.98           8.77                  36.99          10.14
 """
 

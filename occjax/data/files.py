@@ -31,8 +31,8 @@ class FileSet(NamedTuple):
 
 
 def camera_files(split: SplitIndex, channel: str) -> FileSet:
-    """Images of one channel, without samples that lack the channel in the tables."""
-    column = split.cameras.index(channel)
+    """Images of one channel, without samples that lack the channel; DataError where the tables do not know it."""
+    (column,) = split.camera_columns((channel,))
     # Absence in the tables is a fact of the data set, masked in the batch; only a named file can be missing.
     rows = [(token, name) for token, name in zip(split.tokens, split.camera_file[:, column], strict=True) if name]
     return FileSet(
@@ -107,6 +107,7 @@ def damaged_npz(paths: list[str]) -> list[int]:
 
 def require_files(data: DataConfig, split: SplitIndex, parts: Parts) -> None:
     """Raises DataError counting the absent files of a split, with the first five tokens and the remedy of each kind."""
+    split.camera_columns(data.cameras)  # names all that are unknown, where a file set knows one
     file_sets = [camera_files(split, channel) for channel in data.cameras]
     file_sets += [lidar_files(split)] if parts.lidar else []
     file_sets += [label_files(split, label_set(data.labels), data)] if parts.labels else []

@@ -25,6 +25,9 @@ def test_two_jobs_pack_both_splits(tmp_path):
         *("--config=configs/supervised.py", f"--config.data.root={root}", f"--output={tmp_path / 'out'}"),
         *("--config.data.image_height=32", "--config.data.image_width=48", "--samples_per_shard=2", "--workers=1"),
     )
+    stranger = run(*common)
+    assert stranger.returncode and "which the tables in" in stranger.stderr and "Traceback" not in stranger.stderr
+    common += ("--config.data.cameras=('CAM_FRONT','CAM_FRONT_RIGHT')",)
     first, second = (run(*common, f"--shard={number}/2") for number in range(2))
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert "train: 2 samples packed" in first.stdout and "MB each" in first.stdout

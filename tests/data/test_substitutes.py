@@ -73,14 +73,14 @@ def test_every_kind_of_damage_names_file_and_token_or_is_skipped(world, kind, ca
 def test_a_disk_that_cannot_be_read_is_told_from_a_damaged_file(world, monkeypatch):
     config, index = world
     wanted = path_of("labels", config, index, 2)
-    read_bytes = Path.read_bytes
+    open_file = Path.open
 
-    def failing(path):
+    def failing(path, *how, **named):
         if path == wanted:
             raise OSError(errno.EIO, "Input/output error", str(path))
-        return read_bytes(path)
+        return open_file(path, *how, **named)
 
-    monkeypatch.setattr(Path, "read_bytes", failing)
+    monkeypatch.setattr(Path, "open", failing)
     with pytest.raises(SampleError, match=rf"{wanted} of sample {index.split('train').tokens[2]}: Input/output error"):
         take(train_loader(config, index), 6)
     config.data.on_error = "skip"

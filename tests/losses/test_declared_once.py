@@ -50,7 +50,7 @@ def test_a_made_up_term_is_checked_and_switched_off(config):
     assert "silently off" in problems(config)[0]
     assert not without_teacher(config).loss.distill.is_on and problems(config) == []
     config.loss.distill.spread = -1.0
-    assert problems(config) == ["loss.distill.spread must be 0 or more, not -1.0"]
+    assert problems(config) == ["loss.distill.spread must be 0 or more and finite, not -1.0; 0 switches it off"]
 
 
 def test_every_distillation_weight_has_its_term():

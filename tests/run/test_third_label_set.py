@@ -12,6 +12,7 @@ from occjax.config import DistillConfig, GridConfig
 from occjax.config_checks import problems
 from occjax.data.index import load_index
 from occjax.drawing.__main__ import main as draw
+from occjax.errors import DataError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS, LabelSet
 from occjax.mesh import make_mesh
@@ -28,7 +29,10 @@ IGNORED = (0, 12)
 
 def read(data, grid):
     """A flat row of classes, one sign for all that no camera sees."""
-    voxels = np.frombuffer(data, np.int8).reshape(grid.shape)
+    voxels = np.frombuffer(data, np.int8)
+    if voxels.size != grid.num_voxels:  # as readers must: what is asked may be another's file
+        raise DataError(f"{voxels.size} bytes are no {grid}")
+    voxels = voxels.reshape(grid.shape)
     return np.abs(voxels).astype(np.uint8), voxels >= 0
 
 
