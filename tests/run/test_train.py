@@ -137,7 +137,7 @@ def test_eval_reads_the_workdir_and_needs_no_configuration(environment, uninterr
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_names_step_terms_and_tokens(world, config_file, environment, tmp_path):
     workdir = tmp_path / "hot"
-    # Through the weights that it starts from, which overflow: another learning rate would be another program to compile.
+    # By weights that overflow: another learning rate would be another program to compile.
     config = tiny_config(world)
     _, params, batch_stats = abstract_student(config.model, config.grid.build())
     arrays = flatten_dict(params["backbone"]) | flatten_dict(batch_stats["backbone"])
