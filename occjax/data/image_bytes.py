@@ -3,8 +3,8 @@
 Decoders are lenient: what is missing of a JPEG becomes grey, and its size is believed, however large.
 """
 
+import bisect
 import os
-import re
 import tempfile
 import threading
 import zlib
@@ -15,8 +15,6 @@ import numpy as np
 from occjax.errors import DataError
 
 _JPEG_START, _PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-# Any marker but restarts, which lie within a scan; 0xFF00 is a byte of data.
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 _END, _SCAN = 0xD9, 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 # Entropy-coded data has no long run of zeros: a copy that broke off, or a disk that was full, leaves one.
@@ -40,10 +38,10 @@ def declared_size(data: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    size, at = None, len(_JPEG_START)
+    size, at, markers = None, len(_JPEG_START), _jpeg_markers(data)
     # From marker to marker: what lies behind the end, padding or a camera's own data, is nobody's business.
-    while found := _MARKER.search(data, at):
-        kind, start = found[1][0], found.end()
+    while (number := bisect.bisect_left(markers, at)) < len(markers):
+        kind, start = data[markers[number] + 1], markers[number] + 2
         if kind == _END:
             if size is None:
                 raise DataError("JPEG is damaged: it says nowhere how large the image is")
@@ -54,11 +52,23 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             height, width = (int.from_bytes(data[i : i + 2], "big") for i in (start + 3, start + 5))
             size = width, height
         if kind == _SCAN:
-            end = _MARKER.search(data, at)
-            hole = data.find(_HOLE, at, end.start() if end else len(data))
+            following = bisect.bisect_left(markers, at)
+            hole = data.find(_HOLE, at, markers[following] if following < len(markers) else len(data))
             if hole >= 0:
                 raise DataError(f"JPEG has a hole: nothing but zeros from byte {hole} of {len(data)} on")
     raise DataError("JPEG is truncated: it has no end marker")
+
+
+def _jpeg_markers(data: bytes) -> list[int]:
+    """Where markers begin, and what looks like one within a segment.
+
+    All of them but restarts, which lie within a scan; 0xFF00 is a byte of data, and a marker may follow more than one
+    0xFF. By numpy, 0.05 ms for an image of nuScenes; a regular expression takes 1.7, a third of the decoding.
+    """
+    values = np.frombuffer(data, np.uint8)
+    places = np.flatnonzero(values[:-1] == 0xFF)
+    kinds = values[places + 1]
+    return places[(kinds != 0) & (kinds != 0xFF) & ((kinds < 0xD0) | (kinds > 0xD7))].tolist()
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
