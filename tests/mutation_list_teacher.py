@@ -1,6 +1,7 @@
 """The teacher's part of `mutation_list.py`: its equations, line by line.
 
-Left out, because nothing could notice: `_BLOCK`, `TILE` and `CHUNK` by a factor, which are how work is cut up.
+Left out, because nothing could notice: `_BLOCK`, `TILE` and `CHUNK` by a factor, which are how work is cut up; `<=` as
+`<` where a bin is drawn, since no draw meets a cumulative sum to the last bit.
 """
 
 UNITS = "tests/teacher/test_units.py"
@@ -44,7 +45,6 @@ TEACHER_MUTATIONS = {
         ("jnp.minimum(nearest, jnp.square", "jnp.maximum(nearest, jnp.square", f"{UNITS}::test_farthest_points"),
     ],
     "occjax/teacher/lifter.py": [
-        ("cumulative <= u[..., None]", "cumulative < u[..., None]", CAMERAS),
         ("EMPTY), likeliest != EMPTY", "EMPTY), likeliest == likeliest", CAMERAS),
         ("(jnp.arange(w) + 0.5) / w", "jnp.arange(w) / w", CAMERAS),
         ("(points >= lower) & (points < upper)", "(points >= lower)", CAMERAS),
