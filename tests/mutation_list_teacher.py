@@ -1,7 +1,10 @@
 """The teacher's part of `mutation_list.py`: its equations, line by line.
 
-Left out, because nothing could notice: `_BLOCK`, `TILE` and `CHUNK` by a factor, which are how work is cut up; `<=` as
-`<` where a bin is drawn, since no draw meets a cumulative sum to the last bit.
+Left out, because nothing could notice:
+
+* `_BLOCK`, `TILE` and `CHUNK` by a factor, which are how work is cut up;
+* `<=` as `<` where a bin is drawn: no draw meets a cumulative sum to the last bit;
+* that a point lies in front of its camera: one behind is divided by 1e-5 m and falls outside of every image.
 """
 
 UNITS = "tests/teacher/test_units.py"
@@ -56,7 +59,6 @@ TEACHER_MUTATIONS = {
         ("offsets * scales_m(anchors, variant)[:, None]", "offsets", CAMERAS),
     ],
     "occjax/teacher/deformable_aggregation.py": [
-        ("(depth > MIN_DEPTH_M) & ", "", CAMERAS),
         ("uv[..., 1] * height - 0.5", "uv[..., 1] * height", CAMERAS),
         ("jnp.where(mask, logits, -jnp.inf)", "logits", CAMERAS),
         ("of_query[:, None] + of_camera[None] + bias", "of_query[:, None] + bias", CAMERAS),
