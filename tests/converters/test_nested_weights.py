@@ -5,16 +5,8 @@ import pytest
 from torch_files import tensor, write
 from torch_resnet import resnet_file
 
-from occjax.config import BackboneConfig
 from occjax.convert import torch_weights
 from occjax.run import convert_weights
-
-
-@pytest.fixture
-def small_backbone(monkeypatch):
-    """Makes the converter's ResNets narrow, so that files stay small."""
-    monkeypatch.setattr(convert_weights, "BackboneConfig", lambda depth: BackboneConfig(depth=depth, width=4))
-    return BackboneConfig(depth=18, width=4)
 
 
 def run(*flags):

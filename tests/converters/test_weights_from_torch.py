@@ -31,13 +31,6 @@ from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import abstract_state, make_learner
 
 
-@pytest.fixture
-def small_backbone(monkeypatch):
-    """Makes the converter's ResNets narrow, so that files stay small."""
-    monkeypatch.setattr(convert_weights, "BackboneConfig", lambda depth: BackboneConfig(depth=depth, width=4))
-    return BackboneConfig(depth=18, width=4)
-
-
 def run(*flags):
     return convert_weights.main([str(flag) for flag in flags])
 

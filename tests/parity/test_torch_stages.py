@@ -118,10 +118,9 @@ def test_training_pass_statistics_and_gradients(both):
         gradient = np.zeros(their_grads[entry.theirs].shape) if gradient is None else gradient.numpy()
         ours = entry.to_torch(leaf(grads, entry.ours))
         # Relative to the whole array: single entries near zero are sums of cancelling terms. Through fifty normalised
-        # layers over a few pixels, torch's own float32 gradient is 4 % off its float64 one, and ours has been 11 % off
-        # torch's. A stride or a padding that is wrong is off by all of it.
+        # layers over a few pixels, torch's own float32 gradient is 4 % off its float64 one.
         error = np.linalg.norm(ours - gradient) / (np.linalg.norm(gradient) + 1e-5)
-        assert error < (2e-2 if config.backbone.depth == 18 else 0.2), (
+        assert error < (2e-2 if config.backbone.depth == 18 else 0.1), (
             f"{entry.theirs}: relative error of the gradient {error:.1e}"
         )
     theirs.load_state_dict(before)
