@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from occjax.models.splat import ROW
+from occjax.models.splat import ROW, sum_of_places
 
 
 class Rows(NamedTuple):
@@ -69,10 +69,7 @@ def gather_splat(
     assert context.shape[0] == 1
     values = context.reshape(-1, context.shape[-1])  # [M, C]
     weight = jnp.append(weights.reshape(-1), 0.0)[plan.point]  # [R, ROW]
-    rows = weight[:, :1] * values[plan.pixel[:, 0]]
-    # One place of all rows after the other: [R, ROW, C] would be larger than the points.
-    for place in range(1, plan.pixel.shape[1]):
-        rows = rows + weight[:, place : place + 1] * values[plan.pixel[:, place]]
+    rows = sum_of_places(weight, values, plan.pixel)
     rows = jnp.concatenate([jnp.zeros((1, rows.shape[1]), rows.dtype), rows])
     for merge in plan.merges:
         rows = jnp.concatenate([rows, rows[merge].sum(axis=1)])

@@ -1,9 +1,11 @@
 """Splat: the weighted features of lifted points, summed per cell, without ever holding one point's features."""
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -36,9 +38,17 @@ def _sum_by_rows(context, weights, cells, *, num_cells: int) -> Float[Array, "ce
     weights = jnp.where(is_point, weights[point], 0.0)  # [R, ROW]
     pixel = point // d
 
-    # Written out, so that one pass over the rows adds all places: as a loop it would write [R, C] for each of them.
-    rows = sum(weights[:, place, None] * context[pixel[:, place]] for place in range(ROW))
+    rows = sum_of_places(weights, context, pixel)
     return jnp.zeros((num_cells, c), context.dtype).at[cell].add(rows, mode="drop", indices_are_sorted=True)
+
+
+def sum_of_places(
+    weights: Float[Array, "r row"], values: Float[Array, "m c"], pixel: Int[Array, "r row"] | Int[np.ndarray, "r row"]
+) -> Float[Array, "r c"]:
+    """Sum over the places of each row of weight times value of the place's pixel."""
+    # Written out, so that one pass over the rows adds all places: as a loop it would write [R, C] for each of them, and
+    # [R, ROW, C] would be larger than the points.
+    return functools.reduce(operator.add, (weights[:, i, None] * values[pixel[:, i]] for i in range(ROW)))
 
 
 def rows_of_points(

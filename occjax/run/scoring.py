@@ -189,7 +189,9 @@ def evaluate(
                     batch.images[i], sample, config, split, row, output_dir / "pictures", caption=caption
                 )
                 pictures.append(sheet)
-                frames.append(packed_frame(batch, summary, i, config, split, row, title=title_of(split, row)))
+                # Each process draws samples of its own; the page is the first one's.
+                if is_first():
+                    frames.append(packed_frame(batch, summary, i, config, split, row, title=title_of(split, row)))
             # The other processes are about as far as this one, which tells for all of them.
             progress.advance(jax.process_count())
         if number := asked(True):
@@ -198,8 +200,8 @@ def evaluate(
     state = merge_over_processes(state)
     files = [output_dir / "predictions"] if outputs.save_predictions else []
     files += pictures
-    # Last, where it is seen best. Each process draws samples of its own; the page is the first one's.
-    if frames and is_first():
+    # Last, where it is seen best.
+    if frames:
         cameras, title = tuple(config.data.cameras), f"{config.name}, {model.subject} on split {split.name}"
         files.append(write_page(output_dir / PAGE_NAME, frames, grid, title=title, camera_names=cameras))
     if not state.predictions.samples:
