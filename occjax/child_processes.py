@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 
 # What asks a run to stop, and is sent to all of its processes at once: Ctrl-C by a terminal, SIGTERM by containers,
 # SIGUSR1 and SIGUSR2 by schedulers some time before, SIGHUP by a session that closes.
@@ -18,6 +19,8 @@ def starting() -> Iterator[None]:
 
     They inherit what this thread does not hear meanwhile; it hears of it at the end.
     """
+    # Whoever starts first starts this one too, and then hears of SIGINT and SIGTERM again.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
@@ -27,15 +30,19 @@ def starting() -> Iterator[None]:
 
 def follow_parent() -> None:
     """To be called by a child first of all: it stops when its parent says so, or is gone."""
-    end_with_parent()
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    _watch_parent()
 
 
 def end_with_parent() -> None:
     """To be called by a child whose work is worth nothing without its parent: any signal ends it, without a trace."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_DFL)
+    _watch_parent()
+
+
+def _watch_parent() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -60,10 +60,8 @@ class BatchLoader:
         return self
 
     def __next__(self) -> Batch:
-        if self._iterator is None:
-            self._iterator = self._start()
         try:
-            item = next(self._iterator)
+            item = self._first() if self._iterator is None else next(self._iterator)
         except StopIteration:
             self.close()
             raise
@@ -108,7 +106,23 @@ class BatchLoader:
         # Grain's iterators refer to each other and to the last batch, which lies in shared memory.
         gc.collect()
 
-    def _start(self):
+    def _first(self):
+        """Starts the chain; returns its first item."""
+        self._iterator = self._chain()
+        if not self._workers:
+            return next(self._iterator)
+        try:
+            # Only now grain starts its loader processes, in threads of its own, which inherit what this one blocks.
+            with starting():
+                return next(self._iterator)
+        except OSError as error:
+            self.close()
+            raise DataError(
+                f"loader processes cannot be started: {error.strerror or error} (they need a writable /dev/shm, for "
+                "semaphores and shared memory); set data.workers=0 to do without them"
+            ) from error
+
+    def _chain(self):
         import grain
 
         rest = self._batches[self._next_batch :]
@@ -129,17 +143,7 @@ class BatchLoader:
                 num_workers=min(self._workers, len(rest)), per_worker_buffer_size=self._prefetch
             )
             batches = batches.mp_prefetch(options, worker_init_fn=start_worker)
-        try:
-            with starting():
-                iterator = iter(batches)
-                if self._workers:  # now, and not at the first batch, for which signals would have to wait then
-                    iterator.start_prefetch()
-        except OSError as error:
-            raise DataError(
-                f"loader processes cannot be started: {error.strerror or error} (they need a writable /dev/shm, for "
-                "semaphores and shared memory); set data.workers=0 to do without them"
-            ) from error
-        return iterator
+        return iter(batches)
 
 
 def make_train_loader(
