@@ -16,6 +16,8 @@ if os.environ.get("OCCJAX_TESTS_AS_USERS") != "1":
     if tuple(map(int, version("jax").split(".")[:2])) <= (0, 10):
         _flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *_flags))
+# Nobody reads in which of the program's lines an operation began: a tenth less to trace.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 # What a test session makes once lies here; with `-n 2` each of pytest's own processes finds what the other has made.
 if "PYTEST_XDIST_WORKER" not in os.environ:
