@@ -77,9 +77,10 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
     "calibration": (("predict", "export"), "YAML of the cameras: intrinsics, distortion, poses", {"metavar": "FILE"}),
     "images": (("predict",), "CAMERA=FILE,CAMERA=FILE, or a folder <camera>/<time>.jpg", {"metavar": "IMAGES"}),
-    "format": (("export",), "some of onnx, stablehlo, safetensors, pytorch; with commas between", {"type": words}),
+    "format": (("export",), "some of onnx, int8, stablehlo, safetensors, pytorch; commas between", {"type": words}),
     "outputs": (("export",), "of onnx and stablehlo, some of classes, probabilities, bev", {"type": words}),
     "verify": (("export",), "run onnx and stablehlo, and refuse what does not agree; the default", _SWITCH),
+    "force": (("export",), "write int8 though it loses more than half a point of mIoU", _SWITCH),
     "output": (("view", "predict", "export", "dump"), "folder for what is written; of view, the .html file", {}),
 }
 
@@ -222,6 +223,7 @@ def _export(config, workdir: Path, options: argparse.Namespace) -> str:
         calibration=Path(options.calibration) if options.calibration else None,
         outputs=tuple(options.outputs or ()),
         verify=options.verify is not False,
+        force=bool(options.force),
     )
     return "\n".join(f"wrote {path}" for path in paths)
 

@@ -35,12 +35,12 @@ def stored_fact(workdir: Path, name: str) -> dict | None:
 
 
 def load_config(workdir: Path) -> Config:
-    """The configuration that the run in `workdir` was started with.
+    """The configuration that the run in `workdir` was started with; of a file of an export, that beside it.
 
     Raises:
       WorkdirError: there is none, or it was written by a version with other fields.
     """
-    path = workdir / "config.json"
+    path = (workdir.parent if workdir.is_file() else workdir) / "config.json"
     if not path.exists():
         runs = sorted(str(p.parent) for p in workdir.parent.glob("*/config.json"))
         beside = f"; runs beside it: {', '.join(runs)}" if runs else ""

@@ -4,7 +4,7 @@ import importlib
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +20,8 @@ from occjax.predict.stored_weights import Weights
 from occjax.storage import versions, write_json, writing
 from occjax.types import CameraRig
 
-ONNX, STABLEHLO = "model.onnx", "model.stablehlo"
+# Files by format, those that `occjax.load` takes first in front.
+MODELS = {"stablehlo": "model.stablehlo", "onnx": "model.onnx", "int8": "model_int8.onnx"}
 MANIFEST, REFERENCE = "export.json", "reference.npz"
 OPSET = 20
 # Of the voxels, in float32: sums in another order change the class of hardly any.
@@ -36,8 +37,21 @@ class ExportError(UserError):
     """An export that cannot be made, or that does not compute what the student does."""
 
 
-def export_network(
-    folder: Path,
+class NetworkExport(NamedTuple):
+    """The network of a rig in every format that was asked for, not written yet.
+
+    Attributes:
+      models: content of each file by its name.
+      reference: input and outputs to compare with.
+      manifest: facts, by format among others; the configuration apart.
+    """
+
+    models: dict[str, bytes]
+    reference: dict[str, np.ndarray]
+    manifest: dict[str, Any]
+
+
+def make_export(
     config: Config,
     weights: Weights,
     rig: Rig,
@@ -47,11 +61,10 @@ def export_network(
     formats: tuple[str, ...],
     outputs: tuple[str, ...],
     verify: bool,
-) -> list[Path]:
-    """Writes the student of a rig with inputs and outputs to compare with; nothing where it does not agree with them.
+) -> NetworkExport:
+    """The student of a rig with inputs and outputs to compare with.
 
     Args:
-      folder: made if absent.
       config: of the run.
       weights: what it predicts with.
       rig: that the export holds.
@@ -66,22 +79,15 @@ def export_network(
     """
     network = fixed_network(config, weights, camera_rig, outputs)
     wanted = _reference(config, weights, images, camera_rig, outputs)
-    made = {"onnx": (ONNX, _onnx, _run_onnx), "stablehlo": (STABLEHLO, _stablehlo, _run_stablehlo)}
+    made = {"onnx": (onnx_model, _run_onnx), "stablehlo": (_stablehlo, _run_stablehlo)}
     facts: dict[str, Any] = {}
-    data: dict[str, bytes] = {}
+    models: dict[str, bytes] = {}
     for name in formats:
-        file, make, run = made[name]
-        data[file], facts[name] = make(network)
+        make, run = made[name]
+        models[MODELS[name]], facts[name] = make(network)
         if verify:
-            found = dict(zip(outputs, run(data[file], images), strict=True))
+            found = dict(zip(outputs, run(models[MODELS[name]], images), strict=True))
             _require_agreement(name, found, wanted)
-    written = []
-    for file, content in data.items():
-        with writing(folder / file) as scratch:
-            scratch.write_bytes(content)
-        written.append(folder / file)
-    with writing(folder / REFERENCE) as scratch, scratch.open("wb") as opened:
-        np.savez_compressed(opened, images=images, **wanted)
     manifest = {
         "formats": facts,
         "outputs": list(outputs),
@@ -96,9 +102,22 @@ def export_network(
             "input_from_pixel": camera_rig.input_from_pixel[0].tolist(),
         },
     }
-    write_json(folder / MANIFEST, manifest)
+    return NetworkExport(models, {"images": images, **wanted}, manifest)
+
+
+def write_export(folder: Path, export: NetworkExport, config: Config) -> list[Path]:
+    """Writes an export in the place of whatever export the folder, made if absent, has held; raises OSError."""
+    # The manifest goes first and comes last: without it the folder is no export, and never half of one.
+    for name in (MANIFEST, *MODELS.values()):
+        (folder / name).unlink(missing_ok=True)
+    for name, content in export.models.items():
+        with writing(folder / name) as scratch:
+            scratch.write_bytes(content)
+    with writing(folder / REFERENCE) as scratch, scratch.open("wb") as opened:
+        np.savez_compressed(opened, **export.reference)
     write_json(folder / "config.json", {"config": config.to_dict(), "versions": versions()})
-    return [*written, folder / REFERENCE, folder / MANIFEST, folder / "config.json"]
+    write_json(folder / MANIFEST, export.manifest)
+    return [folder / name for name in (*export.models, REFERENCE, "config.json", MANIFEST)]
 
 
 def _reference(config: Config, weights: Weights, images, rig: CameraRig, outputs) -> dict[str, np.ndarray]:
@@ -149,7 +168,12 @@ def _run_stablehlo(data: bytes, images: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(map(np.asarray, export.deserialize(bytearray(data)).call(images)))
 
 
-def _onnx(network: FixedNetwork) -> tuple[bytes, dict]:
+def onnx_model(network: FixedNetwork) -> tuple[bytes, dict]:
+    """The network as an ONNX file within TensorRT's operators, and facts for the manifest.
+
+    Raises:
+      ExportError: a package is absent, or the network needs other operators.
+    """
     try:
         # By name, as everything that comes with an extra: type checkers run without it.
         onnx, jax2onnx = importlib.import_module("onnx"), importlib.import_module("jax2onnx")
@@ -167,13 +191,18 @@ def _onnx(network: FixedNetwork) -> tuple[bytes, dict]:
     model = onnx.shape_inference.infer_shapes(model)
     _drop_unused(model)
     onnx.checker.check_model(model)
+    require_tensorrt(model)
+    stream = io.BytesIO()
+    onnx.save_model(model, stream)
+    return stream.getvalue(), {"opset": OPSET, "operators": operators_of(model)}
+
+
+def require_tensorrt(model: Any) -> None:
+    """Raises ExportError unless an `onnx.ModelProto` with inferred shapes lies within TensorRT's operators."""
     problems = tensorrt_problems(model)
     if problems:
         more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise ExportError("beyond TensorRT 10.0's operators:\n  " + "\n  ".join(problems[:10]) + more)
-    stream = io.BytesIO()
-    onnx.save_model(model, stream)
-    return stream.getvalue(), {"opset": OPSET, "operators": operators_of(model)}
 
 
 def _drop_unused(model: Any) -> None:

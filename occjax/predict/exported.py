@@ -1,4 +1,4 @@
-"""Predictor of an export: StableHLO or ONNX of one rig, which it refuses to leave."""
+"""Predictor of an export: StableHLO, ONNX or its INT8 of one rig, which it refuses to leave."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from jax import export as jax_export
 
 from occjax.config import Config
-from occjax.predict.export import MANIFEST, ONNX, STABLEHLO, ExportError, onnx_session, read_manifest
+from occjax.predict.export import MANIFEST, MODELS, ExportError, onnx_session, read_manifest
 from occjax.predict.images import NetworkInput
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.predictor import Predictor
@@ -20,10 +20,19 @@ _FLOOR = 1e-7  # probabilities are float16, in which smaller ones are 0
 
 
 class ExportedPredictor(Predictor):
-    """As a predictor, of the rig that an export holds; StableHLO is taken before ONNX."""
+    """As a predictor, of the rig that an export holds.
 
-    def __init__(self, config: Config, folder: Path):
-        self._folder, self._manifest = folder, read_manifest(folder)
+    StableHLO is taken before ONNX, and ONNX before its INT8, which has to be asked for where it is not alone.
+    """
+
+    def __init__(self, config: Config, path: Path):
+        """Of the folder that `--mode=export` wrote, or of one model in it."""
+        self._folder = path.parent if path.is_file() else path
+        self._manifest = read_manifest(self._folder)
+        there = [MODELS[name] for name in MODELS if name in self._manifest["formats"]]
+        self._model = path.name if path.is_file() else there[0]
+        if self._model not in there:
+            raise ExportError(f"{path} is no model of the export that it lies in; that has {', '.join(there)}")
         self.grid = config.grid.build()
         self.cameras = tuple(self._manifest["rig"]["cameras"])
         self.input_size = (config.data.image_width, config.data.image_height)
@@ -31,13 +40,17 @@ class ExportedPredictor(Predictor):
         self._run = self._runner()
 
     def _runner(self) -> Callable[[np.ndarray], tuple]:
-        if (self._folder / STABLEHLO).is_file():
-            exported = jax_export.deserialize(bytearray((self._folder / STABLEHLO).read_bytes()))
-            return jax.jit(exported.call)
-        if (self._folder / ONNX).is_file():
-            session = onnx_session((self._folder / ONNX).read_bytes())
-            return lambda images: tuple(session.run(None, {"images": np.asarray(images)}))
-        raise ExportError(f"{self._folder / MANIFEST} speaks of a model that is not there; export again")
+        path = self._folder / self._model
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ExportError(
+                f"cannot read {path}, which {MANIFEST} speaks of: {error.strerror}; export again"
+            ) from error
+        if self._model == MODELS["stablehlo"]:
+            return jax.jit(jax_export.deserialize(bytearray(content)).call)
+        session = onnx_session(content)
+        return lambda images: tuple(session.run(None, {"images": np.asarray(images)}))
 
     def predict(self, frame: NetworkInput) -> Occupancy:
         """Occupancy of a frame of the export's own rig."""

@@ -21,7 +21,8 @@ def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Pre
 
     Args:
       path: workdir of the run, or what `--mode=export` wrote: a model folder, or
-        StableHLO or ONNX, which are of one rig.
+        StableHLO or ONNX, which are of one rig. Of several files of an export the path of one says
+        which: "exported/model_int8.onnx".
       best: the checkpoint with the best validation mIoU in the place of the newest.
       rig: that stays as it is in the frames to come, which is faster (`Predictor.fix`); None = any rig with as many
         cameras as the student was trained with. What is not compiled yet is compiled when it comes.
@@ -35,7 +36,7 @@ def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Pre
 def load_predictor(config: Config, path: Path, *, best: bool = False, rig: Rig | None = None) -> Predictor:
     """As `load`, with the run's configuration as somebody has changed it."""
     keep_compiled_programs()
-    if (path / MANIFEST).is_file() and not (path / WEIGHTS).is_file():
+    if path.is_file() or ((path / MANIFEST).is_file() and not (path / WEIGHTS).is_file()):
         exported = ExportedPredictor(config, path)
         exported.warm_up(len(exported.cameras))
         return exported

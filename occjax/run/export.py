@@ -13,7 +13,7 @@ from occjax.data.index import load_index
 from occjax.errors import UserError
 from occjax.mesh import make_mesh
 from occjax.predict.calibration import read_calibration
-from occjax.predict.export import export_network
+from occjax.predict.export import make_export, write_export
 from occjax.predict.fixed_network import OUTPUTS
 from occjax.predict.images import NetworkInput, prepare
 from occjax.predict.model_folder import write_model_folder
@@ -21,10 +21,11 @@ from occjax.predict.nuscenes_frame import nuscenes_frame
 from occjax.predict.rig import Rig
 from occjax.predict.stored_weights import restore
 from occjax.run.evaluations import full_evaluations
+from occjax.run.quantized_export import with_int8
 from occjax.run_config import stored_initialisation
 from occjax.storage import writing
 
-FORMATS = ("onnx", "stablehlo", "safetensors", "pytorch")
+FORMATS = ("onnx", "int8", "stablehlo", "safetensors", "pytorch")
 
 
 def export_workdir(
@@ -37,6 +38,7 @@ def export_workdir(
     calibration: Path | None = None,
     outputs: tuple[str, ...] = (),
     verify: bool = True,
+    force: bool = False,
 ) -> list[Path]:
     """Writes the student of a run into `output`, in each of `formats`.
 
@@ -44,6 +46,7 @@ def export_workdir(
     "pytorch" the state dict of the PyTorch original, `pytorch_model.safetensors`, for runs of its architecture.
 
     "onnx" and "stablehlo" hold one rig: that of `calibration`, else that of the first sample of the validation split.
+    "int8" is "onnx" in 8 bits; see `occjax.run.quantized_export`. Nothing is written before everything is made.
 
     Args:
       config: of the run.
@@ -54,6 +57,7 @@ def export_workdir(
       calibration: YAML of the rig.
       outputs: what a network of one rig gives, some of `occjax.predict.fixed_network.OUTPUTS`; none named = all.
       verify: such a network is run, and refused where it does not agree with the student.
+      force: take "int8" however much it loses.
 
     Returns:
       the files that were written.
@@ -68,22 +72,26 @@ def export_workdir(
     unknown = [name for name in outputs if name not in OUTPUTS]
     if unknown:
         raise UserError(f"--outputs is some of {', '.join(OUTPUTS)}, with commas between; not {','.join(unknown)}")
+    if "int8" in formats and "onnx" not in formats:
+        raise UserError("int8 is made of onnx: --format=onnx,int8")
     of_a_rig = tuple(name for name in formats if name in ("onnx", "stablehlo"))
     weights = restore(config, workdir, make_mesh(jax.local_devices()[:1]), best=best)
+    state_dict = state_dict_of(config, weights.params, weights.batch_stats) if "pytorch" in formats else None
+    networks = None
+    if of_a_rig:
+        rig, frame = _reference_frame(config, calibration)
+        networks = make_export(config, weights, rig, *frame, formats=of_a_rig, outputs=outputs, verify=verify)
+        if "int8" in formats:
+            networks = with_int8(networks, config, force=force)
     written = []
     try:
-        if "pytorch" in formats:
-            # Before anything is written: another architecture is refused.
-            arrays = state_dict_of(config, weights.params, weights.batch_stats)
+        if state_dict is not None:
             path = output / "pytorch_model.safetensors"
             with writing(path) as scratch:
-                scratch.write_bytes(save(arrays, metadata={"format": "pt"}))
+                scratch.write_bytes(save(state_dict, metadata={"format": "pt"}))
             written.append(path)
-        if of_a_rig:
-            rig, frame = _reference_frame(config, calibration)
-            written += export_network(
-                output, config, weights, rig, *frame, formats=of_a_rig, outputs=outputs, verify=verify
-            )
+        if networks is not None:
+            written += write_export(output, networks, config)
         if "safetensors" in formats:
             scores = [
                 evaluation.results

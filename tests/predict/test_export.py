@@ -132,7 +132,7 @@ def test_onnx_without_its_packages_says_what_to_install(monkeypatch):
 
     monkeypatch.setattr(export.importlib, "import_module", absent)
     with pytest.raises(ExportError, match="No module named 'onnx'.*pip install -U jax flax .*'jax2onnx>=0.17.1'"):
-        export._onnx(network)
+        export.onnx_model(network)
 
 
 @pytest.mark.slow
