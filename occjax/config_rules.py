@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -230,14 +230,3 @@ def _in_words(kind: Any) -> str:
     inner = get_args(kind)
     count = "" if inner[-1] is Ellipsis else f"{len(inner)} "
     return f"a tuple of {count}{_WORDS[inner[0]].removeprefix('a ')}s"
-
-
-def plain_fields(section: Any = None, prefix: str = "") -> Iterator[str]:
-    """Dotted path of every field that is no section."""
-    section = Config() if section is None else section
-    for name in field_names(section):
-        value = getattr(section, name)
-        if dataclasses.is_dataclass(value):
-            yield from plain_fields(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name

@@ -4,10 +4,11 @@ import re
 from operator import attrgetter
 
 import pytest
+from config_fields import plain_fields
 
 from occjax.config import Config, closed_sets
 from occjax.config_checks import problems
-from occjax.config_rules import plain_fields, rules
+from occjax.config_rules import rules
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.run.overrides import apply_overrides, load_config_file
 

@@ -3,9 +3,10 @@
 import dataclasses
 import runpy
 
+from config_fields import plain_fields
+
 from occjax.__main__ import main
 from occjax.config import Config
-from occjax.config_rules import plain_fields
 from occjax.run.overrides import load_config_file
 from occjax.run.show_config import described, field_meanings
 
