@@ -1,4 +1,4 @@
-"""Pooling: labels on a coarser grid of the same extent, whose voxels are blocks of whole voxels of the file's."""
+"""Pooling: labels on a coarser grid, whose voxels are blocks of whole voxels of the file's, and seen from above."""
 
 import dataclasses
 
@@ -54,6 +54,24 @@ def pool_labels(
     counts = np.bincount((row + votes).ravel(), minlength=len(votes) * (IGNORE + 1)).reshape(-1, IGNORE + 1)
     pooled[occupied] = counts[:, : NUM_CLASSES - 1].argmax(-1)
     return pooled, seen
+
+
+def highest_occupied(semantics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The highest voxel of each column that is neither free nor unknown (255).
+
+    Args:
+      semantics: uint8 [X, Y, Z].
+
+    Returns:
+      its class, uint8 [X, Y], free where there is none; and its z index, int64 [X, Y], -1 where there is none.
+    """
+    occupied = (semantics != FREE) & (semantics != IGNORE)
+    from_top = occupied[..., ::-1].argmax(-1)
+    exists = occupied.any(-1)
+    # `argmax` says 0 for a column without any, too.
+    height = np.where(exists, semantics.shape[-1] - 1 - from_top, -1)
+    classes = np.take_along_axis(semantics, np.maximum(height, 0)[..., None], axis=-1)[..., 0]
+    return np.where(exists, classes, np.uint8(FREE)), height
 
 
 def _blocks(values: np.ndarray, factor: int) -> np.ndarray:

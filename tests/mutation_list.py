@@ -214,10 +214,8 @@ MUTATIONS = {
         ("self.label_set.counted(semantics, camera_mask))", "self.label_set.counted(semantics))", PROTOCOLS),
         ("iou_without_truth=1.0", "iou_without_truth=None", PROTOCOLS),
     ],
-    "occjax/metrics/bev.py": [
-        ("semantics.shape[-1] - 1 - from_top", "from_top", PROTOCOLS),
-        ("np.asarray(counted.any(-1))", "np.asarray(counted.all(-1))", PROTOCOLS),
-    ],
+    "occjax/pooling.py": [("semantics.shape[-1] - 1 - from_top", "from_top", "tests/test_pooling.py")],
+    "occjax/metrics/bev.py": [("np.asarray(counted.any(-1))", "np.asarray(counted.all(-1))", PROTOCOLS)],
     "occjax/metrics/rayiou.py": [
         ("(error_m < limit)", "(error_m <= limit)", RAYIOU),
         ("np.abs(positions_m[:, :2]) < _ORIGIN_LIMIT_M", "np.abs(positions_m[:, :2]) <= _ORIGIN_LIMIT_M", RAYIOU),

@@ -8,7 +8,7 @@ from occjax.config import Config
 from occjax.config_checks import problems
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
 from occjax.label_sets import LABEL_SETS
-from occjax.pooling import pool_labels, pooling_factor
+from occjax.pooling import highest_occupied, pool_labels, pooling_factor
 
 COARSE = VoxelGrid("lidar", (-50.0, -50.0, -5.0), 1.0, (100, 100, 8))
 
@@ -80,3 +80,9 @@ def test_a_label_set_gives_its_labels_on_another_grid():
     assert np.argwhere(pooled != FREE).tolist() == [[99, 0, 7]]
     inner = VoxelGrid("lidar", (40.0, -50.0, -5.0), 0.5, (20, 10, 16))
     assert np.argwhere(labels.on(inner, (semantics, None))[0] != FREE).tolist() == [[19, 0, 15]]
+
+
+def test_top_view_takes_the_highest_voxel_that_is_occupied():
+    column = np.array([[[11, 4, 17, 17], [17, 17, 17, 17], [11, 0, 255, 17]]], np.uint8)
+    classes, height = highest_occupied(column)
+    assert classes.tolist() == [[4, 17, 0]] and height.tolist() == [[1, -1, 1]]

@@ -11,7 +11,7 @@ from occjax.classes import FREE, IGNORE
 from occjax.drawing.style import COLOR_TABLE, FREE_COLOR, UNKNOWN_COLOR, car_box_m, forward_up, pixel_from_forward_left
 from occjax.drawing.style import write as write_text
 from occjax.grid import VoxelGrid
-from occjax.metrics.bev import highest_occupied
+from occjax.pooling import highest_occupied
 
 ERROR_COLORS = {
     "right": (104, 128, 112),

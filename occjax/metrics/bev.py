@@ -1,30 +1,13 @@
-"""Bird's-eye views: the class of each column, and predictions counted by voxel and by column."""
+"""Bird's-eye views: predictions counted by voxel and by column."""
 
 import dataclasses
 
 import jax
 import numpy as np
 
-from occjax.classes import DYNAMIC_CLASSES, FREE, IGNORE, STATIC_CLASSES
+from occjax.classes import DYNAMIC_CLASSES, FREE, STATIC_CLASSES
 from occjax.metrics.confusion import ConfusionMatrix, mean_over
-
-
-def highest_occupied(semantics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The highest voxel of each column that is neither free nor unknown (255).
-
-    Args:
-      semantics: uint8 [X, Y, Z].
-
-    Returns:
-      its class, uint8 [X, Y], free where there is none; and its z index, int64 [X, Y], -1 where there is none.
-    """
-    occupied = (semantics != FREE) & (semantics != IGNORE)
-    from_top = occupied[..., ::-1].argmax(-1)
-    exists = occupied.any(-1)
-    # `argmax` says 0 for a column without any, too.
-    height = np.where(exists, semantics.shape[-1] - 1 - from_top, -1)
-    classes = np.take_along_axis(semantics, np.maximum(height, 0)[..., None], axis=-1)[..., 0]
-    return np.where(exists, classes, np.uint8(FREE)), height
+from occjax.pooling import highest_occupied
 
 
 @jax.tree_util.register_dataclass

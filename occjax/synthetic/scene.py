@@ -10,6 +10,7 @@ from occjax.classes import FREE
 from occjax.config import NUSCENES_CAMERAS, SyntheticConfig
 from occjax.geometry import invert_rigid
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
+from occjax.pooling import highest_occupied
 from occjax.synthetic import files, rig, tables
 from occjax.synthetic.annotate import annotation_records, unoccluded_area
 from occjax.synthetic.city import KEYFRAME_STEP_S, LEAD_IN_S, City, build_city
@@ -17,7 +18,7 @@ from occjax.synthetic.ground import PAVEMENT, ROAD, TEXEL_M
 from occjax.synthetic.lidar import sweep
 from occjax.synthetic.render import Painter, see
 from occjax.synthetic.tables import make_token, row
-from occjax.synthetic.teacher import bev_labels, column_maximum, hard_labels, simulate_teacher
+from occjax.synthetic.teacher import column_maximum, hard_labels, simulate_teacher
 from occjax.synthetic.visibility import camera_mask, lidar_mask
 from occjax.synthetic.voxelize import voxelize
 
@@ -187,7 +188,7 @@ def _write_teacher(plan: ScenePlan, rng, k: int, labels: np.ndarray) -> None:
     files.write_npz(dump / "occ3d_logits" / plan.split / f"{name}_3d_logits_fp16.npz", logits=probabilities)
     files.write_npz(dump / "bev_prob" / plan.split / f"{name}_bev_prob_fp16.npz", prob=column_maximum(probabilities))
     files.write_npy(dump / "occ3d_sem" / plan.split / f"{name}_occ3d_sem.npy", semantics)
-    files.write_npy(dump / "bev_sem" / plan.split / f"{name}_bev_sem.npy", bev_labels(semantics))
+    files.write_npy(dump / "bev_sem" / plan.split / f"{name}_bev_sem.npy", highest_occupied(semantics)[0])
 
 
 def drivable_map(city: City) -> np.ndarray:

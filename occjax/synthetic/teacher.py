@@ -97,14 +97,6 @@ def simulate_teacher(rng, labels: np.ndarray) -> np.ndarray:
     return out
 
 
-def bev_labels(semantics: np.ndarray) -> np.ndarray:
-    """uint8 [X, Y]: the highest non-free voxel of each column of [X, Y, Z], else FREE (the dump's `overwrite`)."""
-    occupied = semantics != FREE
-    top = semantics.shape[2] - 1 - np.argmax(occupied[:, :, ::-1], axis=2)
-    highest = np.take_along_axis(semantics, top[..., None], axis=2)[..., 0]
-    return np.where(occupied.any(axis=2), highest, np.uint8(FREE))
-
-
 def hard_labels(probabilities: np.ndarray) -> np.ndarray:
     """uint8 [X, Y, Z] argmax of float16 [18, X, Y, Z], first class first."""
     # Non-negative float16 compare like their bit patterns, and integers compare faster.

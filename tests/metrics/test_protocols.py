@@ -12,7 +12,6 @@ from occjax.classes import FREE
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID, GridMismatchError, VoxelGrid
 from occjax.label_sets import LABEL_SETS, LabelSet
 from occjax.metrics.across_processes import merge
-from occjax.metrics.bev import highest_occupied
 from occjax.metrics.confusion import ConfusionMatrix, ScoringError
 from occjax.metrics.protocols import PROTOCOLS, VoxelMiou
 
@@ -156,12 +155,6 @@ def test_what_cannot_be_scored_is_named():
         VoxelMiou.empty(SURROUNDOCC).update(free[..., 0], free)
     with pytest.raises(ScoringError, match="predicted classes must lie in 0 to 17, found 17-18"):
         surroundocc_of([17, 17], [17, 18])
-
-
-def test_top_view_takes_the_highest_voxel_that_is_occupied():
-    column = np.array([[[11, 4, 17, 17], [17, 17, 17, 17], [11, 0, 255, 17]]], np.uint8)
-    classes, height = highest_occupied(column)
-    assert classes.tolist() == [[4, 17, 0]] and height.tolist() == [[1, -1, 1]]
 
 
 def test_bev_score_looks_at_kept_voxels_only():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from occjax.synthetic.teacher import bev_labels, column_maximum, hard_labels, simulate_teacher
+from occjax.synthetic.teacher import column_maximum, hard_labels, simulate_teacher
 
 
 def dump_files(world, split):
@@ -79,7 +79,3 @@ def test_bit_pattern_shortcuts_equal_numpy():
     values[3, 0] = values[7, 0]  # ties go to the first class
     np.testing.assert_array_equal(hard_labels(values), values.argmax(axis=0))
     np.testing.assert_array_equal(column_maximum(values), values.max(axis=-1))
-    labels = np.full((1, 1, 4), 17, np.uint8)
-    assert bev_labels(labels)[0, 0] == 17
-    labels[0, 0, :3] = (11, 4, 16)
-    assert bev_labels(labels)[0, 0] == 16

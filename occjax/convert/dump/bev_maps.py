@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped, UInt8
 
 from occjax.classes import CLASS_COLORS
 from occjax.convert.dump.surface import DEFAULT_PRIORITY_IDS
-from occjax.metrics.bev import highest_occupied
+from occjax.pooling import highest_occupied
 from occjax.storage import writing
 from occjax.targets.column_rule import PROBABILITY_FLOOR
 
