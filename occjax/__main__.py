@@ -254,7 +254,8 @@ def _misuse(options: argparse.Namespace) -> str:
     belongs = {name: modes for name, (modes, _, _) in _OPTIONS.items()}
     for name, modes in (belongs | dict.fromkeys(option_names(SurfaceOptions), ("dump",))).items():
         if getattr(options, name) is not None and mode not in modes:
-            return f"--{name} means nothing in --mode={mode}; it belongs to --mode={' or '.join(modes)}"
+            option = name.replace("_", "-")
+            return f"--{option} means nothing in --mode={mode}; it belongs to --mode={' or '.join(modes)}"
     if options.teacher and (options.best or options.distributed):
         return "--teacher reads files in one process: leave --best and --distributed out"
     if mode == "visualize" and bool(options.tokens) + bool(options.scene) + bool(options.list_scenes) != 1:

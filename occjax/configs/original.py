@@ -3,8 +3,9 @@
 occjax convert-weights --kind=student --input=latest.pth --workdir=runs/imported
 occjax --mode=eval --workdir=runs/imported
 
-Cost on two cores of an AMD EPYC (AVX-512), float32, batch 1: forward pass 1.77 s, training step with all losses 6.25 s,
-5.3 GiB of memory for the process. Hours on a GPU are unknown.
+Cost, float32, batch 1, of two cores of an AMD EPYC (AVX-512), by `python tests/parity/benchmark_torch.py`: forward pass
+1.8 s on one machine and 3.5 s on another, training step with all losses 6.3 and 11.8 s, 5.4 GiB of memory for the
+process. Hours on a GPU are unknown.
 
 Expect: the original's own predictions (argmax agreement 99.9998 %, logits within 3.2e-5 on a real keyframe). Trained
 from scratch: unknown.

@@ -5,7 +5,7 @@
 DIR holds one `<sample token>.npz` (`semantics` or an only array) or `.npy` per sample: integer classes [X, Y, Z], or
 scores [X, Y, Z, 18]. ROOT is the nuScenes root with `gts/` (Occ3D, RayIoU) or `surroundocc/`; its tables say where the
 labels lie and where rays start. Both label sets have 200×200×16 voxels but lie in different frames: a prediction
-belongs to one of them, which its file says in an optional entry `grid`, as `--mode=eval --save_predictions` writes it.
+belongs to one of them, which its file says in an optional entry `grid`, as `--mode=eval --save-predictions` writes it.
 On arrays, from Python:
 
     state = VoxelMiou.empty(label_set("occ3d"))  # of occjax.metrics.protocols and occjax.label_sets; likewise RayIou

@@ -113,7 +113,7 @@ def has_labels(config: Config, split: SplitIndex, *, required: bool) -> bool:
         raise UserError(
             f"split {split.name} has no {labels.name} labels in {labels_folder(labels, config.data)} to score by; set "
             "data.labels_dir to their folder or data.val_split to a split that has labels, or write predictions alone "
-            "with --mode=eval --save_predictions"
+            "with --mode=eval --save-predictions"
         )
     return found
 

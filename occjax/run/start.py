@@ -93,7 +93,7 @@ def _require_same_data(workdir: Path, now: dict[str, dict], allow_other: bool) -
     if changed and not allow_other:
         raise WorkdirError(
             f"{workdir} holds a run on other data ({'; '.join(changed)}): set data.root, data.splits_file and the "
-            "splits to those that it began with, choose another --workdir, or go on with these by --allow_other_data"
+            "splits to those that it began with, choose another --workdir, or go on with these by --allow-other-data"
         )
     for line in changed:
         _log.warning("the run goes on with other data: %s", line)

@@ -189,7 +189,7 @@ def test_eval_of_the_teacher_needs_no_checkpoint(world, run, tmp_path):
         (("--mode=eval", "--scene=scene-0001"), "--scene means nothing in --mode=eval; it belongs to --mode=visualize"),
         (("--mode=visualize", "--tokens=a", "--movie=gif"), "--movie films a scene"),
         (("--mode=dump",), "--output=DIR"),
-        (("--mode=eval", "--also_dir=x"), "--also_dir means nothing in --mode=eval; it belongs to --mode=dump"),
+        (("--mode=eval", "--also_dir=x"), "--also-dir means nothing in --mode=eval; it belongs to --mode=dump"),
     ],
 )
 def test_flags_that_do_not_fit_the_mode_are_refused(arguments, message):

@@ -56,7 +56,7 @@ def test_other_samples_are_refused_unless_they_are_meant(config, workdir, world,
     swapped = tmp_path / "splits.json"
     swapped.write_text(f'{{"train": ["{scenes[0][0]}", "{scenes[1][0]}"], "val": ["{scenes[0][1]}"]}}')
     config.data.splits_file = str(swapped)
-    with pytest.raises(WorkdirError, match=r"training, split train: 6 samples then, 6 others.*--allow_other_data"):
+    with pytest.raises(WorkdirError, match=r"training, split train: 6 samples then, 6 others.*--allow-other-data"):
         start(config, workdir)
     with caplog.at_level(logging.WARNING, "occjax"):
         start(config, workdir, allow_other_data=True)
