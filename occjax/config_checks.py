@@ -35,6 +35,12 @@ def problems(config: Config) -> list[str]:
         found.append(f"grid: {error}")
     else:
         labels = LABEL_SETS.get(config.data.labels)
+        cell = max(1, config.model.view_transform.cell_voxels)
+        require(
+            grid.shape[0] % cell == grid.shape[1] % cell == 0,
+            f"model.view_transform.cell_voxels={cell} does not divide the {grid.shape[0]} × {grid.shape[1]} columns of "
+            "the grid; set 1, or another grid.shape",
+        )
         of_labels = labels.grid if labels else grid
         require(
             grid.frame == of_labels.frame,

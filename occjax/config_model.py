@@ -56,10 +56,13 @@ class ViewTransformConfig:
 
     Attributes:
       channels: of the BEV features.
+      cell_voxels: edge of a BEV cell in voxels. At 2, all from here to the head costs a quarter; the head gives each of
+        a cell's columns channels of its own.
       splat: "sum" keeps depth confidence; "mean" divides by depth mass (the PyTorch original).
     """
 
     channels: int = 128
+    cell_voxels: int = 1
     # The sum tells a cell that many points agree on from one that a single stray point fell into.
     splat: Literal["sum", "mean"] = "sum"
 
@@ -72,7 +75,7 @@ class BevEncoderConfig:
       stage_channels: of each stage; every one halves the resolution.
       blocks_per_stage: residual blocks.
       neck_channels: where the stages are joined.
-      out_channels: of the BEV features that the head gets, at the grid's resolution.
+      out_channels: of the BEV features that the head gets, one vector for each BEV cell.
     """
 
     stage_channels: tuple[int, ...] = (128, 256, 512)
@@ -87,11 +90,13 @@ class HeadConfig:
 
     Attributes:
       channels: of its convolution.
-      hidden: of the layer before the logits.
+      hidden: of the layer before the logits, for each column.
+      activation: of that layer; "softplus" is the PyTorch original's, "relu" costs next to nothing.
     """
 
     channels: int = 256
     hidden: int = 512
+    activation: Literal["softplus", "relu"] = "softplus"
 
 
 @dataclass

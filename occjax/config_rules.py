@@ -46,7 +46,7 @@ _RULES = [
             "model.backbone.width",
             "model.fpn_channels",
             *_below("model.depth", "bins channels"),
-            "model.view_transform.channels",
+            *_below("model.view_transform", "channels cell_voxels"),
             *_below("model.bev_encoder", "blocks_per_stage neck_channels out_channels"),
             *_below("model.head", "channels hidden"),
             *_below("train", "epochs accumulate_steps ema_samples log_every"),

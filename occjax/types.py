@@ -118,9 +118,10 @@ class Predictions(NamedTuple):
     Attributes:
       voxel_logits: float32 [B, X, Y, Z, K].
       depth_logits: float32 [B, N, H/16, W/16, D].
-      lifted_features: [B, X, Y, C] BEV features after the view transform.
-      bev_features: [B, X, Y, C] BEV features that the head reads.
-      bev_coverage: float32 [B] share of all X · Y cells of the model's grid, near and far, that at least one lifted
+      lifted_features: [B, X', Y', C] BEV features after the view transform, in cells of
+        model.view_transform.cell_voxels by as many columns.
+      bev_features: [B, X', Y', C] BEV features that the head reads.
+      bev_coverage: float32 [B] share of all those X' · Y' cells, near and far, that at least one lifted
         point of a present camera falls into.
     """
 

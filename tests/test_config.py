@@ -12,7 +12,16 @@ from occjax.config_rules import rules
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.run.overrides import apply_overrides, load_config_file
 
-CONFIGS = ("base", "kd", "supervised", "original", "quickstart", "quickstart.py:supervised")
+CONFIGS = (
+    "base",
+    "kd",
+    "supervised",
+    "original",
+    "quickstart",
+    "quickstart.py:supervised",
+    "realtime",
+    "realtime.py:city",
+)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -64,6 +73,9 @@ def test_a_run_has_checkpoints_by_steps_or_by_the_clock():
         ("model.backbone.depth", 101, "18, 34, 50"),
         ("model.view_transform.splat", "max", "sum, mean"),
         ("model.depth.max_m", 0.1, "min_m < max_m"),
+        ("model.view_transform.cell_voxels", 3, "does not divide the 200 × 200 columns of the grid; set 1"),
+        ("model.view_transform.cell_voxels", 0, "at least 1"),
+        ("model.head.activation", "gelu", "softplus, relu"),
         ("data.cameras", ("CAM_FRONT,CAM_BACK",), "name cameras as"),
         ("data.batch_size", 0, "at least 1"),
         ("loss.distill.voxel_kl", 1.0, "silently off"),

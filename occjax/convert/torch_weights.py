@@ -188,8 +188,11 @@ def state_dict_of(config: Config, params: dict, stats: dict) -> dict[str, np.nda
     entries = student_entries(config.model)
     foreign = sorted(".".join(map(str, path)) for path in set(leaves) ^ {entry.ours for entry in entries})
     # BatchNorm over the camera numbers is an entry that the original cannot do without.
-    if foreign or config.model.depth.camera_norm != "batch":
-        parts = ", ".join(foreign[:5]) or f"model.depth.camera_norm={config.model.depth.camera_norm}"
+    # Nor does it know another activation, which has no entry to miss.
+    settings = {"depth.camera_norm": config.model.depth.camera_norm, "head.activation": config.model.head.activation}
+    foreign += [f"model.{name}={value}" for name, value in settings.items() if value not in ("batch", "softplus")]
+    if foreign:
+        parts = ", ".join(foreign[:5])
         raise WeightsMismatchError(
             f"this student is not of the PyTorch original's architecture ({parts}), so it has no state dict "
             "there; runs of configs/original.py have one"

@@ -47,7 +47,7 @@ class Comparison:
 
     Attributes:
       logits: float32 [X, Y, Z, K] of the student, or None where only the teacher is looked at.
-      adapted: float32 [X, Y, K] what the adapter makes of the student's BEV features, or None.
+      adapted: float32 [X', Y', K] what the adapter makes of the student's BEV features, or None.
       teacher: what the teacher says about the sample.
       config: temperature and the share of free space.
       grid: the model's grid.
@@ -55,7 +55,7 @@ class Comparison:
     """
 
     logits: Float[Array, "x y z k"] | None
-    adapted: Float[Array, "x y k"] | None
+    adapted: Float[Array, "cells_x cells_y k"] | None
     teacher: TeacherTargets
     config: DistillConfig
     grid: VoxelGrid

@@ -150,7 +150,10 @@ def bev_feature(sample: Comparison) -> Float[Array, ""]:
     # Centred: a softmax does not see what is added to all classes of a cell.
     teacher = target.log_probs / sample.config.temperature
     teacher = teacher - teacher.mean(-1, keepdims=True)
-    adapted = sample.adapted - sample.adapted.mean(-1, keepdims=True)
+    # A cell of the features may be of several columns, which then share what it says.
+    columns = teacher.shape[0] // sample.adapted.shape[0]
+    adapted = jnp.repeat(jnp.repeat(sample.adapted, columns, axis=0), columns, axis=1)  # [X, Y, K]
+    adapted = adapted - adapted.mean(-1, keepdims=True)
     is_occupied = jnp.argmax(target.log_probs, axis=-1) != FREE
     return masked_mean(jnp.mean(jnp.square(adapted - teacher), axis=-1), is_occupied & target.valid)
 

@@ -1,4 +1,4 @@
-"""BEV encoder: features are refined at three scales and brought back to the grid's resolution."""
+"""BEV encoder: features are refined at three scales and brought back to the resolution that they were lifted at."""
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +34,9 @@ class BevEncoder(nnx.Module):
 
 
 class BevNeck(nnx.Module):
-    """Joins the first and the last stage of the encoder and returns to the grid's resolution.
+    """Joins the first and the last stage of the encoder and returns to the resolution before it.
 
-    The last stage is resized to the first one's size, concatenated, convolved twice, resized to the grid and convolved;
+    The last stage is resized to the first one's size, concatenated, convolved twice, resized once more and convolved;
     a 1x1 convolution with bias ends it.
     """
 
@@ -50,7 +50,7 @@ class BevNeck(nnx.Module):
     def __call__(
         self, fine: Float[Array, "b h w c"], coarse: Float[Array, "b h2 w2 c2"], size: tuple[int, int], *, train: bool
     ) -> Float[Array, "b x y c3"]:
-        """BEV features at `size` = (X, Y) from the encoder's first and last maps."""
+        """BEV features at `size`, in cells along x and y, from the encoder's first and last maps."""
         x = jax.nn.relu(self.join(coarse, (fine.shape[1], fine.shape[2]), fine, train=train))
         x = jax.nn.relu(self.fuse(x, train=train))
         x = jax.nn.relu(self.expand(x, size, train=train))

@@ -62,6 +62,13 @@ def fixed_rig_logits(
 
     Cameras that are not present put nothing on the grid; None = all are.
     """
+    return student.head.logits(fixed_rig_columns(student, images, fixed, is_present))
+
+
+def fixed_rig_columns(
+    student: Student, images: Float[Array, "1 n h w 3"], fixed: FixedRig, is_present: Bool[Array, "n"] | None = None
+) -> Float[Array, "1 x y c"]:
+    """As `fixed_rig_logits`, all but the head's last layer."""
     features = student.image_features(images, train=False)
     depth_logits, context = student.depth_net.from_gates(features, fixed.context_gate, fixed.depth_gate, train=False)
     transform = student.view_transform
@@ -72,7 +79,7 @@ def fixed_rig_logits(
         return gather_splat(values, weights, fixed.plan)
 
     lifted = transform.lifted(context[None], depth_logits[None], sum_per_cell)
-    return student.head(student.bev_features(transform.refine(lifted), train=False))
+    return student.head.columns(student.bev_features(transform.refine(lifted), train=False))
 
 
 class _Folded(nnx.Module):

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from occjax.models.layers import BatchNorm, draw_normal
+from occjax.models.layers import BatchNorm, draw_normal, pointwise
 
 
 def bilinear_matrix(n_in: int, n_out: int) -> Float[np.ndarray, "{n_out} {n_in}"]:
@@ -37,12 +37,18 @@ def conv_of_resized(
     Resizing and the channel mixing of each tap commute, so the taps are applied at the low resolution and only their
     results are resized and shifted: for a doubling that is a quarter of the multiplications, for x4 a sixteenth.
     """
-    taps = jnp.einsum("bhwc,ijco->bijhwo", x, kernel)  # [B, 3, 3, H, W, O]
-    rows = jnp.asarray(shifted_bilinear(x.shape[1], size[0]), x.dtype)
-    columns = jnp.asarray(shifted_bilinear(x.shape[2], size[1]), x.dtype)
-    # Each product also sums over its taps, so that nothing of size X, Y is held nine times.
-    taps = jnp.einsum("bijhwo,ixh->bjxwo", taps, rows)  # [B, 3, X, W, O]
-    return jnp.einsum("bjxwo,jyw->bxyo", taps, columns)
+    b, h, w, c = x.shape
+    o = kernel.shape[-1]
+    rows = shifted_bilinear(h, size[0]).transpose(1, 0, 2).reshape(size[0], 3 * h)
+    columns = shifted_bilinear(w, size[1]).transpose(1, 2, 0).reshape(size[1], 3 * w)
+    # Products of matrices, each of which also sums over its taps, so that nothing of size X, Y is held nine times; and
+    # between them axes are moved by whole vectors of channels. Written as sums over named axes, runtimes move numbers.
+    taps = pointwise(x, kernel.transpose(2, 0, 1, 3).reshape(c, 9 * o)).reshape(b, h, w, 3, 3 * o)
+    taps = taps.transpose(0, 3, 1, 2, 4).reshape(b, 3 * h, w * 3 * o)
+    x = (jnp.asarray(rows, x.dtype) @ taps).reshape(b, size[0], 3 * w, o)
+    x = x.transpose(0, 2, 1, 3).reshape(b, 3 * w, size[0] * o)
+    x = (jnp.asarray(columns, x.dtype) @ x).reshape(b, size[1], size[0], o)
+    return x.transpose(0, 2, 1, 3)
 
 
 class ResizedConv(nnx.Module):

@@ -32,16 +32,17 @@ class Student(nnx.Module):
     def __init__(self, config: ModelConfig, grid: VoxelGrid, *, rngs: nnx.Rngs):
         dtype = compute_dtype(config, jax.default_backend())
         bev = config.bev_encoder
-        self.bev_size = grid.shape[:2]
         self.backbone = ResNet(config.backbone, dtype=dtype, remat=config.remat_backbone, rngs=rngs)
         self.fpn = FPN(self.backbone.out_channels, config.fpn_channels, dtype=dtype, rngs=rngs)
         self.depth_net = DepthNet(
             config.fpn_channels, config.view_transform.channels, config.depth, dtype=dtype, rngs=rngs
         )
         self.view_transform = ViewTransform(config.depth, config.view_transform, grid, dtype=dtype, rngs=rngs)
+        self.bev_size = self.view_transform.grid.shape[:2]
         self.bev_encoder = BevEncoder(config.view_transform.channels, bev, dtype=dtype, rngs=rngs)
         self.bev_neck = BevNeck(bev, dtype=dtype, rngs=rngs)
-        self.head = OccupancyHead(bev.out_channels, config.head, grid, dtype=dtype, rngs=rngs)
+        cell_voxels = config.view_transform.cell_voxels
+        self.head = OccupancyHead(bev.out_channels, config.head, grid, cell_voxels, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,
@@ -73,7 +74,7 @@ class Student(nnx.Module):
         # Lifting needs to know again which camera belongs to which sample.
         depth_logits = depth_logits.reshape(b, n, *depth_logits.shape[1:])  # [B, N, H/16, W/16, D]
         context = context.reshape(b, n, *context.shape[1:])  # [B, N, H/16, W/16, C]
-        # [B, X, Y, C] from here on
+        # [B, X', Y', C] from here on, in cells of cell_voxels by cell_voxels columns
         lifted, coverage = self.view_transform(context, depth_logits, rig, (height, width))
         bev_features = self.bev_features(lifted, train=train)
         return Predictions(

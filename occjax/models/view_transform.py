@@ -1,5 +1,6 @@
 """View transform: features are lifted along their depth distribution onto the BEV grid (LSS, Philion & Fidler 2020)."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -73,6 +74,16 @@ def lift_cells(
     return jnp.where(inside, ix * size_y + iy, size_x * size_y)
 
 
+def bev_grid(grid: VoxelGrid, cell_voxels: int) -> VoxelGrid:
+    """The grid that features are lifted onto: columns of `cell_voxels` by `cell_voxels` of the model's."""
+    x, y, z = grid.shape
+    size_m = grid.voxel_size_m * cell_voxels
+    # Heights are rounded up: nothing is lifted by them.
+    return dataclasses.replace(
+        grid, voxel_size_m=size_m, shape=(x // cell_voxels, y // cell_voxels, -(-z // cell_voxels))
+    )
+
+
 def bev_coverage(cells: Int[Array, "b n h w d"], num_cells: int) -> Float[Array, "b"]:
     """Share of BEV cells that at least one lifted point of a present camera falls into."""
     hit = jax.vmap(lambda i: jnp.zeros(num_cells).at[i.ravel()].max(1.0, mode="drop"))(cells)
@@ -80,12 +91,12 @@ def bev_coverage(cells: Int[Array, "b n h w d"], num_cells: int) -> Float[Array,
 
 
 class ViewTransform(nnx.Module):
-    """Lift, splat, then a 3x3 convolution with bias."""
+    """Lift, splat, then a 3x3 convolution with bias; `grid` is the one that it lifts onto."""
 
     def __init__(
         self, depth: DepthConfig, config: ViewTransformConfig, grid: VoxelGrid, *, dtype=jnp.float32, rngs: nnx.Rngs
     ):
-        self.depth, self.splat, self.grid = depth, config.splat, grid
+        self.depth, self.splat, self.grid = depth, config.splat, bev_grid(grid, config.cell_voxels)
         self.refine = Conv(config.channels, config.channels, 3, use_bias=True, dtype=dtype, rngs=rngs)
 
     def __call__(

@@ -120,15 +120,18 @@ def test_a_student_equal_to_the_teacher_has_no_loss_and_no_gradient():
     assert float(jnp.abs(grad).max()) < 1e-5
 
 
-def test_two_voxels_by_hand():
-    grid = VoxelGrid("lidar", (0.0, 0.0, 0.0), 1.0, (2, 1, 1))
+def one_car(voxel):
+    """A teacher who says with near certainty that one voxel is a car and all others are free."""
     rows = np.full((1, NUM_CLASSES), 1e-9, np.float32)
-    rows[0, 4] = 1.0  # voxel 0 is a car, voxel 1 free, both with near certainty
-    free, levels = encode_rows(rows)
+    rows[0, 4] = 1.0
     background = np.zeros(NUM_CLASSES, np.float32)
     background[FREE] = 1
-    voxels = VoxelCodes(np.array([0], np.int32), free, levels, floored_log_probs(background), None)
-    teacher = batched(TeacherTargets(voxels, None))
+    voxels = VoxelCodes(np.array([voxel], np.int32), *encode_rows(rows), floored_log_probs(background), None)
+    return batched(TeacherTargets(voxels, None))
+
+
+def test_two_voxels_by_hand():
+    grid, teacher = VoxelGrid("lidar", (0.0, 0.0, 0.0), 1.0, (2, 1, 1)), one_car(0)
     logits = jnp.zeros((1, 2, 1, 1, NUM_CLASSES))
     config = DistillConfig(voxel_kl=1.0, temperature=1.0, free_share=0.25)
     value = terms_of(logits, teacher, None, config, grid)["voxel_kl"]
@@ -151,6 +154,16 @@ def test_nothing_valid_or_nothing_occupied_gives_zero_with_finite_gradients():
     assert float(terms["bev_feature"]) == 0
     _, *grads = gradients_of(logits, batched(nothing_occupied), adapted, ALL)
     assert all(bool(jnp.isfinite(g).all()) for g in grads)
+
+
+def test_columns_of_a_cell_share_what_its_features_say():
+    grid, teacher = VoxelGrid("lidar", (0.0, 0.0, 0.0), 1.0, (2, 4, 1)), one_car(5)
+    logits = jnp.zeros((1, 2, 4, 1, NUM_CLASSES))
+    cells = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 2, NUM_CLASSES)), jnp.float32)
+    columns = jnp.stack([cells[:, 0, [0, 0, 1, 1]]] * 2, axis=1)
+    config = DistillConfig(bev_feature=1.0)
+    found, wanted = (terms_of(logits, teacher, x, config, grid)["bev_feature"] for x in (cells, columns))
+    assert float(found) == pytest.approx(float(wanted), rel=1e-5) and float(found) > 0
 
 
 def test_extreme_student_logits_stay_finite():

@@ -15,10 +15,9 @@ def random_images(*shape, seed=0):
 
 
 def test_normalisation():
-    image = np.full((1, 1, 1, 1, 3), 128, np.uint8)
-    np.testing.assert_allclose(
-        normalize_images(jnp.asarray(image))[0, 0, 0, 0], (128 - np.array(IMAGE_MEAN)) / IMAGE_STD, rtol=1e-6
-    )
+    images = random_images(1, 2, 4, 5)
+    expected = (images - np.array(IMAGE_MEAN)) / IMAGE_STD
+    np.testing.assert_allclose(normalize_images(jnp.asarray(images)), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("hue_deg", "saturation"), [(0, 1), (12, 1), (-18, 1), (0, 0.5), (7, 1.5)])

@@ -202,3 +202,13 @@ def test_wrong_settings_are_refused():
     config.backbone.frozen_stages = 6
     with pytest.raises(ValueError, match="0 to 5; found 6"):
         nnx.eval_shape(lambda: Student(config, GRID, rngs=nnx.Rngs(0)))
+
+
+def test_cells_of_several_columns_still_fill_the_grid():
+    config = small_config()
+    config.view_transform.cell_voxels = 2
+    graphdef, params, stats = build(config)
+    rig = make_rig()
+    shapes = jax.eval_shape(lambda: apply_student(graphdef, params, stats, images_for(rig), rig, train=False)[0])
+    assert shapes.voxel_logits.shape == (1, 16, 16, 4, 18)
+    assert shapes.lifted_features.shape == (1, 8, 8, 6) and shapes.bev_features.shape == (1, 8, 8, 8)

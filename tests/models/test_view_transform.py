@@ -72,6 +72,18 @@ def test_missing_cameras_put_nothing_on_the_grid():
     np.testing.assert_array_equal(np.delete(cells, 1, 1), np.delete(cells_of(make_rig()), 1, 1))
 
 
+def test_a_cell_of_several_columns_gets_what_they_would():
+    depth, context = DepthConfig(min_m=0.5, max_m=12.5, bins=6), jnp.ones((1, 3, 2, 3, 2))
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 2, 3, 6)), jnp.float32)
+    rig, lifted = jax.tree.map(jnp.asarray, make_rig()), {}
+    for cell in (1, 2):
+        transform = ViewTransform(depth, ViewTransformConfig(channels=2, cell_voxels=cell), GRID, rngs=nnx.Rngs(0))
+        transform.refine.kernel[...] = jnp.zeros((3, 3, 2, 2)).at[1, 1].set(jnp.eye(2))
+        lifted[cell], _ = jax.jit(lambda t=transform: t(context, logits, rig, (32, 48)))()
+    assert lifted[2].shape == (1, 8, 8, 2) and float(lifted[2].max()) > 0
+    np.testing.assert_allclose(lifted[2], lifted[1].reshape(1, 8, 2, 8, 2, 2).sum((2, 4)), atol=1e-5)
+
+
 @pytest.mark.parametrize("mode", ["sum", "mean"])
 def test_sum_keeps_depth_confidence_and_mean_drops_it(mode):
     config = DepthConfig(min_m=0.5, max_m=12.5, bins=6)

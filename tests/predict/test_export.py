@@ -12,7 +12,7 @@ from occjax.mesh import make_mesh
 from occjax.metrics.bev import highest_occupied
 from occjax.predict import export
 from occjax.predict.export import ExportError
-from occjax.predict.fixed_network import OUTPUTS, fixed_network, output_of
+from occjax.predict.fixed_network import OUTPUTS, fixed_network, output_of, strip_count
 from occjax.predict.load import load
 from occjax.predict.onnx_check import tensorrt_problems
 from occjax.predict.rig import CalibrationError, Rig
@@ -28,7 +28,11 @@ def fixed(config, run, predictor, sample):
     frame = predictor.prepare(files, rig)
     weights = restore(config, run, make_mesh(jax.devices()[:1]))
     network = fixed_network(config, weights, frame.rig, OUTPUTS)
-    return network, jax.jit(network.function)
+    with pytest.MonkeyPatch.context() as patch:
+        # Strips of 4, 3, 3, 3 and 3 rows of columns.
+        patch.setattr("occjax.predict.fixed_network._STRIP_BYTES", 60_000)
+        assert strip_count(config.grid.build()) == 5
+        return network, jax.jit(network.function).lower(frame.images).compile()
 
 
 def test_a_fixed_rig_changes_nothing(fixed, predictor, sample):

@@ -93,7 +93,7 @@ def test_files_that_do_not_belong_together_are_told(exported, config, tmp_path):
 
 
 def test_formats_that_there_are_not_are_told(run, config, tmp_path):
-    with pytest.raises(UserError, match="--format is some of onnx, stablehlo, safetensors, pytorch.*not onxx"):
+    with pytest.raises(UserError, match="--format is some of onnx, int8, stablehlo, safetensors, pytorch.*not onxx"):
         export_workdir(config, run, tmp_path, formats=("onxx",))
     with pytest.raises(UserError, match=r"not of the PyTorch original's architecture .*camera_norm=fixed"):
         export_workdir(config, run, tmp_path / "none", formats=("safetensors", "pytorch"))

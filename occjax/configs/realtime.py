@@ -1,0 +1,45 @@
+"""A student for processors and small boards; `realtime.py:city` trains it on the quickstart's city.
+
+occjax --config=configs/realtime.py --workdir=runs/realtime
+occjax --config=configs/realtime.py:city --workdir=runs/realtime-city
+
+The first line trains on nuScenes, by the recipe of kd.py: nobody has done it, and hours and scores are unknown.
+"""
+
+from occjax.config import Config
+from occjax.configs import kd, quickstart
+
+
+def get_config(variant: str = "nuscenes") -> Config:
+    """This student with the recipe of kd.py ("nuscenes"), or with the quickstart's city, grid and schedule ("city").
+
+    Raises ValueError for any other variant.
+    """
+    if variant not in ("nuscenes", "city"):
+        raise ValueError(f"variant must be nuscenes or city, not {variant!r}")
+    config = kd.get_config() if variant == "nuscenes" else quickstart.get_config()
+    config.name = "realtime"
+    # A seventh of the default's pixels.
+    config.data.image_height = 128
+    config.data.image_width = 352
+
+    model = config.model
+    model.backbone.depth = 10
+    model.backbone.width = 32
+    # Nobody publishes weights of this width.
+    model.backbone.weights = "random"
+    model.fpn_channels = 64
+    model.depth.channels = 64
+    # Bins as wide as a cell of the view from above: a metre.
+    model.depth.bins = round(model.depth.max_m - model.depth.min_m)
+    model.view_transform.channels = 48
+    model.view_transform.cell_voxels = 2
+    model.bev_encoder.stage_channels = (64, 128, 256)
+    model.bev_encoder.blocks_per_stage = 1
+    model.bev_encoder.neck_channels = 96
+    model.bev_encoder.out_channels = 64
+    model.head.channels = 64
+    # Of these there are 200 x 200, and what follows costs more by each of them than all before it.
+    model.head.hidden = 64
+    model.head.activation = "relu"
+    return config
