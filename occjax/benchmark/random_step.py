@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from occjax.benchmark.random_batch import random_batch
-from occjax.benchmark.timing import median_wall_s
+from occjax.benchmark.timing import compiled_bytes, median_wall_s
 from occjax.config import Config
 from occjax.mesh import make_mesh, put_batch, replicated
 from occjax.models import layers, view_transform
@@ -47,11 +47,7 @@ def measure_step(config: Config, dtype: Literal["float32", "bfloat16"], size: in
         return metrics
 
     wall_s = median_wall_s(once, seconds=2.0)
-    memory = program.memory_analysis()
-    assert memory is not None
-    # What is donated is counted once.
-    peak = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return Step(program, held[0], batch, wall_s, compile_s, peak - memory.alias_size_in_bytes)
+    return Step(program, held[0], batch, wall_s, compile_s, compiled_bytes(program))
 
 
 def parts_to_leave_out() -> dict[str, Callable[[Config], AbstractContextManager]]:

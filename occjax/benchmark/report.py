@@ -9,6 +9,7 @@ import numpy as np
 
 from occjax.benchmark.disk import bytes_on_disk
 from occjax.benchmark.distillation_cost import DistillationCost, measure_distillation
+from occjax.benchmark.inference import measure_inference
 from occjax.benchmark.loader_cost import TOTAL, LoaderCost, PathCost, measure_loader_cost
 from occjax.benchmark.step_cost import StepCost, measure_step
 from occjax.benchmark.throughput import Throughput, bytes_per_sample, measure_throughput
@@ -18,6 +19,7 @@ from occjax.data.index import SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source
+from occjax.predict.images import NetworkInput
 from occjax.storage import versions
 from occjax.train.parts import training_parts
 
@@ -63,9 +65,16 @@ def benchmark(config: Config) -> str:
     # Last, because what it compiles and allocates stays with the process.
     step = measure_step(config, index, parts, throughput.batch)
     lines += ["", *_step_lines(config, step)]
+    lines += ["", *measure_inference(config, _frame(config, split))]
     _log.info("disk")
     lines += ["", *_full_lines(config, split, parts, throughput, step)]
     return "\n".join([*lines, "", f"measured in {(time.perf_counter() - started) / 60:.1f} min"])
+
+
+def _frame(config: Config, split: SplitIndex) -> NetworkInput:
+    """The first sample as the predictor would prepare it."""
+    sample = SampleReader(config, open_source(config.data, split, Parts()), augment=None)(0, np.random.default_rng(0))
+    return NetworkInput(sample.images[None], jax.tree.map(lambda part: part[None], sample.rig))
 
 
 def _loader_lines(cost: LoaderCost) -> list[str]:

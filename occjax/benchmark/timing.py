@@ -6,6 +6,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -57,11 +58,33 @@ def peak_process_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def resident_bytes() -> int | None:
+    """Memory that this process holds at the moment; None where the system does not say.
+
+    The largest so far would not do for a child process, which starts with its parent's.
+    """
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def compiled_bytes(program: jax.stages.Compiled) -> int:
+    """Memory of a compiled program: what goes in, comes out and is held in between; what is donated counts once."""
+    memory = program.memory_analysis()
+    assert memory is not None
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return held - memory.alias_size_in_bytes
+
+
 def machine() -> str:
-    """Cores, model, widest vector instructions and load, without which no timing says much."""
+    """Cores, model, widest vector instructions, those for 8 bits, and load, without which no timing says much."""
     facts = processor_facts()
     model = facts.get("model name") or platform.processor() or platform.machine()
     flags = facts.get("flags", "").split()
     vectors = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "no AVX")
+    # What integers are multiplied by; without them INT8 gains little.
+    vectors = ", ".join([vectors, *(name for name in ("avx_vnni", "avx512_vnni", "amx_int8") if name in flags)])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} cores of {model} ({vectors}), load {os.getloadavg()[0]:.1f}"

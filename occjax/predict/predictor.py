@@ -103,16 +103,21 @@ class Predictor:
         self._require_frame(rig)
         if rig.sizes is None:
             raise CalibrationError("a rig that stays has to say the sizes of its images; give it `sizes`")
-        camera_rig = rig.to_input(rig.sizes, np.ones(len(rig.cameras), bool), self.input_size)
+        self.fix_input(rig.to_input(rig.sizes, np.ones(len(rig.cameras), bool), self.input_size))
+
+    def fix_input(self, rig: CameraRig) -> jax.stages.Compiled:
+        """As `fix`, of a rig as the network is given it, all cameras present; returns the program."""
         width, height = self.input_size
+        cameras = rig.is_present.shape[1]
         student = nnx.merge(self._student, *self._arrays)
-        fixed = fix_rig(student, camera_rig, (height, width))
+        fixed = fix_rig(student, rig, (height, width))
         if fixed.coverage == 0:
-            raise CalibrationError(self._sees_nothing(len(rig.cameras)))
+            raise CalibrationError(self._sees_nothing(cameras))
         fixed = jax.tree.map(jnp.asarray, fixed)
-        blank = self._blank(len(rig.cameras))
-        jax.block_until_ready(self._program_of(fixed)(*self._arrays, blank.images, blank.rig.is_present[0], fixed))
-        self._fixed[_key(camera_rig)] = fixed
+        blank, program = self._blank(cameras), self._program_of(fixed)
+        jax.block_until_ready(program(*self._arrays, blank.images, blank.rig.is_present[0], fixed))
+        self._fixed[_key(rig)] = fixed
+        return program
 
     def warm_up(self, cameras: int) -> None:
         """Compiles for a number of cameras, and runs once: the first frame then waits for nothing."""

@@ -6,7 +6,7 @@ import re
 import pytest
 from tiny_world import tiny_config
 
-from occjax.benchmark import loader_cost, step_cost, throughput
+from occjax.benchmark import inference, loader_cost, step_cost, throughput
 from occjax.benchmark.report import benchmark
 
 
@@ -14,6 +14,7 @@ from occjax.benchmark.report import benchmark
 def short(monkeypatch):
     for module in (loader_cost, step_cost, throughput):
         monkeypatch.setattr(module, "_SECONDS", 0.0)
+    monkeypatch.setattr(inference, "_FRAMES", 1)
     monkeypatch.setattr(throughput, "_MIN_BATCHES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
 
@@ -40,6 +41,9 @@ def test_the_table_holds_every_figure(world, caplog):
         r"forward pass +\d+\.\d ms/sample",
         r"training step +\d+\.\d ms for 4 samples",
         r"a step waits for its data \d+\.\d ms, \d+\.\d% of the time",
+        r"inference: uint8 images of the network's size to classes",
+        r"XLA, float32 +\d+\.\d ms +\d+\.\d ms +\d+\.\d +\d+ MB",
+        r"ONNX Runtime, float32:? +",
         r"28130 \+ 6019 keyframes",
         r"one epoch of training \d+\.\d h",
         r"disk, GB: images \d+\.\d, LiDAR \d+\.\d, labels \d+\.\d, teacher \d+\.\d, together \d+\.\d;",

@@ -3,12 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from occjax.benchmark.timing import machine
+from occjax.benchmark.timing import machine, resident_bytes
 
 
 @pytest.mark.parametrize(
     ("flags", "vectors"),
-    [("fpu avx avx2 avx512f avx512bw", "avx512f"), ("fpu avx avx2 fma", "avx2"), ("fpu sse2", "no AVX")],
+    [
+        ("fpu avx avx2 avx512f avx512bw", "avx512f"),
+        ("fpu avx avx2 fma", "avx2"),
+        ("fpu sse2", "no AVX"),
+        ("fpu amx_int8 avx2 avx_vnni", "avx2, avx_vnni, amx_int8"),
+    ],
 )
 def test_the_processor_is_named_with_its_vector_instructions(monkeypatch, flags, vectors):
     text = f"processor : 0\nmodel name : Some: CPU\nflags : {flags}\n"
@@ -22,3 +27,9 @@ def test_where_the_processor_is_not_described_its_kind_is_named(monkeypatch):
 
     monkeypatch.setattr(Path, "read_text", absent)
     assert "(no AVX)" in machine()
+
+
+def test_resident_memory_grows_by_what_is_held():
+    before = resident_bytes()
+    held = b"\x01" * (64 << 20)
+    assert resident_bytes() - before == pytest.approx(len(held), rel=0.1)
