@@ -86,6 +86,7 @@ MUTATIONS = {
         ("rng.uniform(-1, 1) * limit_deg", "rng.uniform(0, 1) * limit_deg", AUGMENT),
         ("return rng.uniform(low, high)", "return low", AUGMENT),
         ("config.bev_rotate_deg or", "", AUGMENT),
+        ("-scale if flip_y else scale, 1.0])", "-scale if flip_y else scale, scale])", AUGMENT),
     ],
     "occjax/data/images.py": [
         ("to_half[:2, 2], from_half[:2, 2] = 0.5, -0.5", "pass", IMAGES),
@@ -244,6 +245,8 @@ MUTATIONS = {
     "occjax/train/objective.py": [
         ("jax.tree.map(jnp.add, of_supervision, of_distillation)", "of_supervision", OBJECTIVE),
         ("jax.tree.map(jnp.add, of_supervision, of_distillation)", "of_distillation", OBJECTIVE),
+        ("config.grid.build(), _camera_mask(batch)", "config.grid.build(), None", OBJECTIVE),
+        ('scalars["distill_in_mask"] = ', "_ = ", OBJECTIVE),
         ("class_counts=learner.class_counts,", "", BALANCE),
         ("[weighted_sum({name: terms[name]}, weights) for", "[terms[name] for", OBJECTIVE),
     ],
@@ -257,9 +260,7 @@ MUTATIONS = {
         ("config.warmup_factor * peak, peak", "peak, peak", "tests/train/test_optimizer.py"),
     ],
     "occjax/predict/stored_weights.py": [('if which == "raw":', 'if which == "ema":', CHECKPOINT)],
-    "occjax/train/checkpoint.py": [
-        ('best_mode="max"', 'best_mode="min"', CHECKPOINT),
-    ],
+    "occjax/train/checkpoint.py": [('best_mode="max"', 'best_mode="min"', CHECKPOINT)],
     "occjax/train/class_counts.py": [
         ('config.loss.class_counts == "occ3d" or', "True or", "tests/train/test_class_counts.py"),
         ("if label_set_of_run.counted(", "if not label_set_of_run.counted(", "tests/train/test_class_counts.py"),

@@ -53,6 +53,8 @@ def test_scenes_are_turned_and_scaled_over_their_whole_ranges():
     angle_deg = np.rad2deg(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
     assert 0.95 <= scale.min() < 0.955 and 1.045 < scale.max() <= 1.05
     assert -22.5 <= angle_deg.min() < -20 and 20 < angle_deg.max() <= 22.5
+    # Heights stay what they are.
+    assert (matrices[:, 2] == [0, 0, 1]).all() and (matrices[:, :2, 2] == 0).all()
 
 
 def test_any_one_of_the_ranges_switches_the_augmentation_of_the_scene_on():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from distillation_reference import GRID, make_teacher
+from distillation_reference import GRID, make_teacher, some_seen
 from flax import nnx
 
 from occjax.classes import NUM_CLASSES, OCC3D_CLASS_COUNTS
@@ -41,6 +41,7 @@ def stand_in():
 
 def make_config() -> Config:
     config = Config()
+    config.data.labels = "occ3d"  # which says what the cameras see
     config.grid.lower_m, config.grid.voxel_size_m, config.grid.shape = GRID.lower_m, GRID.voxel_size_m, GRID.shape
     config.model.depth = DepthConfig(min_m=0.5, max_m=8.5, bins=8)
     config.loss = LossConfig(**SUPERVISED, distill=DistillConfig(**DISTILLED))
@@ -54,7 +55,9 @@ def make_batch() -> Batch:
         images=r.integers(0, 256, (2, 1, 4, 4, 3)).astype(np.uint8),
         rig=CameraRig(None, None, None, None, np.ones((2, 1), bool)),
         depth_m=r.uniform(0, 9, (2, 1, 3, 3)).astype(np.float32),
-        labels=VoxelLabels(r.integers(0, NUM_CLASSES, (2, *GRID.shape)).astype(np.uint8), None),
+        labels=VoxelLabels(
+            r.integers(0, NUM_CLASSES, (2, *GRID.shape)).astype(np.uint8), np.stack([some_seen(), some_seen()[::-1]])
+        ),
         teacher=jax.tree.map(lambda *x: np.stack(x), make_teacher(0), make_teacher(1)),
         sample_index=np.int32([5, 3]),
         is_valid=np.ones(2, bool),
@@ -106,11 +109,13 @@ def jacobian(learner):
             predictions,
             batch,
             config=config.loss,
-            label_set=LABEL_SETS["surroundocc"],
+            label_set=LABEL_SETS["occ3d"],
             depth_config=config.model.depth,
         )
         adapted = bev @ adapter["linear"]["kernel"] + adapter["linear"]["bias"]
-        distilled = distillation_terms(predictions, batch.teacher, adapted, config.loss.distill, GRID)
+        distilled = distillation_terms(
+            predictions, batch.teacher, adapted, config.loss.distill, GRID, batch.labels.camera_mask
+        )
         return {name: weights[name] * value for name, value in (supervised | distilled).items()}
 
     return rows(*(params["student"][name] for name in ("voxels", "depth", "bev")), params["adapter"])
@@ -123,6 +128,9 @@ def test_the_update_is_the_sum_of_all_terms_of_supervision_and_distillation(run,
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(summed), strict=True):
         # A difference of parameters that are near 1: the seventh digit of these is all that float32 keeps.
         np.testing.assert_allclose(a, b, atol=1e-6)
+    # Nothing pulls at what no camera sees, where the labels say so.
+    seen = np.asarray(make_batch().labels.camera_mask)
+    assert norm(found[0][~seen]) == 0 < norm(found[0][seen])
     # Without distillation, the update would be another one.
     assert norm(sum(jacobian[name][0] for name in VOXEL_TERMS & set(DISTILLED))) > 1e-3
     assert norm(found[2]) > 1e-3 and all(norm(x) > 1e-3 for x in jax.tree.leaves(update["adapter"]))
@@ -144,10 +152,12 @@ def test_logged_gradients_are_those_of_each_weighted_term_at_its_own_output(run,
     assert metrics["gradient_cosine"] == pytest.approx(cosine, abs=1e-4) and abs(cosine) > 1e-2
 
 
-def test_norms_are_computed_where_they_are_logged(run):
+def test_what_costs_is_computed_where_it_is_logged(run):
+    steps = [run(done)[1] for done in range(5)]
     # Every second step, and the last of the five.
-    measured = [run(done)[1]["gradient/lovasz"] > 0 for done in range(5)]
-    assert measured == [False, True, False, True, True]
+    assert [metrics["gradient/lovasz"] > 0 for metrics in steps] == [False, True, False, True, True]
+    # All of distillation's weight lies where the cameras see, since the mask is used.
+    assert [metrics["distill_in_mask"] for metrics in steps] == pytest.approx([0, 1, 0, 1, 1])
 
 
 def test_noise_belongs_to_the_sample(learner):
