@@ -1,4 +1,4 @@
-"""What makes a configuration hold together: every rule on its values, and the remedy for each."""
+"""Checks of a configuration, which has to hold together: every rule on its values, and the remedy for each."""
 
 import math
 from operator import attrgetter

@@ -1,4 +1,4 @@
-"""What a program cannot do without: its multiplications in products and convolutions, and the bytes that it gathers."""
+"""Arithmetic that a program cannot do without, in products and convolutions, and the bytes that it gathers."""
 
 import math
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Foreign files become ours: teacher dumps, PyTorch weights, packed records."""
+"""Conversions: foreign files become ours, teacher dumps, PyTorch weights, packed records."""

@@ -1,1 +1,1 @@
-"""From nuScenes files to batches of numpy arrays; imports no jax."""
+"""Data: nuScenes files become batches of numpy arrays; imports no jax."""

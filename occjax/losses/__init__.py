@@ -1,1 +1,1 @@
-"""What the student is trained to minimise."""
+"""Losses: what the student is trained to minimise."""

@@ -1,4 +1,4 @@
-"""How often each class occurs in the training labels on the model's grid, for the class weights."""
+"""Class counts of the training labels on the model's grid, for the class weights."""
 
 from collections.abc import Callable, Iterator
 
