@@ -146,10 +146,11 @@ def _card(config: Config, step: int, parameters: int, initialisation: dict | Non
     if metrics is None:
         return "\n".join([*lines, "Not evaluated.", ""])
     lines += ["| protocol | mask | mIoU | IoU, occupied |", "| --- | --- | ---: | ---: |"]
-    lines += [
-        f"| {p['protocol']} | {p['mask']} | {100 * p['miou']:.2f} | {100 * p['iou']:.2f} |"
-        for p in metrics["protocols"]
-    ]
+    # In per cent, as metrics.json has them; None where a score is undefined, absent where it is of rays.
+    for scores in metrics["protocols"]:
+        if "miou" in scores:
+            said = " | ".join("-" if scores[name] is None else f"{scores[name]:.2f}" for name in ("miou", "iou"))
+            lines.append(f"| {scores['protocol']} | {scores['mask']} | {said} |")
     return "\n".join(
         [*lines, "", f"On {metrics['samples']} samples of split {metrics['split']}; the rest is in `metrics.json`.", ""]
     )

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from occjax.benchmark.timing import machine
 from occjax.config import Config
-from occjax.data.index import Index, load_index
+from occjax.data.index import Index, SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.data.samples import SampleReader
@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 _CALIBRATION_SAMPLES = 32
 # Points of mIoU. Of the classes present too: a mean over those that are not there as well hides what is lost.
 _MOST_LOST = 0.5
+# Frames of each, for its latency.
+_TIMED = 50
 _MEANS = {"miou": "mIoU", "miou_present": "mIoU, classes present"}
 
 
@@ -44,13 +46,13 @@ def with_int8(export: NetworkExport, config: Config, *, force: bool) -> NetworkE
     """
     _require_outputs(export, config)
     index = load_index(config.data)
-    val = index.split(config.data.val_split)
+    train, val = (index.split(name) for name in (config.data.train_split, config.data.val_split))
     if not has_labels(config, val, required=False):
         raise ExportError(
             f"INT8 is scored by labels, which split {val.name} lacks: set data.labels_dir, or leave int8 out"
         )
     name = MODELS["int8"]
-    model, facts = quantized(export.models[MODELS["onnx"]], _calibration_frames(config, index))
+    model, facts = quantized(export.models[MODELS["onnx"]], _calibration_frames(config, train))
     sessions = {
         file: onnx_session(data) for file, data in {**export.models, name: model}.items() if file.endswith("onnx")
     }
@@ -58,7 +60,7 @@ def with_int8(export: NetworkExport, config: Config, *, force: bool) -> NetworkE
     place = export.manifest["outputs"].index("classes")
     scores = _scores(config, index, {file: lambda images, r=run: r(images)[place] for file, run in runs.items()})
     images = export.reference["images"]
-    latency = latencies({file: lambda r=run: r(images) for file, run in runs.items()})
+    latency = latencies({file: lambda r=run: r(images) for file, run in runs.items()}, frames=_TIMED)
     for file, found in scores.items():
         text = ", ".join(f"{said} {100 * found.summary[mean]:.2f}" for mean, said in _MEANS.items())
         p50, p99, _ = latency[file]
@@ -72,7 +74,7 @@ def with_int8(export: NetworkExport, config: Config, *, force: bool) -> NetworkE
             "writes it all the same, --format=onnx does without it"
         )
     facts |= {
-        "calibration": {"split": config.data.train_split, "samples": _CALIBRATION_SAMPLES},
+        "calibration": {"split": train.name, "samples": min(len(train), _CALIBRATION_SAMPLES)},
         "scores": {file: found.to_dict() for file, found in scores.items()},
         "latency_ms": {file: found._asdict() for file, found in latency.items()},
         "machine": machine(),
@@ -95,9 +97,8 @@ def _require_outputs(export: NetworkExport, config: Config) -> None:
         )
 
 
-def _calibration_frames(config: Config, index: Index) -> Iterator[UInt8[np.ndarray, "1 n h w 3"]]:
-    """Images of samples spread over the training split, as the predictor prepares them."""
-    split = index.split(config.data.train_split)
+def _calibration_frames(config: Config, split: SplitIndex) -> Iterator[UInt8[np.ndarray, "1 n h w 3"]]:
+    """Images of samples spread over a split, as the predictor prepares them."""
     reader = SampleReader(config, open_source(config.data, split, Parts()), augment=None)
     rows = np.unique(np.linspace(0, len(split) - 1, _CALIBRATION_SAMPLES).astype(int))
     progress = Progress(f"INT8: ranges on {split.name}", len(rows), _log.info)

@@ -19,7 +19,11 @@ from occjax.run_config import load_config, stored_initialisation
 METRICS = {
     "samples": 3,
     "split": "val",
-    "protocols": [{"protocol": "surroundocc", "mask": "none", "miou": 0.4912, "iou": 0.5925}],
+    # In per cent, as `Scores.to_dict` has them; None where undefined; RayIoU has neither mean.
+    "protocols": [
+        {"protocol": "surroundocc", "mask": "none", "miou": 49.12, "iou": None},
+        {"protocol": "RayIoU", "mask": "no mask", "rayiou": 30.0},
+    ],
 }
 
 
@@ -62,7 +66,8 @@ def test_the_card_says_what_it_is(run, config, exported, tmp_path):
     assert "fill in" in card and "ground truth and a teacher" in card and "| started from | random |" in card
     write_model_folder(tmp_path, config, restore(config, run, make_mesh()), initialisation=None, metrics=METRICS)
     card = (tmp_path / "README.md").read_text()
-    assert "| surroundocc | none | 49.12 | 59.25 |" in card and "On 3 samples of split val" in card
+    assert "| surroundocc | none | 49.12 | - |" in card and "| RayIoU" not in card
+    assert "On 3 samples of split val" in card
     assert "not recorded" in card and json.loads((tmp_path / "metrics.json").read_text()) == METRICS
 
 

@@ -9,6 +9,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+import yaml
 
 import occjax
 from occjax.classes import FREE
@@ -218,6 +219,46 @@ def test_a_rig_that_does_not_fit_the_grid_is_told(predictor, sample):
     poses[0, 1, 3], poses[1, 1, 3] = 20, -20
     with pytest.raises(CalibrationError, match="none of the 2 cameras sees anything of the grid"):
         predictor(files, Rig.from_arrays(rig.pixel_from_cam, grid_from_cam=poses, cameras=rig.cameras))
+
+
+@pytest.mark.slow
+def test_three_fisheyes_of_a_file_see_what_pinholes_see(predictor, config, tmp_path):
+    """Pictures of the city are bent, pixel by pixel through OpenCV's projection, and calibrated by a file."""
+    cameras = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_BACK")
+    token = load_index(config.data).split("val").tokens[0]
+    files, rig = occjax.nuscenes_frame(config.data.root, token, cameras=cameras)
+    coefficients = np.array([-0.05, 0.02, -0.008, 0.002])
+    recorded, entries = {}, {}
+    for camera, (name, picture) in enumerate(pixels_of(files).items()):
+        height, width = picture.shape[:2]
+        pinhole = rig.pixel_from_cam[camera].astype(np.float64)
+        # Larger than the bent picture of all that the pinhole sees; what lies beyond is black.
+        fisheye = pinhole * scaled(0.8)
+        fisheye[:2, 2] = width / 2, height / 2
+        u, v = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
+        bent = np.stack([u, v], -1).reshape(-1, 1, 2)
+        straight = cv2.fisheye.undistortPoints(bent, fisheye, coefficients, P=pinhole).reshape(height, width, 2)
+        image = cv2.remap(picture, *np.moveaxis(straight.astype(np.float32), -1, 0), cv2.INTER_CUBIC)
+        recorded[name] = tmp_path / f"{name}.png"
+        cv2.imwrite(str(recorded[name]), image[..., ::-1])
+        entries[name] = {
+            "image_width": width,
+            "image_height": height,
+            "camera_matrix": {"data": fisheye.ravel().tolist()},
+            "distortion_model": "equidistant",
+            "distortion_coefficients": {"data": coefficients.tolist()},
+            "projection_matrix": {"data": np.column_stack([pinhole, np.zeros(3)]).ravel().tolist()},
+            "cam_from_grid": {"matrix": rig.cam_from_grid[camera].tolist()},
+        }
+    path = tmp_path / "rig.yaml"
+    path.write_text(yaml.safe_dump({"frame": "lidar", "cameras": entries}))
+    wanted = predictor(pixels_of(files), rig)
+    found = predictor(recorded, occjax.read_calibration(path))
+    # As if they were pinholes.
+    careless = predictor(recorded, rig)
+    differences = [np.abs(np.asarray(other.logits - wanted.logits)).mean() for other in (found, careless)]
+    assert differences[0] < 0.25 * differences[1]
+    assert np.mean(found.classes == wanted.classes) > np.mean(careless.classes == wanted.classes)
 
 
 def test_importing_the_package_loads_no_jax(run):
