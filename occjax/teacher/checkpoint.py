@@ -33,8 +33,8 @@ def weights_from_checkpoint(
       backbone_dtype: of the kernels of the backbones' convolutions, but for those that place the taps of others.
 
     Raises:
-      CheckpointError: entries are missing, unexpected, mis-shaped, not finite, or say that the grid is another; lists
-        all of it. Or the file is of another variant, or of a backbone alone.
+      CheckpointError: entries are missing, unexpected, mis-shaped, not finite, variances below 0, or say that the grid
+        is another; lists all of it. Or the file is of another variant, or of a backbone alone.
       UnknownVariantError: no published configuration has this name, or these shapes.
     """
     require_teacher(arrays)
@@ -121,11 +121,15 @@ def list_problems(arrays: Arrays, shapes: dict[str, Shape], constants: Arrays) -
         if key not in arrays:
             found["missing"].append(key)
             continue
-        array = np.asarray(arrays[key])
+        # As it will be computed with: a double may be too large for that.
+        with np.errstate(over="ignore"):
+            array = np.asarray(arrays[key], np.float32)
         if array.shape != shape:
             found["shape"].append(f"{key} is {array.shape}, the model needs {shape}")
         elif not np.isfinite(array).all():
             found["not finite"].append(key)
+        elif key.endswith("running_var") and (array < 0).any():
+            found["a variance below 0"].append(key)  # NaN, as soon as a root is taken of it
         elif key in constants and not np.array_equal(array, constants[key]):
             said, needed = (np.ravel(x).tolist() for x in (array, constants[key]))
             found["of another grid or model"].append(f"{key} is {said}, the model has {needed}")

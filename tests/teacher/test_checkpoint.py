@@ -93,6 +93,8 @@ def test_everything_that_is_wrong_is_listed_at_once():
     arrays["extra.weight"] = np.zeros(3, np.float32)
     arrays["lifter.projection.1.bias"] = np.zeros(128, np.float32)
     arrays["encoder.layers.3.weight"] = np.full(128, np.nan, np.float32)
+    arrays["encoder.layers.3.bias"] = np.full(128, 1e300)  # finite, but not in float32
+    arrays["img_backbone.bn1.running_var"] = np.full(64, -1e-3, np.float32)
     arrays["encoder.layers.9.grid_size"] = np.full(3, 0.5, np.float32)
     with pytest.raises(CheckpointError) as error:
         weights_from_checkpoint(arrays, "gs6400")
@@ -101,7 +103,8 @@ def test_everything_that_is_wrong_is_listed_at_once():
     assert message.count("missing: img_backbone") == 10
     assert "unexpected: extra.weight" in message
     assert "shape: lifter.projection.1.bias is (128,), the model needs (129,)" in message
-    assert "not finite: encoder.layers.3.weight" in message
+    assert "not finite: encoder.layers.3.weight" in message and "not finite: encoder.layers.3.bias" in message
+    assert "a variance below 0: img_backbone.bn1.running_var" in message
     assert "encoder.layers.9.grid_size is [0.5, 0.5, 0.5], the model has [1.0, 1.0, 1.0]" in message
 
 
