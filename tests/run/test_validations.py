@@ -22,6 +22,8 @@ from occjax.run.scoring import Evaluation
 from occjax.run.train import TrainingRun
 from occjax.stop_requests import StopRequested
 from occjax.storage import write_json
+from occjax.train import progress as progress_module
+from occjax.train.checkpoint import Checkpoints
 from occjax.train.compiled_step import CompiledStep
 from occjax.train.metrics_log import MetricsLog
 from occjax.train.state import TrainState
@@ -138,6 +140,31 @@ def test_checkpoints_are_written_by_the_clock(fake, monkeypatch):
     monkeypatch.setattr(train_module, "time", minute)
     assert fake.start() is not None
     assert sorted(path.name for path in (fake.workdir / "checkpoints").glob("[0-9]*")) == ["2", "4", "6"]
+
+
+def test_the_log_says_what_the_loop_spent_its_time_on(fake, monkeypatch):
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(progress_module, "time", clock)
+
+    def taking(seconds, function):
+        def timed(*arguments, **how):
+            clock.now += seconds
+            return function(*arguments, **how)
+
+        return timed
+
+    step = taking(1.0, fake.step)
+    monkeypatch.setattr(train_module, "compile_step", taking(100.0, lambda *_: CompiledStep(step, 3e12)))
+    monkeypatch.setattr(train_module, "evaluate_student", taking(10.0, fake.evaluate))
+    monkeypatch.setattr(Checkpoints, "save", taking(5.0, Checkpoints.save))
+    monkeypatch.setattr(Checkpoints, "save_best", taking(7.0, Checkpoints.save_best))
+    assert fake.start() is not None
+    entries = map(json.loads, (fake.workdir / "log.jsonl").read_text().splitlines())
+    (entry,) = (entry for entry in entries if entry["group"] == "train")
+    # Six steps, of which the second and the fourth were saved and validated.
+    spent = {"step": 6, "waiting": 0, "compiling": 100, "saving": 2 * (5 + 7), "validating": 2 * 10}
+    assert {name: 150 * entry[f"time/{name}"] for name in spent} == pytest.approx(spent)
+    assert (entry["step_s"], entry["model_tflop_per_s"]) == (1, 3)
 
 
 def test_a_validation_that_was_cut_off_is_made_up_for(fake):
