@@ -14,6 +14,8 @@ from pathlib import Path
 # Those that a result can depend on.
 _PACKAGES = ("occjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
+_LOCK_ATTEMPTS = 100  # none but the first fails, except beside a holder that ends
+
 
 def versions() -> dict[str, str]:
     """Package versions and the git revision, each where it can be had: what is nice to know never ends a run."""
@@ -80,15 +82,20 @@ def remove_abandoned(*folders: Path) -> None:
 def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
     """Holds the lock that the file `path` stands for; gives whether it is held, which it always is with `wait`.
 
-    The system lets go of it when the process ends, however it ends; the file stays. A folder that cannot be written or
-    a file system without locks protects nobody and stops nobody.
+    The system lets go of it when the process ends, however it ends; the file stays, unless its holder removes it. A
+    folder that cannot be written or a file system without locks protects nobody and stops nobody.
     """
     is_free = True
     with contextlib.ExitStack() as opened:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = opened.enter_context(path.open("a"))
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for _ in range(_LOCK_ATTEMPTS):
+                # Whoever held it may have removed file and folder meanwhile: what is locked then is nobody's lock.
+                with contextlib.suppress(FileNotFoundError):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    file = opened.enter_context(path.open("a"))
+                    fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                        break
         except BlockingIOError:
             is_free = False
         except OSError:

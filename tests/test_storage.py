@@ -1,5 +1,6 @@
 """Files are whole or absent, and a lock is held by one."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -63,6 +64,19 @@ def test_a_lock_is_held_by_one_and_let_go_of_by_the_system(tmp_path):
     # Where there can be no file, nobody is stopped.
     with locked(path / "below a file") as is_held:
         assert is_held
+
+
+def test_a_lock_that_its_holder_removed_is_taken_anew(tmp_path, monkeypatch):
+    path, flock = tmp_path / "run/.lock", fcntl.flock
+
+    def flock_too_late(file, how):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        shutil.rmtree(path.parent)  # as a run does that came to nothing, between our opening the file and locking it
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock_too_late)
+    with locked(path) as first, locked(path) as second:
+        assert first and not second and path.exists()
 
 
 def versions_of(site, **environment) -> dict:

@@ -26,14 +26,16 @@ def only_run(workdir: Path) -> Iterator[None]:
     """
     made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     make_workdir(workdir)
-    before = {path.name for path in workdir.iterdir()}
     lock = workdir / ".lock"
+    has_lock = lock.exists()
     with locked(lock) as is_ours:
         if not is_ours:
             raise WorkdirError(
                 f"another process trains in {workdir}{_holder(lock)}; stop it, or wait for its end, or choose another "
                 "--workdir"
             )
+        # Now, when nobody else takes anything away.
+        before = {path.name for path in workdir.iterdir() if has_lock or path != lock}
         # In the same file: another one of this name would be another lock.
         started = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
         with contextlib.suppress(OSError):  # nice to know
@@ -43,7 +45,7 @@ def only_run(workdir: Path) -> Iterator[None]:
             yield
         finally:
             if newest_step(workdir) is None and not _has_content(workdir / "log.jsonl"):
-                _remove(workdir, before, made)
+                _remove(workdir, before, made, last=lock)
 
 
 def _holder(lock: Path) -> str:
@@ -59,10 +61,11 @@ def _has_content(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _remove(workdir: Path, before: set[str], made: list[Path]) -> None:
-    """Removes what was not there `before`, and then those of the folders `made` that are empty."""
+def _remove(workdir: Path, before: set[str], made: list[Path], last: Path) -> None:
+    """Removes what was not there `before`, the lock `last`, and then those of the folders `made` that are empty."""
     with contextlib.suppress(OSError):  # what cannot be removed stays
-        for path in list(workdir.iterdir()):
+        # Without the lock the folder may be another run's, at once.
+        for path in sorted(workdir.iterdir(), key=lambda path: path == last):
             if path.name not in before:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         for folder in made:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,18 @@ def test_a_start_that_fails_leaves_nothing(tmp_path):
     (tmp_path / "mine/notes").write_text("")
     fail_in(tmp_path / "mine", "config.json")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes"]
+
+
+def test_the_lock_is_the_last_to_be_removed(tmp_path, monkeypatch):
+    removed, unlink = [], Path.unlink
+
+    def noted(path, **how):
+        removed.append(path.name)
+        unlink(path, **how)
+
+    monkeypatch.setattr(Path, "unlink", noted)
+    fail_in(tmp_path / "run", *(f"{n}.json" for n in range(20)))
+    assert len(removed) == 21 and removed[-1] == ".lock"
 
 
 @pytest.mark.parametrize("learnt", ["checkpoints/2/_CHECKPOINT_METADATA", "log.jsonl"])
