@@ -96,7 +96,7 @@ TEACHER_MUTATIONS = {
         ("hashlib.sha256(token.encode())", 'hashlib.sha256(b"")', PROPERTIES),
     ],
     "occjax/teacher/teacher.py": [
-        ("most := int(state.most_cameras)) > self.cameras_per_point", "most := int(state.most_cameras)) < 0", TEACHER),
+        ("if (most := int(state.most_cameras)) <= room:", "if True:", TEACHER),
         ("matrices = cropped_from_lidar(pixel_from_lidar)", "matrices = pixel_from_lidar", TEACHER),
     ],
 }

@@ -125,7 +125,7 @@ def measure(
     scene = Scene(levels, jnp.asarray(matrices))
     for number, (operations, weights) in enumerate(zip(variant.stages, params["stages"], strict=True)):
         encode = functools.partial(
-            stages.encode, operations, variant=variant, cameras_per_point=teacher.cameras_per_point
+            stages.encode, operations, variant=variant, cameras_per_point=stages.CAMERAS_PER_POINT
         )
         state = timed(f"encoder, stage {number}", encode, weights, params["embedding"], state, scene)
     voxelize = functools.partial(stages.voxelize, variant=variant)

@@ -111,7 +111,6 @@ def compact_teacher(
     sparse: SparseTeacher | None,
     bev_probabilities: np.ndarray | None = None,
     valid: np.ndarray | None = None,
-    bev_valid: np.ndarray | None = None,
 ) -> CompactTeacher:
     """Codes of one sample.
 
@@ -121,7 +120,6 @@ def compact_teacher(
       sparse: probabilities over the grid's voxels, or None (BEV only).
       bev_probabilities: float [X, Y, K] of a BEV map of its own; None leaves it to the column rule.
       valid: bool [X, Y, Z] voxels that the teacher knows; None = all.
-      bev_valid: bool [X, Y] cells that the BEV map knows; None = all.
     """
     voxels = bev = None
     if sparse is not None:
@@ -129,7 +127,7 @@ def compact_teacher(
         voxels = VoxelCodes(sparse.index, free, levels, floored_log_probs(sparse.background), _bits(valid))
     if bev_probabilities is not None:
         free, levels = encode_rows(bev_probabilities.reshape(-1, bev_probabilities.shape[-1]))
-        bev = BevCodes(free.reshape(grid.shape[:2]), levels.reshape(*grid.shape[:2], -1), _bits(bev_valid))
+        bev = BevCodes(free.reshape(grid.shape[:2]), levels.reshape(*grid.shape[:2], -1), None)
     return CompactTeacher(token, grid, TeacherTargets(voxels, bev))
 
 

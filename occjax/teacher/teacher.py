@@ -27,10 +27,6 @@ from occjax.teacher.variants import DuplicateRule, TeacherVariant
 CAMERAS_PER_POINT = 2
 
 
-class CapacityError(UserError):
-    """A sample needs more room than the compiled program has."""
-
-
 class ImageFeatures(NamedTuple):
     """What is read from the images, whatever is drawn afterwards.
 
@@ -68,13 +64,11 @@ class Teacher:
       variant: which one.
       params: weights, as `checkpoint.weights_from_checkpoint` nests them.
       depth_mode: "drawn", as published, or "argmax", which draws no depths.
-      cameras_per_point: room for the cameras that see one key point.
     """
 
     variant: TeacherVariant
     params: Weights
     depth_mode: DepthMode = "drawn"
-    cameras_per_point: int = CAMERAS_PER_POINT
 
     def __call__(
         self,
@@ -90,7 +84,6 @@ class Teacher:
           draws: of `draws_for`.
 
         Raises:
-          CapacityError: more cameras see one point than there is room for.
           UserError: images of another size.
         """
         return self.occupancy(self.image_features(images), pixel_from_lidar, draws)
@@ -113,7 +106,7 @@ class Teacher:
     def occupancy(
         self, features: ImageFeatures, pixel_from_lidar: Float[np.ndarray, "n 4 4"], draws: Draws
     ) -> TeacherOutput:
-        """The output for images that were looked at; raises CapacityError."""
+        """The output for images that were looked at."""
         matrices = cropped_from_lidar(pixel_from_lidar)
         anchors, candidates = self.params["anchors"].get("stored"), None
         if features.depth_logits is not None:
@@ -121,25 +114,25 @@ class Teacher:
             inverse = np.linalg.inv(matrices.astype(np.float64)).astype(np.float32)
             lifted = lift_anchors(self.params["anchors"], features.depth_logits, inverse, *draws, mode=self.depth_mode)
             anchors, candidates = lifted.anchors, lifted.candidates
-        state = EncoderState(self.params["anchors"]["features"], anchors, jnp.zeros((), jnp.int32))
-        scene = Scene(features.levels, jnp.asarray(matrices))
-        for operations, weights in zip(self.variant.stages, self.params["stages"], strict=True):
-            state = encode(
-                operations,
-                weights,
-                self.params["embedding"],
-                state,
-                scene,
-                variant=self.variant,
-                cameras_per_point=self.cameras_per_point,
-            )
-        values, density = voxelize(state.anchors, self.params.get("empty_value"), variant=self.variant)
-        # Read when everything is under way: the host waits here.
-        if (most := int(state.most_cameras)) > self.cameras_per_point:
-            raise CapacityError(
-                f"a key point is seen by {most} cameras, and this teacher has room for {self.cameras_per_point} "
-                f"(cameras_per_point); load it with cameras_per_point={most}"
-            )
+        scene, room = Scene(features.levels, jnp.asarray(matrices)), CAMERAS_PER_POINT
+        while True:
+            state = EncoderState(self.params["anchors"]["features"], anchors, jnp.zeros((), jnp.int32))
+            for operations, weights in zip(self.variant.stages, self.params["stages"], strict=True):
+                state = encode(
+                    operations,
+                    weights,
+                    self.params["embedding"],
+                    state,
+                    scene,
+                    variant=self.variant,
+                    cameras_per_point=room,
+                )
+            values, density = voxelize(state.anchors, self.params.get("empty_value"), variant=self.variant)
+            # Read when everything is under way: the host waits here.
+            if (most := int(state.most_cameras)) <= room:
+                break
+            # On a rig whose cameras overlap more, points were not seen by all: once more, with room for them.
+            room = most
         return TeacherOutput(half_precision(values), values, density, None if candidates is None else int(candidates))
 
 
@@ -148,7 +141,6 @@ def load_teacher(
     variant_name: str | None = None,
     *,
     depth_mode: DepthMode = "drawn",
-    cameras_per_point: int = CAMERAS_PER_POINT,
     backbone_dtype: str = "float32",
     dup_mode: DuplicateRule = "cpu_first",
 ) -> Teacher:
@@ -157,7 +149,7 @@ def load_teacher(
     Args:
       arrays: all of its entries by name.
       variant_name: which published configuration it must be; None takes the one that has its shapes.
-      depth_mode: see `Teacher`, as cameras_per_point.
+      depth_mode: see `Teacher`.
       backbone_dtype: of the backbones' convolutions; "bfloat16" halves their time on an accelerator.
       dup_mode: see `TeacherVariant`.
 
@@ -167,7 +159,7 @@ def load_teacher(
     """
     variant, params = weights_from_checkpoint(arrays, variant_name, backbone_dtype=backbone_dtype)
     variant = dataclasses.replace(variant, dup_mode=dup_mode)
-    return Teacher(variant, jax.tree.map(jnp.asarray, params), depth_mode, cameras_per_point)
+    return Teacher(variant, jax.tree.map(jnp.asarray, params), depth_mode)
 
 
 @jax.jit

@@ -149,16 +149,16 @@ def submanifold_block(key: str, variant: TeacherVariant, channels: int = CHANNEL
     return block
 
 
-def refinement(key: str, values: int = 28, channels: int = CHANNELS) -> Table:
+def refinement(key: str, channels: int = CHANNELS) -> Table:
     """Its layers are numbered with their ReLUs; the scale of the update is part of the last one."""
 
     def block(first: int) -> Table:
         linears = tuple(linear(f"{key}.layers.{i}", channels, channels) for i in (first, first + 2))
         return {"linears": linears, "norm": norm(f"{key}.layers.{first + 4}", channels)}
 
-    last = linear(f"{key}.layers.10", channels, values)
+    last = linear(f"{key}.layers.10", channels, 28)
     output = Part(
-        last.shapes | {f"{key}.layers.11.scale": (values,)},
+        last.shapes | {f"{key}.layers.11.scale": (28,)},
         lambda weight, bias, scale: {"kernel": weight.T * scale, "bias": bias * scale},
     )
     return {"blocks": (block(0), block(5)), "output": output}

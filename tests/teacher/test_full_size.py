@@ -23,7 +23,7 @@ from occjax.teacher.necks import depth_features, feature_pyramid
 from occjax.teacher.preprocess import cropped_from_lidar, network_input
 from occjax.teacher.resnet import resnet
 from occjax.teacher.splat import probabilities
-from occjax.teacher.teacher import load_teacher, voxelize
+from occjax.teacher.teacher import CAMERAS_PER_POINT, load_teacher, voxelize
 from occjax.teacher.variants import VARIANTS
 
 pytestmark = pytest.mark.slow
@@ -178,7 +178,7 @@ def test_a_stage_alone(stage, teacher, scene, anchors, goldens):
     state = EncoderState(jnp.asarray(features), jnp.asarray(anchors[f"anchor_{stage}"]), jnp.int32(0))
     found, state, _ = run_modules(teacher, stage, state, scene)
     require_stage(found, goldens("stages_inject"), stage)
-    assert state.most_cameras <= teacher.cameras_per_point
+    assert state.most_cameras <= CAMERAS_PER_POINT
 
 
 def test_the_chain_of_stages_and_the_head(teacher, scene, anchors, goldens):

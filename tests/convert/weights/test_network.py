@@ -13,7 +13,7 @@ from occjax.errors import UserError
 from occjax.mesh import make_mesh
 from occjax.teacher.draws import draws_for
 from occjax.teacher.outputs import half_precision
-from occjax.teacher.teacher import CapacityError, Teacher
+from occjax.teacher.teacher import Teacher
 from occjax.teacher.variants import VARIANTS
 
 
@@ -30,7 +30,7 @@ class Network(Teacher):
 
     def occupancy(self, features, pixel_from_lidar, draws):
         if pixel_from_lidar[0, 0, 0] == 0:
-            raise CapacityError("a key point is seen by 3 cameras")
+            raise UserError("a key point is seen by 3 cameras")
         if pixel_from_lidar[0, 0, 0] < 0:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nallocator statistics")
         values = jnp.stack([features, jnp.asarray(draws.u[0, 0, 0])]).reshape(1, 1, 1, 2)
@@ -66,7 +66,7 @@ def test_several_draws_are_averaged_before_they_are_rounded():
 
 def test_a_sample_that_is_refused_leaves_the_others():
     first, second = predictor()([keyframe("a", scale=0.0), keyframe("b")])
-    assert isinstance(first, CapacityError) and second.shape == (1, 1, 1, 2)
+    assert isinstance(first, UserError) and second.shape == (1, 1, 1, 2)
 
 
 def test_a_device_without_memory_ends_the_run_in_one_line():
