@@ -15,30 +15,15 @@ From a checkout, `python main.py` is the same, and so are the files of converter
 import argparse
 import importlib
 import logging
-import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from absl import logging as absl_logging
-
 from occjax.command_line import Parser, say, show_log, status, words
 from occjax.stop_requests import leave
 
 _log = logging.getLogger("occjax.main")
-# The next lines stand here, not in main(), because loader processes import this file again.
-# Each of them would repeat grain's remarks on profiling.
-absl_logging.set_verbosity(absl_logging.ERROR)
-# XLA's alarm that compiling is slow on a CPU asks for a bug report that nobody needs.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# numpy's matrix products are small here: threads would spend more time on waiting for each other, in every loader
-# process anew.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# A loader that is stopped while it hands over a batch leaves it to Python's resource tracker, which frees it, and would
-# report it as leaked.
-os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-
 # Modules by name, each imported when it is called: `--help` need not wait for jax.
 _COMMANDS = {
     "convert-teacher": "occjax.run.convert_teacher",

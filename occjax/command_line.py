@@ -13,7 +13,22 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from absl import logging as absl_logging
+
 from occjax.failures import DEVICE_REMEDY, told
+
+# The next lines stand here, not in a function, because libraries read them when they are loaded, and because loader
+# processes import again what their program imports.
+# Each of them would repeat grain's remarks on profiling.
+absl_logging.set_verbosity(absl_logging.ERROR)
+# XLA's alarm that compiling is slow on a CPU asks for a bug report that nobody needs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# numpy's matrix products are small here: threads would spend more time on waiting for each other, in every loader
+# process anew.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# A loader that is stopped while it hands over a batch leaves it to Python's resource tracker, which frees it, and would
+# report it as leaked.
+os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
 
 # As absl spells switches, which the configuration's overrides go through.
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
