@@ -129,7 +129,8 @@ class ViewTransform(nn.Module):
 
     def forward(self, features, rig, image_size):
         b, n = rig["pixel_from_cam"].shape[:2]
-        logits, context = self.depthnet(features, self.camera_vector(rig))
+        # The rig stays float32 in a student of float64 too: its points fall into the same cells.
+        logits, context = self.depthnet(features, self.camera_vector(rig).to(features.dtype))
         h, w = logits.shape[2:]
         probs = logits.softmax(1).view(b, n, -1, h, w)
         context = context.view(b, n, -1, h, w)
@@ -143,9 +144,9 @@ class ViewTransform(nn.Module):
         for i in range(b):
             keep = inside[i]
             cell = (iy[i] * size_x + ix[i])[keep]
-            total = torch.zeros(size_x * size_y, values.shape[-1]).index_add(0, cell, values[i][keep])
+            total = values.new_zeros(size_x * size_y, values.shape[-1]).index_add(0, cell, values[i][keep])
             if self.mean:
-                mass = torch.zeros(size_x * size_y).index_add(0, cell, probs[i][keep])
+                mass = probs.new_zeros(size_x * size_y).index_add(0, cell, probs[i][keep])
                 total = total / (mass[:, None] + 1e-6)
             bev.append(total.T.reshape(-1, size_y, size_x))
         return self.bev_refine(torch.stack(bev)), logits.view(b, n, -1, h, w)
