@@ -199,8 +199,8 @@ def _unraisable(what: Any) -> None:
         sys.__unraisablehook__(what)
 
 
-def status(command: Callable[[], int], *, refused: int = 2, device_remedy: str = DEVICE_REMEDY) -> int:
-    """Exit status of `command`, or `refused` after a line about an error that the user can mend.
+def status(command: Callable[[], int], *, device_remedy: str = DEVICE_REMEDY) -> int:
+    """Exit status of `command`, or 2 after a line about an error that the user can mend.
 
     A defect of the program is raised.
     """
@@ -215,7 +215,7 @@ def status(command: Callable[[], int], *, refused: int = 2, device_remedy: str =
         sys.stderr.write(f"error: {line}\n")
         if sys.unraisablehook is sys.__unraisablehook__:
             sys.unraisablehook = _unraisable
-        return refused
+        return 2
     except KeyboardInterrupt:  # what was going on has said what it saved
         return 130
     except _Terminated as end:

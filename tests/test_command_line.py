@@ -71,7 +71,6 @@ def test_status(capsys):
 
     assert status(lambda: 7) == 7
     assert status(lambda: refuse(UserError)) == 2 and capsys.readouterr().err == "error: no such thing\n"
-    assert status(lambda: refuse(UserError), refused=1) == 1
     assert status(lambda: refuse(KeyboardInterrupt)) == 130
     with pytest.raises(ValueError):
         status(lambda: refuse(ValueError))

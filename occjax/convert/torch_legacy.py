@@ -1,5 +1,7 @@
 """Checkpoints of the format before torch 1.6, which published weights still come in: pickles, then the numbers."""
 
+import mmap
+import reprlib
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,20 +42,19 @@ class LegacyFile:
             sizes[key] = size
             return record
 
-        with self.path.open("rb") as file:
+        with self.path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
             load_pickle(file, {})  # the magic number, which the caller has seen
             protocol, system = load_pickle(file, {}), load_pickle(file, {})
             if protocol != _PROTOCOL or not system["little_endian"]:
-                raise ValueError(
-                    f"protocol {protocol} of a {'little' if system['little_endian'] else 'big'}-endian machine"
-                )
+                raise ValueError(f"not of protocol {_PROTOCOL}, or of a big-endian machine")
             content = load_pickle(file, allowed, remembered)
             keys = load_pickle(file, {})
-            end = self.path.stat().st_size
             for key in keys:
+                if not isinstance(key, str):
+                    raise TypeError(f"the key of a storage is {reprlib.repr(key)}")
                 (count,) = struct.unpack("<q", file.read(8))
                 start, length = file.tell(), count * sizes[key]
-                if count < 0 or start + length > end:
+                if count < 0 or start + length > file.size():
                     raise EOFError(f"storage {key} of {count} values reaches past the end of the file")
                 self._places[key] = (start, length)
                 file.seek(length, 1)

@@ -116,7 +116,7 @@ class _Archive:
             ) from error
 
 
-class _Namespace(dict):
+class _Namespace(Entries):
     """Stands in for argparse.Namespace, in which training scripts keep their arguments: attributes as a plain dict."""
 
     def __setstate__(self, state):
@@ -138,7 +138,7 @@ def _stand_ins(archive: "_Archive | LegacyFile") -> dict[tuple[str, str], object
         ("argparse", "Namespace"): _Namespace,
         ("torch._utils", "_rebuild_tensor_v2"): partial(_rebuild_tensor, archive),
         ("torch._utils", "_rebuild_parameter"): lambda tensor, requires_grad, hooks: tensor,
-        ("torch", "Size"): lambda *axes: tuple(*axes),
+        ("torch", "Size"): lambda axes=(): tuple(map(int, axes)),
         # Storage types are only ever named, beside the key of what is stored: plain text, which cannot be called.
         **{(module, name): dtype for module in ("torch", "torch.storage") for name, dtype in _STORAGE_DTYPES.items()},
     }

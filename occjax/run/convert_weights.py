@@ -32,9 +32,9 @@ from occjax.types import CameraRig
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Converts as the options say; returns the exit status, 1 where nothing is written."""
+    """Converts as the options say; returns the exit status, 1 where --verify finds other outputs."""
     options = _parse(arguments)
-    return status(lambda: _convert(options), refused=1)
+    return status(lambda: _convert(options))
 
 
 def _convert(options: argparse.Namespace) -> int:

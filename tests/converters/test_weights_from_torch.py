@@ -59,7 +59,7 @@ def test_all_problems_are_listed_and_nothing_is_written(tmp_path, small_backbone
         arrays["layer1.0.bn1.bias"][0] = np.nan
 
     resnet_file(tmp_path / "r.pth", small_backbone, spoil)
-    assert run("--kind=resnet", "--depth=18", f"--input={tmp_path}/r.pth", f"--output={tmp_path}/out/r.npz") == 1
+    assert run("--kind=resnet", "--depth=18", f"--input={tmp_path}/r.pth", f"--output={tmp_path}/out/r.npz") == 2
     said = capsys.readouterr().err
     for line in (
         "5 entries",
@@ -126,7 +126,7 @@ def test_wrong_flags_are_refused(flags, capsys):
 
 
 def test_missing_file_is_a_message(tmp_path, capsys):
-    assert run("--kind=student", f"--input={tmp_path}/x.pth", f"--workdir={tmp_path}/run") == 1
+    assert run("--kind=student", f"--input={tmp_path}/x.pth", f"--workdir={tmp_path}/run") == 2
     assert "no weight file" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -230,5 +230,5 @@ def test_student_becomes_a_run_that_restores(tmp_path, monkeypatch, capsys):
                 entry.to_torch(np.asarray(leaves[entry.ours])), arrays[entry.theirs], err_msg=entry.theirs
             )
     # A folder with a run in it is left alone.
-    assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 1
+    assert run("--kind=student", f"--input={tmp_path}/latest.pth", f"--workdir={tmp_path}/run") == 2
     assert "not empty" in capsys.readouterr().err

@@ -42,7 +42,7 @@ class _Array(np.ndarray):
         if not isinstance(data, list):
             dtype.of_numbers()
         elif math.prod(shape) != len(data):  # numpy would make room for all of them first
-            raise DumpError(f"an array of shape {shape} cannot hold {len(data)} objects")
+            raise DumpError(f"an array of shape {reprlib.repr(shape)} cannot hold {len(data)} objects")
         super().__setstate__((1, shape, dtype._dtype, is_fortran, data))
 
 
@@ -122,10 +122,18 @@ def tokens_in_order(path: Path) -> list[str]:
     loaded = load_plain_pickle(path)
     try:
         # As text, because the data set sorts them so: 1000 would come before 999.
-        frames = sorted(loaded["metadata"], key=lambda frame: f"{frame[0]}{int(frame[1]):03d}")
-        return [str(loaded["infos"][scene][int(frame)]["token"]) for scene, frame in frames]
+        frames = [(_text(scene), int(frame)) for scene, frame in loaded["metadata"]]
+        frames.sort(key=lambda frame: f"{frame[0]}{frame[1]:03d}")
+        return [_text(loaded["infos"][scene][frame]["token"]) for scene, frame in frames]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DumpError(
             f"info file {path} must hold infos {{scene token: [info with token, ...]}} and metadata [(scene token, "
             f"frame index), ...]; {type(error).__name__}: {error}"
         ) from error
+
+
+def _text(value: object) -> str:
+    # The text of lists of lists, each twice in the next, would fill the memory.
+    if not isinstance(value, str):
+        raise TypeError(f"{reprlib.repr(value)} is no text")
+    return value
