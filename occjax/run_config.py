@@ -29,9 +29,10 @@ def stored_fact(workdir: Path, name: str) -> dict | None:
     """An entry of config.json beside the configuration; None where there is none."""
     path = workdir / "config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get(name) if path.exists() else None
+        found = json.loads(path.read_text(encoding="utf-8")).get(name) if path.exists() else None
     except (OSError, ValueError, AttributeError, RecursionError):
         return None  # `load_config` says what is wrong with the file
+    return found if isinstance(found, dict) else None
 
 
 def load_config(workdir: Path) -> Config:

@@ -71,14 +71,17 @@ class TensorRef:
         is_negative = min((self._offset, *self.shape, *self._strides)) < 0
         # Expanded and overlapping tensors, which no weights are, make terabytes of a few bytes.
         count = math.prod(self.shape)
-        if is_negative or count > len(values) or (count and last >= len(values)):
+        try:
+            if is_negative or count > len(values) or (count and last >= len(values)):
+                raise ValueError("outside")
+            strides = tuple(s * values.itemsize for s in self._strides)
+            view = np.lib.stride_tricks.as_strided(values[self._offset :], self.shape, strides, writeable=False)
+        except (ValueError, OverflowError) as error:  # numpy's own, of numbers beyond 64 bits where nothing is stored
             raise WeightsFileError(
                 f"{self._archive.path}: a tensor of shape {self.shape} and strides {self._strides} reaches outside its "
                 f"storage of {len(values)} values, or repeats them; the file is damaged, get it again, or save it with "
                 "tensor.contiguous()"
-            )
-        strides = tuple(s * values.itemsize for s in self._strides)
-        view = np.lib.stride_tricks.as_strided(values[self._offset :], self.shape, strides, writeable=False)
+            ) from error
         return _from_bfloat16(view) if dtype == "bfloat16" else view.copy()
 
 

@@ -81,12 +81,18 @@ class BatchLoader:
         """Position after the last batch that was handed out."""
         return {"next_batch": self._next_batch, **self._identity}
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Continues at a saved position; `{**get_state(), "next_batch": 0}` rewinds.
 
         Raises:
-          DataError: the state was saved with other data, batch size or seed.
+          DataError: the state was saved with other data, batch size or seed, or is damaged.
         """
+        next_batch = state.get("next_batch")
+        if not isinstance(next_batch, int) or next_batch < 0:
+            raise DataError(
+                f"the saved data position has next_batch {next_batch!r}, which is no number of a batch: the newest "
+                "checkpoint is damaged; delete its folder, and the same command goes on from the one before"
+            )
         found = {key: state.get(key) for key in self._identity}
         if found != self._identity:
             raise DataError(
@@ -95,7 +101,7 @@ class BatchLoader:
             )
         # What the workers have read ahead belongs to the old position.
         self.close()
-        self._next_batch = int(state["next_batch"])
+        self._next_batch = next_batch
 
     def close(self) -> None:
         """Stops the workers; the loader starts them again when it is used."""

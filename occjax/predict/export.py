@@ -22,6 +22,8 @@ from occjax.types import CameraRig
 
 # Files by format, those that `occjax.load` takes first in front.
 MODELS = {"stablehlo": "model.stablehlo", "onnx": "model.onnx", "int8": "model_int8.onnx"}
+# Matrices of the manifest's rig, a row for each camera, and their sizes.
+_RIG = {"pixel_from_cam": 3, "cam_from_grid": 4, "input_from_pixel": 3}
 MANIFEST, REFERENCE = "export.json", "reference.npz"
 OPSET = 20
 # Of the voxels, in float32: sums in another order change the class of hardly any.
@@ -241,9 +243,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of an export.
 
     Raises:
-      ExportError: it cannot be read.
+      ExportError: it cannot be read, or does not say what an export is of.
     """
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        rig, cameras = found["rig"], found["rig"]["cameras"]
+        lists = (cameras, found["outputs"], found["input"])
+        matrices = {name: np.array(rig[name], np.float64).shape for name in _RIG}
+        if not all(isinstance(values, list) for values in lists) or len(found["input"]) != 5:
+            raise TypeError("cameras, outputs and input are lists, input of five numbers")
+        if matrices != {name: (len(cameras), size, size) for name, size in _RIG.items()}:
+            raise ValueError(f"matrices of {len(cameras)} cameras are {matrices}")
+        if not all(isinstance(name, str) for name in (*cameras, *found["outputs"])):
+            raise TypeError("cameras and outputs are names")
+        return {**found, "input": tuple(map(int, found["input"])), "coverage": float(found["coverage"])}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ExportError(f"{folder / MANIFEST} cannot be read: {error}; export again") from error

@@ -76,7 +76,9 @@ class ExportedPredictor(Predictor):
         if found != len(self.cameras):
             raise CalibrationError(f"this export is of {len(self.cameras)} cameras, the rig has {found}; {advice}")
         for name in ("pixel_from_cam", "cam_from_grid", "input_from_pixel"):
-            difference = np.abs(np.asarray(getattr(frame.rig, name))[0] - np.array(own[name])).max(axis=(1, 2))
+            difference = np.abs(np.asarray(getattr(frame.rig, name))[0] - np.asarray(own[name], np.float64)).max(
+                axis=(1, 2)
+            )
             if difference.max() > _TOLERANCE:
                 camera = self.cameras[int(difference.argmax())]
                 raise CalibrationError(

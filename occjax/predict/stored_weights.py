@@ -82,8 +82,8 @@ def _checkpoint(workdir: Path, *, best: bool) -> Path:
 def _score(checkpoint: Path) -> float:
     """What a checkpoint of `best` was kept for, lowest where it is not known."""
     try:
-        score = json.loads((checkpoint / "metrics/metrics").read_text())[SCORE]
-    except (OSError, ValueError, KeyError):
+        score = float(json.loads((checkpoint / "metrics/metrics").read_text())[SCORE])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return -math.inf
     return -math.inf if math.isnan(score) else score
 

@@ -85,7 +85,7 @@ def chosen_evaluations(workdirs: list[Path], wanted: Wanted) -> list[StoredEvalu
 def _scores(evaluation: StoredEvaluation) -> dict[str, float]:
     # The first protocol is the label set's own.
     protocol = evaluation.results["protocols"][0]
-    return {name: protocol[name] for name in _SHOWN if protocol.get(name) is not None}
+    return {name: protocol[name] for name in _SHOWN if isinstance(protocol.get(name), float)}
 
 
 def prior_scores(config: Config) -> dict[str, dict[str, float]]:

@@ -109,7 +109,8 @@ def full_evaluations(workdir: Path) -> list[StoredEvaluation]:
                 results["weights"],
             )
             is_best = path.parent.name.startswith(f"step-{results['step']}-best")
-            found.append(StoredEvaluation(path, setting, results["step"], is_best, results))
-        except (ValueError, KeyError, IndexError, TypeError):  # no JSON, or not ours
+            if isinstance(results["step"], int):
+                found.append(StoredEvaluation(path, setting, results["step"], is_best, results))
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError):  # no JSON, or not ours
             continue
     return sorted(found, key=lambda evaluation: evaluation.step)

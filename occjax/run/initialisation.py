@@ -52,4 +52,7 @@ def of_file(kind: Literal["backbone", "student"], path: Path) -> Initialisation:
 
 def said_of(stored: dict[str, Any] | None) -> str:
     """An initialisation as config.json and metrics.json hold it, in words; None where nothing is known."""
-    return NOT_RECORDED if stored is None else str(Initialisation(**stored))
+    try:
+        return NOT_RECORDED if stored is None else str(Initialisation(**stored))
+    except TypeError:  # by somebody's hand
+        return NOT_RECORDED

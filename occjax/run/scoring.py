@@ -117,11 +117,13 @@ def completed_evaluation(output_dir: Path, config: EvalConfig, split: SplitIndex
         try:
             results = json.loads(metrics_path.read_text(encoding="utf-8"))
             table = (output_dir / "table.txt").read_text(encoding="utf-8")
-        except (OSError, ValueError):
+            Evaluation(results, table, ()).scalars  # noqa: B018 - there and of their kind
+            is_wanted = wanted.items() <= results.items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         pictures = sorted(str(path) for path in (output_dir / "pictures").glob("*.png"))
         pages = [str(path) for path in output_dir.glob(PAGE_NAME)]
-        is_whole = wanted.items() <= results.items() and len(pictures) >= min(config.pictures, samples)
+        is_whole = is_wanted and len(pictures) >= min(config.pictures, samples)
         return (results, table, [str(metrics_path), *pictures, *pages]) if is_whole else None
 
     found = from_first(read)

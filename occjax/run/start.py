@@ -84,11 +84,11 @@ def data_identity(config: Config, index: Index) -> dict[str, dict]:
 
 def _require_same_data(workdir: Path, now: dict[str, dict], allow_other: bool) -> None:
     """Raises WorkdirError where a run that has a checkpoint would go on with other samples."""
-    before = stored_fact(workdir, "data") if newest_step(workdir) is not None else None
+    before = (stored_fact(workdir, "data") or {}) if newest_step(workdir) is not None else {}
     changed = [
-        f"{what}, split {now[what]['split']}: {before[what]['samples']} samples then, {now[what]['samples']} others now"
+        f"{what}, split {now[what]['split']}: {then.get('samples')} samples then, {now[what]['samples']} others now"
         for what in now
-        if before is not None and before[what] != now[what]
+        if isinstance(then := before.get(what), dict) and then != now[what]
     ]
     if changed and not allow_other:
         raise WorkdirError(

@@ -146,7 +146,7 @@ class TrainingRun:
         if position:
             # Of other data it says how many batches were taken, and no more.
             now = self.loader.get_state() if allow_other_data else position
-            self.loader.set_state({**now, "next_batch": position["next_batch"]})
+            self.loader.set_state({**now, "next_batch": position.get("next_batch")})
         log.info("resumed from step %d", self.step)
         return state, position or None
 

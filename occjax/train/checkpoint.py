@@ -11,10 +11,16 @@ import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from occjax.predict.checkpoint_folders import SCORE, CheckpointError, named_damage
+from occjax.predict.checkpoint_folders import SCORE, CheckpointError, named_damage, whole_steps
 from occjax.predict.stored_weights import keeps_ema_apart, placed, require_fit, shapes, stored_tree
 from occjax.processes import from_first
-from occjax.train.checkpoint_failures import keep_orbax_quiet, remove_half_written, require_room, write_failure
+from occjax.train.checkpoint_failures import (
+    forget_damaged_scores,
+    keep_orbax_quiet,
+    remove_half_written,
+    require_room,
+    write_failure,
+)
 from occjax.train.state import TrainState
 
 
@@ -38,11 +44,14 @@ class Checkpoints:
         Args:
           workdir: of the run.
           keep: how many of the last checkpoints stay.
+
+        Raises:
+          CheckpointError: one of them is damaged, and which.
         """
         self._workdir = workdir
         self._saving: tuple[int, int] | None = None  # step and bytes of what is being written
         keep_orbax_quiet()
-        from_first(lambda: remove_half_written(workdir))
+        from_first(lambda: (remove_half_written(workdir), forget_damaged_scores(workdir)))
         options = functools.partial(ocp.CheckpointManagerOptions, create=True, enable_async_checkpointing=True)
         best = options(max_to_keep=1, best_fn=lambda metrics: metrics.get(SCORE, -math.inf), best_mode="max")
         self._last = self._manager("checkpoints", options(max_to_keep=keep))
@@ -50,6 +59,10 @@ class Checkpoints:
 
     def _manager(self, name: str, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
         path = (self._workdir / name).resolve()  # orbax refuses a relative one
+        # The manager asks each when it was written, and would not say which could not tell.
+        for step in whole_steps(path):
+            with named_damage(self._workdir / name / str(step)):
+                _ = ocp.path.step.standard_name_format().find_step(path, step).commit_timestamp
         return ocp.CheckpointManager(path, options=options, item_names=("state", "ema", "data"))
 
     @property
@@ -146,6 +159,8 @@ class Checkpoints:
             stored = {item: stored_tree(self.path(step) / item) for item in targets}
             require_fit(self.path(step), shapes(stored), shapes(targets))
             items = self._last.restore(step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore()))
+            if not isinstance(items["data"], dict):
+                raise ValueError("its data position is no object")
         trees = items["state"] | {item: items[item] for item in targets if item != "state"}
         return abstract_state._replace(**trees), items["data"]
 

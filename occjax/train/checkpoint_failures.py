@@ -1,6 +1,7 @@
 """Failures of saving: what was left half-written, and full disks in a line that says what to do."""
 
 import errno
+import json
 import logging
 import os
 import shutil
@@ -9,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from occjax.predict.checkpoint_folders import MARKER, CheckpointError, newest_step
+from occjax.predict.checkpoint_folders import MARKER, SCORE, CheckpointError, newest_step
+from occjax.storage import write_json
 
 _HALF_WRITTEN = "*.orbax-checkpoint-tmp*"
 _log = logging.getLogger(__name__)
@@ -25,6 +27,22 @@ def remove_half_written(workdir: Path) -> None:
                 path.rename(path.with_name(f"incomplete-{path.name}"))
         for path in (*incomplete, *folder.glob(_HALF_WRITTEN)):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def forget_damaged_scores(workdir: Path) -> None:
+    """Empties the files of the best checkpoint's score that hold none: orbax would refuse the whole folder.
+
+    The weights stay, until the next validation that is scored takes their place.
+    """
+    for path in (workdir / "best").glob("[0-9]*/metrics/metrics"):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            is_whole = isinstance(found, dict) and isinstance(found.get(SCORE, 0.0), float)
+        except (ValueError, RecursionError):
+            is_whole = False
+        if not is_whole:
+            _log.warning("%s is damaged: by what score %s was the best is not known any more", path, path.parents[1])
+            write_json(path, {})
 
 
 def require_room(workdir: Path, step: int, size: int) -> None:

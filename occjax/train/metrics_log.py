@@ -37,14 +37,16 @@ class MetricsLog:
         kept, logged = [], []
         if not self._path.exists():
             return logged
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line that a killed run was writing
-            if entry["step"] <= step:
+                found = int(entry["step"]), str(entry["group"])
+            # The line that a killed run was writing, or one that was damaged since.
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                continue
+            if found[0] <= step:
                 kept.append(line)
-                logged.append((entry["step"], entry["group"]))
+                logged.append(found)
         # Whole or not at all: a run that is killed here must not lose its history.
         with writing(self._path) as scratch:
             scratch.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

@@ -9,7 +9,7 @@ import time
 import traceback
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,6 +87,20 @@ def _silent() -> Iterator[None]:
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def _traced() -> Iterator[Callable[[], int]]:
+    """Gives what says how many bytes Python took at most within the context, beyond those that it had before."""
+    # Once and for all: stopped while a thread of tensorstore allocates, the interpreter breaks down now and then.
+    if not tracemalloc.is_tracing():
+        tracemalloc.start()
+    tracemalloc.reset_peak()
+    before, peaks = tracemalloc.get_traced_memory()[0], []
+    try:
+        yield lambda: peaks[0] - before
+    finally:
+        peaks.append(tracemalloc.get_traced_memory()[1])
+
+
 def _files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
@@ -108,11 +122,9 @@ class Fuzzer:
 
     def _peak_of_sane(self, target: Target) -> int:
         target.read(target.sane)  # imports and caches are nobody's memory
-        tracemalloc.start()
-        target.read(target.sane)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
+        with _traced() as peak:
+            target.read(target.sane)
+        return peak()
 
     def mutated(self, case: int) -> tuple[str, bytes]:
         """Target and input of a case: they depend on the seed and its number alone."""
@@ -132,9 +144,8 @@ class Fuzzer:
         found = trace = ""
         _WATCH.seen.clear()
         started = time.monotonic()
-        tracemalloc.start()
         try:
-            with _silent(), _limited(LONGEST_S):
+            with _silent(), _limited(LONGEST_S), _traced() as peak:
                 _WATCH.is_on = True
                 target.read(data)
             self.accepted[name] += 1
@@ -148,12 +159,10 @@ class Fuzzer:
             found, trace = f"{type(error).__name__}: {str(error)[:200]}", traceback.format_exc()
         finally:
             _WATCH.is_on = False
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
         self.slowest[name] = max(self.slowest[name], time.monotonic() - started)
         limit = 2 * self._peaks[name] + len(data) + _ROOM
-        if not found and peak > limit:
-            found = f"takes {peak / 1e6:.0f} MB, the sane case {self._peaks[name] / 1e6:.1f} MB"
+        if not found and peak() > limit:
+            found = f"takes {peak() / 1e6:.0f} MB, the sane case {self._peaks[name] / 1e6:.1f} MB"
         if _WATCH.seen:
             found = f"executes {', '.join(_WATCH.seen)}"
         left = _files(self._folder) ^ before

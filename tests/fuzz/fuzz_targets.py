@@ -15,6 +15,7 @@ import fuzz_formats as formats
 import numpy as np
 from fuzz_bytes import mutate_bytes, mutate_json
 from fuzz_npz import mutate_npy, mutate_npz, npy
+from fuzz_runs import of_runs
 from nuscenes_root import sweep, write_root
 from teacher_folder import GRID, write_folder
 
@@ -61,7 +62,7 @@ class Target:
 def make_targets(folder: Path) -> dict[str, Target]:
     """All kinds by name; their files are written below `folder`."""
     found = {**_samples(), **_tables(folder), **_teacher(folder), **_records(folder), **_weights(folder)}
-    return {**found, **_others(folder)}
+    return {**found, **_others(folder), **of_runs(folder, _file)}
 
 
 def _npz(**arrays: np.ndarray) -> bytes:

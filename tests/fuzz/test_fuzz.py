@@ -4,6 +4,7 @@ Ten thousand, and other seeds: python tests/fuzz/run.py --cases=10000 --seed=1.
 """
 
 import logging
+import tracemalloc
 
 import pytest
 from fuzz_cases import Fuzzer, Target
@@ -23,6 +24,7 @@ def test_no_reader_breaks_on_damaged_input(tmp_path):
             fuzzer.run(case)
     finally:
         logging.disable(logging.NOTSET)
+        tracemalloc.stop()
     assert not fuzzer.findings, fuzzer.table()
     # Mutations that change nothing, or that nothing survives, would find nothing.
     assert sum(fuzzer.refused.values()) > CASES // 3 and sum(fuzzer.accepted.values()) > CASES // 10
