@@ -16,6 +16,7 @@ from occjax.errors import DataError
 
 _JPEG_START, _PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _END, _SCAN = 0xD9, 0xDA
+_PROGRESSIVE = b"\xff\xc2"  # within a scan 0xFF is followed by 0 or by the number of a restart
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 # Entropy-coded data has no long run of zeros: a copy that broke off, or a disk that was full, leaves one.
 _HOLE = bytes(512)
@@ -89,11 +90,12 @@ def _png_size(data: bytes) -> tuple[int, int]:
 def require_complete(data: bytes, image: np.ndarray) -> None:
     """Raises DataError where libjpeg filled up what a JPEG with an end marker lacks; `image` is what it decoded.
 
-    Missing blocks are grey, 128 exactly, and the last block is among them. Only images that end so are decoded once
-    more, for OpenCV passes libjpeg's warnings on to nobody but the terminal.
+    Missing blocks are grey, 128 exactly, and the last block is among them; those of a progressive file are coarse. Only
+    such images are decoded once more, for OpenCV passes libjpeg's warnings on to nobody but the terminal.
     """
-    if data.startswith(_JPEG_START) and (image[-1, -1] == 128).all() and b"premature end" in _printed(data):
-        raise DataError("JPEG is damaged: data is missing before its end marker, and the rest of the image is grey")
+    may_lack = (image[-1, -1] == 128).all() or _PROGRESSIVE in data
+    if data.startswith(_JPEG_START) and may_lack and b"premature end" in _printed(data):
+        raise DataError("JPEG is damaged: data is missing before its end marker, and the image is grey or coarse there")
 
 
 def _printed(data: bytes) -> bytes:

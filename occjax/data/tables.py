@@ -58,9 +58,15 @@ def read_tables(root: Path, version: str, lidar_channel: str) -> tuple[dict[str,
         # Keyframes are timed by this sensor, and both label sets lie at its timestamp.
         if lidar_channel not in sample["data"]:
             others = ", ".join(sorted(s["channel"] for s in nusc.sensor if s["modality"] == "lidar"))
+            remedy = (
+                f"LiDARs of these tables: {others}; choose one with --config.data.lidar_channel"
+                if others
+                else "these tables have no LiDAR: give each keyframe such a record, with the pose that its grid lies "
+                "in (no sweep needs to be there with --config.loss.depth=0)"
+            )
             raise DataError(
                 f"keyframe {sample['token']} has no {lidar_channel} record in sample_data.json, whose pose it needs; "
-                f"LiDARs of these tables: {others or 'none'}; choose one with --config.data.lidar_channel"
+                f"{remedy}"
             )
         lidar = nusc.get("sample_data", sample["data"][lidar_channel])
         lidar_file.append(lidar["filename"])

@@ -57,9 +57,11 @@ def require_same_configuration(workdir: Path, config: Config) -> list[str]:
         if key.startswith(_FIXED_SECTIONS) and not key.startswith(_FREE_FIELDS)
     ]
     if fixed:
+        # What people change most, and would think that it is free.
+        counted = "; its position in the data is counted in batches" if "data.batch_size" in changed else ""
         raise WorkdirError(
             f"{workdir} holds a run with another configuration:\n{''.join(fixed)}"
-            "resume it with the values it was started with, or choose a new --workdir"
+            f"resume it with the values it was started with, or choose a new --workdir{counted}"
         )
     return list(changed.values())
 

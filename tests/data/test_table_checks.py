@@ -152,6 +152,11 @@ def test_what_nothing_reads_is_not_demanded(attempt, root):
     assert len(load_index(DataConfig(root=str(root), index_dir=str(root / "new"))).everything) == 2
 
 
+def test_tables_without_any_lidar_are_told_what_they_lack(attempt):
+    with pytest.raises(DataError, match="tables have no LiDAR: give each keyframe such a record.*loss.depth=0"):
+        attempt(set_field("sensor", token("LIDAR_TOP"), channel="RADAR_FRONT", modality="radar"))
+
+
 def test_the_lidar_of_the_keyframes_can_be_chosen(attempt, root, tmp_path):
     def change(tables, rows):
         rows["sensor"][token("LIDAR_TOP")]["channel"] = "LIDAR_LEFT"
