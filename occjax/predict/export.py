@@ -256,6 +256,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError(f"matrices of {len(cameras)} cameras are {matrices}")
         if not all(isinstance(name, str) for name in (*cameras, *found["outputs"])):
             raise TypeError("cameras and outputs are names")
+        if not isinstance(found["formats"], dict) or not MODELS.keys() & found["formats"].keys():
+            raise ValueError(f"it speaks of no model; there may be {', '.join(MODELS)}")
         return {**found, "input": tuple(map(int, found["input"])), "coverage": float(found["coverage"])}
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise ExportError(f"{folder / MANIFEST} cannot be read: {error}; export again") from error

@@ -197,7 +197,7 @@ def _exports(folder: Path, from_file: Callable) -> dict:
     (folder / "program").mkdir()
     names = ("pixel_from_cam", "cam_from_grid", "input_from_pixel")
     manifest = {
-        **{"formats": {}, "outputs": ["classes"], "input": list(shape), "step": STEP, "coverage": 0.5},
+        **{"formats": {"stablehlo": {}}, "outputs": ["classes"], "input": list(shape), "step": STEP, "coverage": 0.5},
         "rig": {"cameras": ["a", "b"], "frame": "ego", **{n: np.asarray(getattr(rig, n))[0].tolist() for n in names}},
     }
     (folder / "program" / MANIFEST).write_text(json.dumps(manifest))

@@ -255,7 +255,7 @@ def test_what_a_run_started_from(tmp_path, value):
 
 RIG = {"cameras": ["a"], "pixel_from_cam": [[[1] * 3] * 3], "cam_from_grid": [[[1] * 4] * 4]}
 MANIFEST_OF_EXPORT = {
-    **{"outputs": ["classes"], "input": [1, 1, 4, 8, 3], "step": 4, "coverage": 0.5},
+    **{"formats": {"onnx": {}}, "outputs": ["classes"], "input": [1, 1, 4, 8, 3], "step": 4, "coverage": 0.5},
     "rig": {**RIG, "input_from_pixel": [[[1] * 3] * 3]},
 }
 
@@ -266,6 +266,7 @@ MANIFEST_OF_EXPORT = {
         *({"rig": []}, {"rig": RIG}, {"rig": {**MANIFEST_OF_EXPORT["rig"], "cameras": ["a", "b"]}}, {"outputs": 3}),
         *({"rig": {**MANIFEST_OF_EXPORT["rig"], "cameras": [["a"]]}}, {"input": [1, 2]}, {"input": ["x"] * 5}),
         *({"rig": {**MANIFEST_OF_EXPORT["rig"], "cam_from_grid": "x"}}, {"coverage": None}, {"outputs": [None]}),
+        *({"formats": []}, {"formats": {}}, {"formats": {"pickle": {}}}),
     ],
 )
 def test_manifest_of_an_export(tmp_path, change):
