@@ -3,7 +3,18 @@
 occjax --config=configs/realtime.py --workdir=runs/realtime
 occjax --config=configs/realtime.py:city --workdir=runs/realtime-city
 
-The first line trains on nuScenes, by the recipe of kd.py: nobody has done it, and hours and scores are unknown.
+The first line trains on nuScenes, by the recipe of kd.py: nobody has done it, and hours and scores are unknown. A step
+of one sample took 4.4 s on two busy cores of an Intel Xeon (AVX-512).
+
+Cost of the second: 13 minutes of processor time there for its 1200 updates, where the quickstart took 12. A frame of
+200 x 200 x 16 voxels takes 79 ms by ONNX Runtime and 124 MB (--mode=benchmark). Sizes were chosen by its profile with
+random weights: of 71 ms, convolutions take 26, products 16, argmax and sums 12.
+
+Expect of the second, in per cent on the 12 validation keyframes, seed 0, with the quickstart of the same hour:
+
+                                    mIoU    mIoU, classes present  IoU, occupied  BEV mIoU
+realtime.py:city                    49.59   19.35                  58.25          16.32
+quickstart.py                       49.59   19.35                  59.31          16.36
 """
 
 from occjax.config import Config
@@ -24,6 +35,7 @@ def get_config(variant: str = "nuscenes") -> Config:
     config.data.image_width = 352
 
     model = config.model
+    # With 18 layers convolutions took 43 to 56 ms of a frame.
     model.backbone.depth = 10
     model.backbone.width = 32
     # Nobody publishes weights of this width.

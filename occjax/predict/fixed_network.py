@@ -22,8 +22,8 @@ from occjax.types import CameraRig
 # What an export gives, in this order: [X, Y, Z], [X, Y, Z, K], [X, Y].
 DTYPES = {"classes": jnp.uint8, "probabilities": jnp.float16, "bev": jnp.uint8}
 OUTPUTS = tuple(DTYPES)
-# Of logits at once. The logits of SurroundOcc's grid are 46 MB, and an argmax after a product of 64 channels waits for
-# the memory: 34 ms against 26 on two cores with AVX-512, by ONNX Runtime.
+# Of logits at once. Those of SurroundOcc's grid are 46 MB, and what makes and reads them waits for the memory: a frame
+# of configs/realtime.py takes 65 to 68 ms in strips and 69 to 71 whole, by ONNX Runtime on two cores with AVX-512.
 _STRIP_BYTES = 3 << 20
 # Above every class: a column's code is its height and its class in one number.
 _BASE = 32
