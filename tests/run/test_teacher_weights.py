@@ -1,5 +1,6 @@
 """A teacher's checkpoint on the command line: what is wrong with it ends in a message, what is right becomes files."""
 
+import hashlib
 import json
 
 import jax
@@ -19,6 +20,7 @@ from occjax.run.evaluate import evaluate_teacher
 from occjax.run.scoring import Outputs
 from occjax.run.train import train
 from occjax.targets.folder import TeacherFolder
+from occjax.teacher.teacher import Teacher
 from occjax.teacher.variants import VARIANTS
 
 
@@ -142,6 +144,24 @@ def test_what_the_options_come_to(root, tmp_path, monkeypatch, capsys):
     assert f"gt_bev in {tmp_path}/dump/gt_bev" in capsys.readouterr().out
     assert made.source == "weights, model gs6400, sha256 abc, draws 3, backbone_dtype float32, dup_mode cpu_last"
     assert made.details["weights"]["file"] == f"{tmp_path}/w.pth"
+
+
+@pytest.mark.parametrize(("draws", "mode"), [("argmax", "argmax"), ("4", "drawn")])
+def test_the_network_is_run_as_the_options_say(tmp_path, monkeypatch, draws, mode):
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"weights")
+    monkeypatch.setattr(teacher_weights, "read_state_dict", lambda path, which: {"a": np.ones(2)})
+    asked = {}
+
+    def load_teacher(arrays, model, **how):
+        asked.update(how, arrays=list(arrays))
+        return Teacher(VARIANTS[model], {})
+
+    monkeypatch.setattr(teacher_weights, "load_teacher", load_teacher)
+    teacher, sha256 = teacher_weights._load(path, "gs6400", draws, "bfloat16", "one_of")
+    assert teacher.variant.name == "gs6400"
+    assert asked == {"arrays": ["a"], "depth_mode": mode, "backbone_dtype": "bfloat16", "dup_mode": "one_of"}
+    assert sha256 == hashlib.sha256(b"weights").hexdigest()
 
 
 def argparse_like(draws):

@@ -1,5 +1,7 @@
 """The lines that call the stages: what they hand on, and what they refuse. With weights: test_full_size.py."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from occjax.errors import UserError
 from occjax.teacher import teacher as module
 from occjax.teacher.draws import draws_for
+from occjax.teacher.lifter import Lifted
 from occjax.teacher.teacher import ImageFeatures, Teacher
 from occjax.teacher.variants import VARIANTS
 
@@ -48,6 +51,23 @@ def test_stages_run_in_order_on_matrices_of_the_cropped_images(stub):
     # What files are made from has half precision; what several draws are averaged in has not.
     assert output.values.dtype == np.float16 and not np.asarray(output.values).any()
     np.testing.assert_allclose(output.values_float32, 1e-8)
+
+
+def test_points_are_lifted_as_the_teacher_was_told(stub, monkeypatch):
+    teacher, encoded = stub
+    asked = []
+
+    def lift_anchors(weights, logits, lidar_from_cropped, u, jitter, *, mode):
+        asked.append((mode, lidar_from_cropped))
+        return Lifted(jnp.zeros((4, 28)), jnp.int32(7))
+
+    monkeypatch.setattr(module, "lift_anchors", lift_anchors)
+    matrices = np.random.default_rng(0).normal(size=(6, 4, 4))
+    argmax = dataclasses.replace(teacher, depth_mode="argmax")
+    output = argmax.occupancy(ImageFeatures((), jnp.zeros(1)), matrices, draws_for("a", 0, VARIANT))
+    ((mode, inverse),) = asked
+    assert mode == "argmax" and output.candidates == 7
+    np.testing.assert_allclose(inverse @ encoded[0][1], np.tile(np.eye(4), (6, 1, 1)), atol=1e-3)
 
 
 def test_images_of_another_size_are_refused(stub):

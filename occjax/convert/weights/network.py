@@ -1,6 +1,7 @@
 """A teacher's network over keyframes: draws by token, their average, a keyframe on every device at a time."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,8 @@ from occjax.teacher.draws import draws_for
 from occjax.teacher.outputs import half_precision
 from occjax.teacher.preprocess import RECORDED_HEIGHT, RECORDED_WIDTH
 from occjax.teacher.teacher import Teacher
+
+_log = logging.getLogger(__name__)
 
 
 class NetworkPredictor:
@@ -56,6 +59,11 @@ class NetworkPredictor:
                 for index in range(self._draws)
             )
             first = next(said)
+            if first.candidates == 0:
+                _log.warning(
+                    "sample %s: no pixel of its images was given a depth, so that Gaussians stand where stored ones do",
+                    keyframe.token,
+                )
             if self._draws == 1:
                 return np.asarray(first.values)
             total = first.values_float32

@@ -20,10 +20,11 @@ from occjax.teacher.variants import VARIANTS
 class Said(NamedTuple):
     values: jax.Array
     values_float32: jax.Array
+    candidates: int
 
 
 class Network(Teacher):
-    """Says the brightness of the images, and its first draw beside it."""
+    """Says the brightness of the images, which is also its number of points, and its first draw beside it."""
 
     def image_features(self, images):
         return self.params["gain"] * jnp.asarray(images, jnp.float32).mean()
@@ -34,7 +35,7 @@ class Network(Teacher):
         if pixel_from_lidar[0, 0, 0] < 0:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nallocator statistics")
         values = jnp.stack([features, jnp.asarray(draws.u[0, 0, 0])]).reshape(1, 1, 1, 2)
-        return Said(half_precision(values), values)
+        return Said(half_precision(values), values, int(features))
 
 
 def keyframe(token, *, gray=7, scale=1.0):
@@ -67,6 +68,11 @@ def test_several_draws_are_averaged_before_they_are_rounded():
 def test_a_sample_that_is_refused_leaves_the_others():
     first, second = predictor()([keyframe("a", scale=0.0), keyframe("b")])
     assert isinstance(first, UserError) and second.shape == (1, 1, 1, 2)
+
+
+def test_images_that_give_no_point_are_named(caplog):
+    dark, bright = predictor()([keyframe("a", gray=0), keyframe("b")])
+    assert dark.shape == bright.shape and [record.getMessage()[:9] for record in caplog.records] == ["sample a:"]
 
 
 def test_a_device_without_memory_ends_the_run_in_one_line():
