@@ -20,7 +20,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from occjax.command_line import Parser, say, show_log, status, words
+from occjax.command_line import Parser, band, say, show_log, status, words
 from occjax.stop_requests import leave
 
 _log = logging.getLogger("occjax.main")
@@ -55,6 +55,7 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "best": (_OF_A_RUN, "the checkpoint with the best validation mIoU", _SWITCH),
     "teacher": (("eval",), "score the teacher files of config.data.teacher_dir; no checkpoint", _SWITCH),
     "save_predictions": (("eval",), "keep the predicted classes, a file per sample", _SWITCH),
+    "fit_temperature": (("eval",), "fit one to the split's labels and keep it: predictions are calibrated", _SWITCH),
     "tokens": (("visualize", "view"), "tokens of the samples to draw, with commas between", {"type": words}),
     "scene": (("visualize", "view"), "name of a scene to draw whole; view shows one of validation without it", {}),
     "frames": (("view",), "how many samples at most, 12 by default", {"type": int, "metavar": "N"}),
@@ -62,6 +63,10 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
     "calibration": (("predict", "export"), "YAML of the cameras: intrinsics, distortion, poses", {"metavar": "FILE"}),
     "images": (("predict",), "CAMERA=FILE,CAMERA=FILE, or a folder <camera>/<time>.jpg", {"metavar": "IMAGES"}),
+    "robot_height": (("predict",), "lower and upper end of a robot, z in metres: its cost map", {"type": band}),
+    "robot_radius": (("predict",), "of the robot, seen from above, metres", {"type": float, "metavar": "M"}),
+    "inflation_radius": (("predict",), "how far costs reach around obstacles", {"type": float, "metavar": "M"}),
+    "ros_bag": (("predict",), "folder of a ROS 2 bag with cost maps and points", {"metavar": "DIR"}),
     "format": (("export",), "some of onnx, int8, stablehlo, safetensors, pytorch; commas between", {"type": words}),
     "outputs": (("export",), "of onnx and stablehlo, some of classes, probabilities, bev", {"type": words}),
     "verify": (("export",), "run onnx and stablehlo, and refuse what does not agree; the default", _SWITCH),
@@ -156,7 +161,8 @@ def _eval(config, workdir: Path, options: argparse.Namespace) -> str:
 
     outputs = Outputs(config.eval.pictures, save_predictions=bool(options.save_predictions), rayiou=True)
     if not options.teacher:
-        return evaluate_workdir(config, workdir, outputs=outputs, best=bool(options.best)).summary(workdir)
+        fit, best = bool(options.fit_temperature), bool(options.best)
+        return evaluate_workdir(config, workdir, outputs=outputs, best=best, fit_temperature=fit).summary(workdir)
     prepare(config)
     index = load_index(config.data, fallback_dir=workdir)
     split = config.data.val_split
@@ -187,13 +193,9 @@ def _view(config, workdir: Path, options: argparse.Namespace) -> str:
 
 
 def _predict(config, workdir: Path, options: argparse.Namespace) -> str:
-    from occjax.run.predict import predict_workdir
+    from occjax.run.predict import predict_by_options
 
-    calibration, output = Path(options.calibration), Path(options.output)
-    paths = predict_workdir(
-        config, workdir, calibration=calibration, images=options.images, output=output, best=bool(options.best)
-    )
-    return "\n".join(f"wrote {path}" for path in paths)
+    return "\n".join(f"wrote {path}" for path in predict_by_options(config, workdir, options))
 
 
 def _export(config, workdir: Path, options: argparse.Namespace) -> str:
@@ -241,8 +243,8 @@ def _misuse(options: argparse.Namespace) -> str:
         if getattr(options, name) is not None and mode not in modes:
             option = name.replace("_", "-")
             return f"--{option} means nothing in --mode={mode}; it belongs to --mode={' or '.join(modes)}"
-    if options.teacher and (options.best or options.distributed):
-        return "--teacher reads files in one process: leave --best and --distributed out"
+    if options.teacher and (options.best or options.distributed or options.fit_temperature):
+        return "--teacher reads files in one process: leave --best, --distributed and --fit-temperature out"
     if mode == "visualize" and bool(options.tokens) + bool(options.scene) + bool(options.list_scenes) != 1:
         return "--mode=visualize wants either --tokens=TOKEN,TOKEN or --scene=NAME; --list-scenes names them"
     if options.movie and not options.scene:

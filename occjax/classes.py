@@ -37,3 +37,5 @@ IGNORE = 255
 # What moves by itself or is towed; barriers and cones stand, and so does the rest but `others`, which is neither.
 DYNAMIC_CLASSES = (2, 3, 4, 5, 6, 7, 9, 10)
 STATIC_CLASSES = tuple(c for c in range(1, FREE) if c not in DYNAMIC_CLASSES)
+# What wheels and feet stand on is occupied, but no obstacle.
+GROUND_CLASSES = tuple(CLASS_NAMES.index(name) for name in ("driveable_surface", "other_flat", "sidewalk", "terrain"))

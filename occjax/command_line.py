@@ -5,6 +5,7 @@ import contextlib
 import errno
 import io
 import logging
+import math
 import os
 import re
 import signal
@@ -114,6 +115,18 @@ def whole_numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be whole numbers separated by commas, not {text!r}") from None
+
+
+def band(text: str) -> tuple[float, float]:
+    """Type of an option LOW,HIGH, two numbers."""
+    low, _, high = text.partition(",")
+    try:
+        found = float(low), float(high)
+    except ValueError:
+        found = (math.nan, math.nan)
+    if not found[0] < found[1]:
+        raise argparse.ArgumentTypeError(f"must be LOW,HIGH, two numbers in this order, not {text!r}")
+    return found
 
 
 def say(line: str) -> None:

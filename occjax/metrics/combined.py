@@ -10,7 +10,8 @@ from occjax.classes import IGNORE
 from occjax.grid import OCC3D_GRID, VoxelGrid
 from occjax.label_sets import LabelSet
 from occjax.metrics.agreement import Agreement
-from occjax.metrics.calibration import Calibration
+from occjax.metrics.calibration import OWN, Calibration, CalibrationCounts
+from occjax.metrics.missed import Missed
 from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.rayiou import RayIou
 
@@ -36,14 +37,14 @@ class ScoredSample(NamedTuple):
       prediction: uint8 [X, Y, Z] classes.
       truth: uint8 [X, Y, Z] classes, 255 unknown; None without labels.
       camera_mask: bool [X, Y, Z], or None where the label set has none.
-      calibration: int [2, bins] of `on_device.occupancy_histogram`, or None.
+      calibration: of `on_device.calibration_counts`, or None.
       teacher: the teacher's answer, or None without a teacher.
     """
 
     prediction: np.ndarray
     truth: np.ndarray | None
     camera_mask: np.ndarray | None
-    calibration: np.ndarray | None
+    calibration: CalibrationCounts | None
     teacher: TeacherAnswer | None
 
 
@@ -55,17 +56,21 @@ class CombinedScores:
     predictions: VoxelMiou
     teacher: VoxelMiou
     calibration: Calibration
+    missed: Missed
     agreement: Agreement
     rayiou: RayIou | None
 
     @classmethod
-    def empty(cls, label_set: LabelSet, grid: VoxelGrid, *, rayiou: bool) -> "CombinedScores":
+    def empty(
+        cls, label_set: LabelSet, grid: VoxelGrid, *, rayiou: bool, temperatures: tuple[float, ...] = OWN
+    ) -> "CombinedScores":
         """No samples yet.
 
         Args:
           label_set: its protocol scores, its rule says which voxels count.
           grid: of predictions and labels.
           rayiou: whether to count rays, which the grid they are defined on (Occ3D's, whole) alone allows.
+          temperatures: that calibration is counted at.
 
         Raises:
           GridMismatchError: `grid` is no crop of the label set's grid.
@@ -73,7 +78,8 @@ class CombinedScores:
         # Elsewhere there is no published number to compare with.
         rays = RayIou.empty() if rayiou and grid == OCC3D_GRID else None
         scores = VoxelMiou.empty(label_set, grid)
-        return cls(scores, scores, Calibration.empty(), Agreement.empty(), rays)
+        missed = Missed.empty(label_set, grid)
+        return cls(scores, scores, Calibration.empty(temperatures), missed, Agreement.empty(), rays)
 
     def update(self, sample: ScoredSample, origins_m: np.ndarray | None = None) -> "CombinedScores":
         """Adds one sample; one without truth changes nothing.
@@ -86,7 +92,8 @@ class CombinedScores:
             return self
         # Raises on what cannot be scored before anything is counted: a state is replaced whole or not at all.
         scores = self.predictions.update(sample.prediction, sample.truth, sample.camera_mask)
-        changed: dict[str, Any] = {"predictions": scores}
+        missed = self.missed.update(sample.prediction, sample.truth, sample.camera_mask)
+        changed: dict[str, Any] = {"predictions": scores, "missed": missed}
         if sample.calibration is not None:
             changed["calibration"] = self.calibration.update(sample.calibration)
         if (teacher := sample.teacher) is not None:

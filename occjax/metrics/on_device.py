@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from occjax.classes import FREE
+from occjax.cpu import sum_all
 from occjax.label_sets import LabelSet
 from occjax.losses.occupancy import counted_voxels
-from occjax.metrics.calibration import FINE_BINS
+from occjax.metrics.calibration import FINE_BINS, OWN, CalibrationCounts
 from occjax.targets.rows import voxel_rows
 from occjax.types import Batch, TeacherTargets
 
@@ -35,19 +36,24 @@ class VoxelSummary(NamedTuple):
 
     Attributes:
       semantics: most probable class.
-      calibration: histograms of the probability of "not free" (`Calibration`), or None without labels.
+      calibration: of the probability of "not free", each with a batch axis in front; None without labels.
       teacher: comparison with the teacher, or None without one.
       probability: of `semantics` in 255ths, to be looked at; None where nobody computed it.
     """
 
     semantics: UInt8[Array, "b x y z"]
-    calibration: Int[Array, "b 2 bins"] | None
+    calibration: CalibrationCounts | None
     teacher: TeacherComparison | None
     probability: UInt8[Array, "b x y z"] | None = None
 
 
 def summarise(
-    voxel_logits: Float[Array, "b x y z k"], batch: Batch, *, label_set: LabelSet, use_camera_mask: bool
+    voxel_logits: Float[Array, "b x y z k"],
+    batch: Batch,
+    *,
+    label_set: LabelSet,
+    use_camera_mask: bool,
+    temperatures: tuple[float, ...] = OWN,
 ) -> VoxelSummary:
     """Most probable classes, calibration on the voxels that count, and agreement with the teacher.
 
@@ -56,14 +62,14 @@ def summarise(
       batch: labels and teacher may be None.
       label_set: of the batch; says which voxels count.
       use_camera_mask: calibration on what the cameras see only (Occ3D).
+      temperatures: at which calibration is looked at; all else is the network's own.
     """
     log_probs = jax.nn.log_softmax(voxel_logits.astype(jnp.float32))
     calibration = teacher = None
     if batch.labels is not None:
         counted = counted_voxels(batch.labels, batch.is_valid, label_set=label_set, use_camera_mask=use_camera_mask)
-        # 1 - p(free) without cancellation where p(free) is nearly 1, which is nearly everywhere.
-        occupied = -jnp.expm1(log_probs[..., FREE])
-        calibration = jax.vmap(occupancy_histogram)(occupied, batch.labels.semantics != FREE, counted)
+        is_occupied = batch.labels.semantics != FREE
+        calibration = calibration_counts(log_probs, is_occupied, counted, temperatures)
     if batch.teacher is not None and batch.teacher.voxels is not None:
         # One sample after the other: a dense teacher is as large as the logits.
         teacher = jax.lax.map(lambda pair: compare_with_teacher(*pair), (log_probs, batch.teacher))
@@ -74,6 +80,30 @@ def summarise(
 def largest_probability(log_probs: Float[Array, "*v k"]) -> UInt8[Array, "*v"]:
     """Probability of the most probable class in 255ths, rounded."""
     return jnp.round(255 * jnp.exp(jnp.max(log_probs, axis=-1))).astype(jnp.uint8)
+
+
+def calibration_counts(
+    log_probs: Float[Array, "b x y z k"],
+    is_occupied: Bool[Array, "b x y z"],
+    counted: Bool[Array, "b x y z"],
+    temperatures: tuple[float, ...],
+) -> CalibrationCounts:
+    """Calibration of each sample at each temperature, [B, T, ...]."""
+
+    def of_sample(sample: tuple[Array, Array, Array], temperature: Float[Array, ""]) -> CalibrationCounts:
+        log_probs, is_occupied, counted = sample
+        scaled = log_probs / temperature
+        total = jax.nn.logsumexp(scaled, axis=-1)
+        # Summed over what is not free: 1 - p(free) would cancel where p(free) is nearly 1, which is nearly everywhere.
+        occupied = jax.nn.logsumexp(scaled[..., :FREE], axis=-1) - total
+        likelihood = jnp.where(is_occupied, occupied, scaled[..., FREE] - total)
+        nll = -sum_all(jnp.where(counted, likelihood, 0))
+        return CalibrationCounts(occupancy_histogram(jnp.exp(occupied), is_occupied, counted), nll)
+
+    # One temperature and one sample after the other: the scaled logits are as large as the logits.
+    tried = jnp.asarray(temperatures, jnp.float32)
+    samples = (log_probs, is_occupied, counted)
+    return jax.lax.map(lambda sample: jax.lax.map(lambda t: of_sample(sample, t), tried), samples)
 
 
 def occupancy_histogram(

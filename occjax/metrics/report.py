@@ -4,6 +4,7 @@ import math
 
 from occjax.grid import OCC3D_GRID, SURROUNDOCC_GRID
 from occjax.metrics.combined import CombinedScores
+from occjax.metrics.missed import RANGES_M
 from occjax.metrics.scores import Scores, percent
 
 _SUMMARY_NAMES = {
@@ -94,6 +95,15 @@ def full_table(state: CombinedScores, *, heading: str, about: str) -> str:
     if state.calibration.counts.any():
         error = percent(state.calibration.compute())
         remarks.append(f"  expected calibration error of occupancy: {_text(error)} %")
+        if (best := state.calibration.best()) is not None:
+            after = _text(best["occupancy_calibration_error"])
+            remarks[-1] += f", at temperature {best['value']:.3f}: {after} %"
+    occupied, obstacles = ([_text(share) for share in shares.values()] for shares in state.missed.compute().values())
+    within = " and ".join(f"{range_m}" for range_m in RANGES_M)
+    remarks.append(
+        f"  called free within {within} m of the vehicle: {' and '.join(occupied)} % of the occupied voxels, "
+        f"{' and '.join(obstacles)} % of obstacles (no ground)"
+    )
     if state.teacher.samples:
         agreement = state.agreement.compute()
         remarks.append(
@@ -117,6 +127,8 @@ def results_dict(state: CombinedScores) -> dict:
         "protocols": [s.to_dict() for s in [*state.predictions.compute(), *rays]],
         "teacher_protocols": [s.to_dict() for s in state.teacher.compute()] if has_teacher else [],
         "occupancy_calibration_error": percent(state.calibration.compute()) if has_calibration else None,
+        "temperature": state.calibration.best(),
+        "called_free": state.missed.compute(),
         "teacher_agreement": state.agreement.compute() if has_teacher else None,
     }
 

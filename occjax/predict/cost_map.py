@@ -1,22 +1,39 @@
 """Cost map for a robot: which columns of the grid something stands in, how close that is, and where nobody looks."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int8
 
-from occjax.classes import CLASS_NAMES, FREE
+from occjax.classes import FREE, GROUND_CLASSES
 from occjax.errors import UserError
 from occjax.geometry import transform_points
 from occjax.grid import VoxelGrid
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.rig import Rig
+from occjax.storage import writing
 
-# What wheels stand on is occupied, but no obstacle.
-GROUND = tuple(CLASS_NAMES.index(name) for name in ("driveable_surface", "other_flat", "sidewalk", "terrain"))
-_OBSTACLES = [c for c in range(FREE) if c not in GROUND]
+_OBSTACLES = [c for c in range(FREE) if c not in GROUND_CLASSES]
 UNKNOWN, LETHAL, INSCRIBED = -1, 100, 99
+
+
+class Robot(NamedTuple):
+    """What plans its way.
+
+    Attributes:
+      height_m: its lower and upper end, z in the grid's frame; what has its voxels' centres between them is in its way.
+      radius_m: seen from above.
+      inflation_radius_m: how far costs reach around obstacles, from the centres of their cells; 0 = its radius.
+      cost_scaling: how fast they fall beyond its radius, per metre.
+    """
+
+    height_m: tuple[float, float]
+    radius_m: float = 0.0
+    inflation_radius_m: float = 0.0
+    cost_scaling: float = 3.0
 
 
 class CostMap(NamedTuple):
@@ -36,46 +53,43 @@ class CostMap(NamedTuple):
         """`data` of the message: row by row along x, beginning at the origin; its width is X, its height Y."""
         return self.values.T.ravel()
 
+    def save(self, path: Path) -> Path:
+        """Writes an .npz of `values`, `resolution_m` and `origin_m`; returns its path. Raises OSError."""
+        with writing(path) as scratch, scratch.open("wb") as file:
+            np.savez_compressed(file, **self._asdict())
+        return path
+
 
 def cost_map(
     occupancy: Occupancy,
     rig: Rig,
+    robot: Robot,
     *,
-    height_m: tuple[float, float],
+    cameras: Iterable[str] | None = None,
     threshold: float = 0.5,
-    robot_radius_m: float = 0.0,
-    inflation_radius_m: float = 0.0,
-    cost_scaling: float = 3.0,
 ) -> CostMap:
     """The cost map of a frame.
 
-    A column's cost is the largest probability of an obstacle in the band, in per cent; from `threshold` on it is one,
-    100. Around obstacles costs fall as nav2's inflation layer has it: 99 within the robot's radius, then
-    99 exp(-cost_scaling · distance) up to the inflation radius.
+    A column's cost is the largest probability of an obstacle in the robot's band of heights, in per cent; from
+    `threshold` on it is one, 100. Probabilities are `occupancy`'s: calibrated where a temperature was fitted. Around
+    obstacles costs fall as nav2's inflation layer has it: 99 within the robot's radius, then
+    99 exp(-cost_scaling · distance beyond it) up to the inflation radius. A column that no camera looks at is unknown,
+    whatever the network believes, unless it is an obstacle or within the robot's radius of one.
 
     Args:
       occupancy: of the frame, with probabilities.
-      rig: with the sizes of its images; a column that none of its cameras looks at is unknown, whatever the network
-        believes.
-      height_m: lower and upper end of the robot, z in the grid's frame.
+      rig: with the sizes of its images.
+      robot: see there.
+      cameras: those that the frame had an image of; None = all.
       threshold: probability that makes an obstacle.
-      robot_radius_m: of the robot, seen from above.
-      inflation_radius_m: how far costs reach around obstacles, from their edge; 0 = not at all.
-      cost_scaling: how fast they fall, per metre.
 
     Raises:
       UserError: a band without a voxel, numbers that are none, or a rig that does not say its image sizes.
     """
-    grid = occupancy.grid
-    z = grid.centers_m()[0, 0, :, 2]
-    band = (z >= height_m[0]) & (z <= height_m[1])
-    if not band.any():
-        raise UserError(
-            f"no voxel has its centre between {height_m[0]} and {height_m[1]} m: the grid reaches from "
-            f"{grid.lower_m[2]:g} to {grid.upper_m[2]:g} m in steps of {grid.voxel_size_m:g} m; give another height_m"
-        )
-    if not 0 < threshold <= 1 or min(robot_radius_m, inflation_radius_m, cost_scaling) < 0:
-        raise UserError("a cost map wants a threshold above 0 and up to 1, and radii and scaling of 0 or more")
+    _, radius_m, inflation_radius_m, cost_scaling = robot
+    grid, band = occupancy.grid, band_of(robot, occupancy.grid)
+    if not 0 < threshold <= 1:
+        raise UserError(f"the threshold of an obstacle is a probability above 0 and up to 1, not {threshold}")
     probability = occupancy.probabilities[:, :, band][..., _OBSTACLES].sum(-1).max(-1)  # [X, Y]
     is_obstacle = probability >= threshold
     cost = np.where(is_obstacle, LETHAL, np.round(np.minimum(probability * 100, INSCRIBED - 1)))
@@ -83,16 +97,35 @@ def cost_map(
         # To the centre of the nearest obstacle's cell.
         distance = cv2.distanceTransform((~is_obstacle).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         distance = distance * grid.voxel_size_m
-        beyond = INSCRIBED * np.exp(-cost_scaling * np.maximum(distance - robot_radius_m, 0))
-        reach = max(robot_radius_m, inflation_radius_m)
+        beyond = INSCRIBED * np.exp(-cost_scaling * np.maximum(distance - radius_m, 0))
+        reach = max(radius_m, inflation_radius_m)
         inflated = np.where((distance <= reach) & ~is_obstacle & (reach > 0), np.floor(beyond), 0)
         cost = np.maximum(cost, inflated)
-    values = np.where(seen_columns(rig, grid, band) | is_obstacle, cost, UNKNOWN).astype(np.int8)
+    # As nav2: what the robot would touch is known to be bad, seen or not.
+    is_known = seen_columns(rig, grid, band, cameras) | (cost >= INSCRIBED)
+    values = np.where(is_known, cost, UNKNOWN).astype(np.int8)
     return CostMap(values, grid.voxel_size_m, (grid.lower_m[0], grid.lower_m[1]))
 
 
-def seen_columns(rig: Rig, grid: VoxelGrid, band: Bool[np.ndarray, "z"]) -> Bool[np.ndarray, "x y"]:
-    """Columns of which a voxel of the band lies in some camera's image; what may stand before it is not asked.
+def band_of(robot: Robot, grid: VoxelGrid) -> Bool[np.ndarray, "z"]:
+    """Layers of a grid that a robot is in; raises UserError where there are none, or its numbers are none."""
+    low, high = robot.height_m
+    z = grid.centers_m()[0, 0, :, 2]
+    band = (z >= low) & (z <= high)
+    if not band.any():
+        raise UserError(
+            f"no voxel has its centre between {low} and {high} m: the grid reaches from {grid.lower_m[2]:g} to "
+            f"{grid.upper_m[2]:g} m in steps of {grid.voxel_size_m:g} m; give another height of the robot"
+        )
+    if not all(value >= 0 for value in robot[1:]):
+        raise UserError(f"radii and scaling of a robot are 0 or more, not {', '.join(map(str, robot[1:]))}")
+    return band
+
+
+def seen_columns(
+    rig: Rig, grid: VoxelGrid, band: Bool[np.ndarray, "z"], cameras: Iterable[str] | None = None
+) -> Bool[np.ndarray, "x y"]:
+    """Columns of which a voxel of the band lies in an image of `cameras`; what may stand before it is not asked.
 
     Raises:
       UserError: the rig does not say its image sizes.
@@ -101,9 +134,12 @@ def seen_columns(rig: Rig, grid: VoxelGrid, band: Bool[np.ndarray, "z"]) -> Bool
         raise UserError("what cameras look at depends on the sizes of their images; give the rig its `sizes`")
     points = grid.centers_m()[:, :, band]  # [X, Y, B, 3]
     seen = np.zeros(grid.shape[:2], bool)
-    for cam_from_grid, pixel_from_cam, size in zip(rig.cam_from_grid, rig.pixel_from_cam, rig.sizes, strict=True):
-        pixel, depth_m = _project(points, cam_from_grid, pixel_from_cam)
-        inside = (depth_m > 0) & np.all((pixel >= 0) & (pixel < size), axis=-1)
+    looking = set(rig.cameras if cameras is None else cameras)
+    for camera, name in enumerate(rig.cameras):
+        if name not in looking:
+            continue
+        pixel, depth_m = _project(points, rig.cam_from_grid[camera], rig.pixel_from_cam[camera])
+        inside = (depth_m > 0) & np.all((pixel >= 0) & (pixel < rig.sizes[camera]), axis=-1)
         seen |= inside.any(-1)
     return seen
 

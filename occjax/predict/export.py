@@ -95,6 +95,7 @@ def make_export(
         "outputs": list(outputs),
         "input": list(network.input_shape),
         "step": weights.step,
+        "temperature": weights.temperature,
         "coverage": network.coverage,
         "rig": {
             "cameras": list(rig.cameras),
@@ -128,7 +129,7 @@ def _reference(config: Config, weights: Weights, images, rig: CameraRig, outputs
 
     def forward(params, batch_stats, images, rig):
         predictions, _ = apply_student(graph, params, batch_stats, normalize_images(images), rig, train=False)
-        return {name: output_of(predictions.voxel_logits[0], name) for name in outputs}
+        return {name: output_of(predictions.voxel_logits[0], name, weights.temperature) for name in outputs}
 
     return jax.tree.map(np.asarray, jax.jit(forward)(weights.params, weights.batch_stats, images, rig))
 

@@ -13,6 +13,7 @@ from occjax.predict.images import NetworkInput
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.predictor import Predictor
 from occjax.predict.rig import CalibrationError, Rig
+from occjax.predict.temperature import NO_TEMPERATURE
 
 # Pixels and metres: as far as a calibration changes by being written and read again.
 _TOLERANCE = 1e-3
@@ -37,6 +38,8 @@ class ExportedPredictor(Predictor):
         self.cameras = tuple(self._manifest["rig"]["cameras"])
         self.input_size = (config.data.image_width, config.data.image_height)
         self.step = self._manifest["step"]
+        # What its probabilities have been divided by already.
+        self.temperature = self._manifest.get("temperature", NO_TEMPERATURE)
         self._run = self._runner()
 
     def _runner(self) -> Callable[[np.ndarray], tuple]:

@@ -17,6 +17,7 @@ from occjax.models.preprocess import normalize_images
 from occjax.models.student import Student, abstract_student
 from occjax.predict.rig import CalibrationError
 from occjax.predict.stored_weights import Weights
+from occjax.predict.temperature import NO_TEMPERATURE
 from occjax.types import CameraRig
 
 # What an export gives, in this order: [X, Y, Z], [X, Y, Z, K], [X, Y].
@@ -70,7 +71,7 @@ def fixed_network(config: Config, weights: Weights, rig: CameraRig, outputs: tup
     def function(images: UInt8[Array, "1 n h w 3"]) -> tuple[Array, ...]:
         columns = fixed_rig_columns(student, normalize_images(images), fixed)
         strips = [
-            [values_of(student.head.logits(strip)[0], name) for name in outputs]
+            [values_of(student.head.logits(strip)[0], name, weights.temperature) for name in outputs]
             for strip in jnp.array_split(columns, strip_count(config.grid.build()), axis=1)
         ]
         # Cast when they are joined: TensorRT has no uint8 inside of a network.
@@ -87,15 +88,16 @@ def strip_count(grid: VoxelGrid) -> int:
     return min(grid.shape[0], -(-4 * NUM_CLASSES * grid.num_voxels // _STRIP_BYTES))
 
 
-def output_of(logits: Float[Array, "x y z k"], name: str) -> Array:
-    """One of `OUTPUTS`."""
-    return values_of(logits, name).astype(DTYPES[name])
+def output_of(logits: Float[Array, "x y z k"], name: str, temperature: float = NO_TEMPERATURE) -> Array:
+    """One of `OUTPUTS`, of the network's own logits; `temperature` is that of the probabilities."""
+    return values_of(logits, name, temperature).astype(DTYPES[name])
 
 
-def values_of(logits: Float[Array, "x y z k"], name: str) -> Array:
-    """One of `OUTPUTS`, before it is stored in few bytes."""
+def values_of(logits: Float[Array, "x y z k"], name: str, temperature: float) -> Array:
+    """As `output_of`, before it is stored in few bytes."""
     if name == "probabilities":
-        return jax.nn.softmax(logits)
+        # Where there is no temperature, no runtime need divide.
+        return jax.nn.softmax(logits if temperature == NO_TEMPERATURE else logits / temperature)
     classes = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     if name == "classes":
         return classes

@@ -14,10 +14,11 @@ from occjax.config import Config
 from occjax.mesh import replicated
 from occjax.models.student import abstract_student
 from occjax.predict.stored_weights import CheckpointError, Weights
+from occjax.predict.temperature import NO_TEMPERATURE, sound_temperature
 from occjax.storage import versions, write_json, writing
 
 WEIGHTS = "model.safetensors"
-_STEP = "step"
+_STEP, _TEMPERATURE = "step", "temperature"
 
 
 def write_model_folder(
@@ -43,7 +44,8 @@ def write_model_folder(
     arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(weights.params, weights.batch_stats).items()}
     with writing(folder / WEIGHTS) as scratch:
         # As bytes: `save_file` makes files that nobody but their owner can read.
-        scratch.write_bytes(save(arrays, metadata={"format": "occjax", _STEP: str(weights.step)}))
+        facts = {_STEP: str(weights.step), _TEMPERATURE: repr(weights.temperature)}
+        scratch.write_bytes(save(arrays, metadata={"format": "occjax", **facts}))
     write_json(
         folder / "config.json",
         {"config": config.to_dict(), "initialisation": initialisation, "versions": versions()},
@@ -54,7 +56,7 @@ def write_model_folder(
         written.append(folder / "metrics.json")
     count = sum(array.size for name, array in arrays.items() if name.startswith("params."))
     with writing(folder / "README.md") as scratch:
-        scratch.write_text(_card(config, weights.step, count, initialisation, metrics), encoding="utf-8")
+        scratch.write_text(_card(config, weights, count, initialisation, metrics), encoding="utf-8")
     return [*written, folder / "README.md"]
 
 
@@ -69,7 +71,8 @@ def read_model_folder(folder: Path, config: Config, mesh: Mesh) -> Weights:
     wanted = named_arrays(params, batch_stats)
     try:
         stored = load_file(path)
-        step = int(_metadata(path).get(_STEP, 0))
+        facts = _metadata(path)
+        step, temperature = int(facts.get(_STEP, 0)), sound_temperature(facts.get(_TEMPERATURE, NO_TEMPERATURE))
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; export or download it again") from error
     problems = [f"missing: {name}" for name in wanted if name not in stored]
@@ -88,7 +91,7 @@ def read_model_folder(folder: Path, config: Config, mesh: Mesh) -> Weights:
     structure = jax.tree.structure((params, batch_stats))
     placed = [jax.device_put(stored[name], replicated(mesh)) for name in wanted]
     params, batch_stats = jax.tree.unflatten(structure, placed)
-    return Weights(params, batch_stats, step)
+    return Weights(params, batch_stats, step, temperature)
 
 
 def named_arrays(params: dict, batch_stats: dict) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def _metadata(path: Path) -> dict[str, str]:
     return header.get("__metadata__", {})
 
 
-def _card(config: Config, step: int, parameters: int, initialisation: dict | None, metrics: dict | None) -> str:
+def _card(config: Config, weights: Weights, parameters: int, initialisation: dict | None, metrics: dict | None) -> str:
     grid = config.grid.build()
     started = "not recorded" if initialisation is None else ", ".join(v for v in initialisation.values() if v)
     learned = "ground truth and a teacher" if config.loss.distill.is_on else "ground truth"
@@ -133,7 +136,8 @@ def _card(config: Config, step: int, parameters: int, initialisation: dict | Non
         f"| grid | {grid} |",
         f"| input | {len(config.data.cameras)} cameras ({', '.join(config.data.cameras)}), "
         f"{config.data.image_width}×{config.data.image_height} |",
-        f"| parameters | {parameters / 1e6:.2f} M, {config.eval.weights} weights after {step} updates |",
+        f"| parameters | {parameters / 1e6:.2f} M, {config.eval.weights} weights after {weights.step} updates |",
+        f"| probabilities | of the logits divided by {weights.temperature:.4g} |",
         f"| data | {config.data.version}, split {config.data.train_split}, {config.data.labels} labels; learned from "
         f"{learned} |",
         f"| started from | {started} |",

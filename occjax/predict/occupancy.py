@@ -36,8 +36,8 @@ class Occupancy:
 
     Attributes:
       grid: where the voxels are.
-      logits: float32 [X, Y, Z, K], on the device; of an export, logarithms of its probabilities. UserError where an
-        export was made without them.
+      logits: float32 [X, Y, Z, K], on the device: the network's, divided by its temperature; of an export, logarithms
+        of its probabilities. UserError where an export was made without them.
       coverage: share of the grid's columns that a feature of a camera falls into.
     """
 
@@ -54,7 +54,7 @@ class Occupancy:
 
     @functools.cached_property
     def probabilities(self) -> Float32[np.ndarray, "x y z k"]:
-        """Of every class, summing to 1."""
+        """Of every class, summing to 1; calibrated where a temperature was fitted (`Predictor.temperature`)."""
         return np.asarray(_probabilities(self.logits))
 
     def bev(self) -> UInt8[np.ndarray, "x y"]:

@@ -34,13 +34,14 @@ class Predictor:
       cameras: that it was trained with; a rig may have others, 1 to 12.
       input_size: (width, height) that images are brought to, pixels.
       step: updates that made the weights.
+      temperature: of its probabilities, as `--mode=eval --fit-temperature` has fitted it; 1 = the network's own.
     """
 
     def __init__(self, config: Config, weights: Weights):
         self.grid: VoxelGrid = config.grid.build()
         self.cameras: tuple[str, ...] = tuple(config.data.cameras)
         self.input_size = (config.data.image_width, config.data.image_height)
-        self.step = weights.step
+        self.step, self.temperature = weights.step, weights.temperature
         self._student, _, _ = abstract_student(config.model, self.grid)
         self._arrays = (weights.params, weights.batch_stats)
         self._compiled: dict[Any, jax.stages.Compiled] = {}
@@ -149,15 +150,19 @@ class Predictor:
     ) -> tuple[Float[Array, "x y z k"], UInt8[Array, "x y z"], Float[Array, ""]]:
         normalized = normalize_images(images)
         predictions, _ = apply_student(self._student, params, batch_stats, normalized, rig, train=False)
-        logits = predictions.voxel_logits[0]
-        return logits, jnp.argmax(logits, axis=-1).astype(jnp.uint8), predictions.bev_coverage[0]
+        return *self._logits_and_classes(predictions.voxel_logits[0]), predictions.bev_coverage[0]
 
     def _forward_fixed(
         self, params: dict, batch_stats: dict, images: UInt8[Array, "1 n h w 3"], is_present, fixed: FixedRig
     ) -> tuple[Float[Array, "x y z k"], UInt8[Array, "x y z"]]:
         student = nnx.merge(self._student, params, batch_stats)
-        logits = fixed_rig_logits(student, normalize_images(images), fixed, is_present)[0]
-        return logits, jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+        return self._logits_and_classes(fixed_rig_logits(student, normalize_images(images), fixed, is_present)[0])
+
+    def _logits_and_classes(
+        self, logits: Float[Array, "x y z k"]
+    ) -> tuple[Float[Array, "x y z k"], UInt8[Array, "x y z"]]:
+        # Classes of the network's own logits: a division may make two of them equal.
+        return logits / self.temperature, jnp.argmax(logits, axis=-1).astype(jnp.uint8)
 
     def _blank(self, cameras: int) -> NetworkInput:
         """Black images of cameras that are all at the grid's origin."""

@@ -16,6 +16,7 @@ from occjax.config import Config
 from occjax.mesh import replicated
 from occjax.models.student import abstract_student
 from occjax.predict.checkpoint_folders import SCORE, CheckpointError, named_damage, whole_steps
+from occjax.predict.temperature import NO_TEMPERATURE, read_temperature
 
 
 class Weights(NamedTuple):
@@ -24,11 +25,13 @@ class Weights(NamedTuple):
     Attributes:
       params, batch_stats: of the student, nested dicts of arrays.
       step: updates that made them.
+      temperature: that was fitted for them; probabilities are of the logits divided by it.
     """
 
     params: dict
     batch_stats: dict
     step: int
+    temperature: float = NO_TEMPERATURE
 
 
 def restore(config: Config, workdir: Path, mesh: Mesh, *, best: bool = False) -> Weights:
@@ -55,7 +58,7 @@ def read_student(
       which: averaged, or as the last step left them.
       best: the checkpoint with the best validation mIoU.
     """
-    folder = _checkpoint(workdir, best=best)
+    folder = checkpoint_folder(workdir, best=best)
     if which == "raw":
         item, paths = "state", (("params", "student"), ("batch_stats",))
     elif keeps_ema_apart(folder):
@@ -65,11 +68,11 @@ def read_student(
     with named_damage(folder):
         wanted: dict[tuple[str, ...], Any] = dict(zip(paths, (params, batch_stats), strict=True))
         params, batch_stats = _read_subtrees(folder, item, wanted, mesh)
-    return Weights(params, batch_stats, int(folder.name))
+    return Weights(params, batch_stats, int(folder.name), read_temperature(folder, which))
 
 
-def _checkpoint(workdir: Path, *, best: bool) -> Path:
-    """Folder of the newest checkpoint, or of the best."""
+def checkpoint_folder(workdir: Path, *, best: bool) -> Path:
+    """Folder of the newest checkpoint, or of the best; raises CheckpointError where there is none."""
     folder = (workdir / ("best" if best else "checkpoints")).resolve()  # orbax refuses a relative one
     # By hand: orbax's manager wants to write, or else logs warnings that it cannot.
     steps = whole_steps(folder)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LabelSet, label_set
 from occjax.mesh import make_mesh
+from occjax.metrics.calibration import CANDIDATES, OWN
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
 from occjax.predict.forward import full_batch, make_predictor
-from occjax.predict.stored_weights import Weights, restore
-from occjax.processes import after_first
+from occjax.predict.stored_weights import Weights, checkpoint_folder, restore
+from occjax.predict.temperature import NO_TEMPERATURE, write_temperature
+from occjax.processes import after_first, from_first
 from occjax.run.evaluations import evaluation_dir
 from occjax.run.scoring import Asked, EvaluatedModel, Evaluation, Outputs, evaluate
 from occjax.run_config import stored_initialisation
@@ -31,12 +34,18 @@ from occjax.targets.commands import completing_command
 from occjax.targets.reader import complete_teacher
 from occjax.types import Batch
 
+_log = logging.getLogger(__name__)
 # Of weights, what summarises numpy batches.
 SummaryFn = Callable[[Weights], Callable[[Batch], VoxelSummary]]
 
 
-def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: bool = False) -> Evaluation:
+def evaluate_workdir(
+    config: Config, workdir: Path, *, outputs: Outputs, best: bool = False, fit_temperature: bool = False
+) -> Evaluation:
     """Evaluates the newest checkpoint of `workdir` (or the best one) on `config.data.val_split`.
+
+    Calibration is scored at the checkpoint's temperature too, if it has one. `fit_temperature` fits it on these
+    samples, in the same pass, and keeps it with the checkpoint for all who predict.
 
     Raises:
       UserError: no checkpoint, one of another model, or data that is not there.
@@ -44,18 +53,43 @@ def evaluate_workdir(config: Config, workdir: Path, *, outputs: Outputs, best: b
     # Weights first: without a checkpoint there is no need to read the tables.
     mesh = make_mesh()
     weights = restore(config, workdir, mesh, best=best)
+    tried = CANDIDATES if fit_temperature else (weights.temperature,) if weights.temperature != NO_TEMPERATURE else ()
+    outputs = outputs._replace(temperatures=(*OWN, *tried))
     index = after_first(lambda: load_index(config.data, fallback_dir=workdir))
     split = index.split(config.data.val_split)
-    return evaluate_student(
+    evaluation = evaluate_student(
         config,
         weights,
         index,
-        summary_fn=make_summary_fn(config, mesh),
+        summary_fn=make_summary_fn(config, mesh, outputs.temperatures),
         mesh=mesh,
         output_dir=evaluation_dir(config, workdir, split, step=weights.step, best=best),
         outputs=outputs,
         initialisation=stored_initialisation(workdir),
     )
+    if not fit_temperature:
+        return evaluation
+    # Of the weights that were read: a run that goes on may have saved newer ones.
+    checkpoint = checkpoint_folder(workdir, best=best).with_name(str(weights.step))
+    return _with_temperature(evaluation, checkpoint, config.eval.weights)
+
+
+def _with_temperature(evaluation: Evaluation, checkpoint: Path, which: str) -> Evaluation:
+    """Keeps what was fitted, and names the file among those that were written."""
+    results = evaluation.results
+    if not results or results["temperature"] is None:
+        raise UserError(
+            "a temperature is fitted to labels, and this split has none; set data.val_split to one that has"
+        )
+    fitted = results["temperature"]["value"]
+    if fitted in (CANDIDATES[0], CANDIDATES[-1]):
+        _log.warning("temperature %.3g is the end of what is tried: probabilities are far from honest", fitted)
+
+    def write() -> str:
+        path = write_temperature(checkpoint, which, fitted, split=results["split"], samples=results["samples"])
+        return str(path)
+
+    return evaluation._replace(files=(*evaluation.files, Path(from_first(write))))
 
 
 def evaluate_student(
@@ -134,9 +168,10 @@ def _loader(config: Config, index: Index, split: SplitIndex, parts: Parts, batch
     )
 
 
-def make_summary_fn(config: Config, mesh: Mesh) -> SummaryFn:
+def make_summary_fn(config: Config, mesh: Mesh, temperatures: tuple[float, ...] = OWN) -> SummaryFn:
     """Compiled forward pass and summary: by weights, a numpy batch in, this process's part of the summary out."""
-    output = functools.partial(summarise, label_set=label_set(config.data.labels), use_camera_mask=True)
+    labels = label_set(config.data.labels)
+    output = functools.partial(summarise, label_set=labels, use_camera_mask=True, temperatures=temperatures)
     return make_predictor(config, mesh, output)
 
 

@@ -1,5 +1,8 @@
 """Prediction of one's own images: a run, a calibration and images in, occupancy out (`--mode=predict`)."""
 
+import argparse
+import contextlib
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,28 @@ from occjax.config import Config
 from occjax.drawing.sheet import draw_sample
 from occjax.errors import UserError
 from occjax.predict.calibration import read_calibration
+from occjax.predict.cost_map import Robot, band_of, cost_map
 from occjax.predict.frames import frames_of_folder
 from occjax.predict.load import load_predictor
+from occjax.predict.occupancy import Occupancy
+from occjax.predict.rig import Rig
+from occjax.predict.ros_bag import ros_bag, stamp_of
+from occjax.predict.temperature import NO_TEMPERATURE
 from occjax.storage import writing
+
+_log = logging.getLogger(__name__)
 
 
 def predict_workdir(
-    config: Config, workdir: Path, *, calibration: Path, images: str, output: Path, best: bool = False
+    config: Config,
+    workdir: Path,
+    *,
+    calibration: Path,
+    images: str,
+    output: Path,
+    best: bool = False,
+    robot: Robot | None = None,
+    bag: Path | None = None,
 ) -> list[Path]:
     """Predicts a frame, or a folder of them, and writes an .npz for each; a single one is drawn too.
 
@@ -26,35 +44,78 @@ def predict_workdir(
       images: "CAM_FRONT=front.jpg,CAM_LEFT=left.jpg", or a folder `<camera>/<time>.jpg`.
       output: folder for what is written.
       best: the checkpoint with the best validation mIoU.
+      robot: whose cost map is written for each frame, `<frame>_cost_map.npz`.
+      bag: folder of a ROS bag with cost maps, which wants a robot, and points; frames have the times of their names,
+        images that were named one by one 0.
 
     Returns:
-      the files that were written.
+      the files that were written, and the bag.
 
     Raises:
       UserError: calibration, images and run do not fit, or nothing can be written.
     """
     # Before the network, which takes longer to load.
     rig = read_calibration(calibration)
+    if robot is not None:
+        band_of(robot, config.grid.build())
     frames = _frames(images, rig.cameras)
-    predictor = load_predictor(config, workdir, best=best, rig=rig)
+    times = [next(iter(frame.values())).stem if "=" not in images else "0" for frame in frames]
+    stamps_ns = [stamp_of(time) if bag else 0 for time in times]
     written = []
     try:
-        if len(frames) > 1:
-            names = [next(iter(frame.values())).stem for frame in frames]
-            for name, occupancy in zip(names, predictor.stream(frames, rig), strict=True):
-                written.append(occupancy.save(output / f"{name}.npz"))
-            return written
-        frame = predictor.prepare(frames[0], rig)
-        occupancy = predictor.predict(frame)
-        written.append(occupancy.save(output / "prediction.npz"))
-        sheet = draw_sample(
-            np.asarray(frame.images[0]), rig.cameras, None, occupancy.classes, None, predictor.grid, title=str(workdir)
-        )
-        with writing(output / "prediction.png", suffix=".png") as scratch:
-            Image.fromarray(sheet).save(scratch)
-        return [*written, output / "prediction.png"]
+        with contextlib.ExitStack() as opened:
+            # What it wants and lacks is told now.
+            open_bag = opened.enter_context(ros_bag(bag, config.grid.frame)) if bag else None
+            predictor = load_predictor(config, workdir, best=best, rig=rig)
+            _log.info(
+                "probabilities are %s",
+                "the network's own; --mode=eval --fit-temperature calibrates them"
+                if predictor.temperature == NO_TEMPERATURE
+                else f"calibrated by temperature {predictor.temperature:.3f}",
+            )
+            single = predictor.prepare(frames[0], rig) if len(frames) == 1 else None
+            names = times if single is None else ["prediction"]
+            occupancies = predictor.stream(frames, rig) if single is None else [predictor.predict(single)]
+            for number, occupancy in enumerate(occupancies):
+                written.append(occupancy.save(output / f"{names[number]}.npz"))
+                if robot is not None:
+                    costs = cost_map(occupancy, rig, robot, cameras=frames[number])
+                    written.append(costs.save(output / f"{names[number]}_cost_map.npz"))
+                    if open_bag is not None:
+                        open_bag.write(occupancy, costs, stamps_ns[number])
+                if single is not None:
+                    path = output / "prediction.png"
+                    _draw(path, np.asarray(single.images[0]), rig, occupancy, title=str(workdir))
+                    written.append(path)
+        return [*written, bag] if bag else written
     except OSError as error:
-        raise UserError(f"cannot write to {output}: {error.strerror}; choose another --output") from error
+        where = error.filename or output
+        raise UserError(f"cannot write to {where}: {error.strerror}; choose another --output") from error
+
+
+def predict_by_options(config: Config, workdir: Path, options: argparse.Namespace) -> list[Path]:
+    """`predict_workdir` by what the command line says."""
+    robot = None
+    if not options.robot_height and (options.ros_bag or options.robot_radius or options.inflation_radius):
+        raise UserError("cost maps are of the heights that a robot fills; name them with --robot-height=LOW,HIGH")
+    if options.robot_height:
+        robot = Robot(options.robot_height, options.robot_radius or 0.0, options.inflation_radius or 0.0)
+    return predict_workdir(
+        config,
+        workdir,
+        calibration=Path(options.calibration),
+        images=options.images,
+        output=Path(options.output),
+        best=bool(options.best),
+        robot=robot,
+        bag=Path(options.ros_bag) if options.ros_bag else None,
+    )
+
+
+def _draw(path: Path, images: np.ndarray, rig: Rig, occupancy: Occupancy, *, title: str) -> None:
+    sheet = draw_sample(images, rig.cameras, None, occupancy.classes, None, occupancy.grid, title=title)
+    with writing(path, suffix=".png") as scratch:
+        Image.fromarray(sheet).save(scratch)
 
 
 def _frames(images: str, cameras: tuple[str, ...]) -> list[dict[str, Path]]:

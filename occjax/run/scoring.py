@@ -17,6 +17,7 @@ from occjax.drawing.sheet import draw_sample
 from occjax.label_sets import label_set
 from occjax.mesh import make_mesh
 from occjax.metrics.across_processes import merge_over_processes
+from occjax.metrics.calibration import OWN
 from occjax.metrics.combined import CombinedScores, ScoredSample, TeacherAnswer
 from occjax.metrics.on_device import VoxelSummary
 from occjax.metrics.prediction_files import write_prediction
@@ -33,7 +34,6 @@ from occjax.types import Batch
 
 _log = logging.getLogger(__name__)
 PAGE_NAME = "scene.html"
-
 
 # By what signal a run is asked to stop, 0 = by none; given whether all of its processes ask in the same place. If not,
 # one process of several is never asked: it would stop alone.
@@ -66,11 +66,13 @@ class Outputs(NamedTuple):
         `output_dir`/scene.html.
       save_predictions: whether `output_dir`/predictions gets a file per sample.
       rayiou: whether RayIoU is computed; on Occ3D's full grid only, elsewhere it has no meaning and is left out.
+      temperatures: that calibration is counted at, as `predict_fn` counts it.
     """
 
     pictures: int = 0
     save_predictions: bool = False
     rayiou: bool = False
+    temperatures: tuple[float, ...] = OWN
 
 
 class Evaluation(NamedTuple):
@@ -169,7 +171,8 @@ def evaluate(
     wait_for_all()
     grid = config.grid.build()
     num_samples = min(len(split), config.eval.max_samples or len(split))
-    state = CombinedScores.empty(label_set(config.data.labels), grid, rayiou=outputs.rayiou)
+    labels = label_set(config.data.labels)
+    state = CombinedScores.empty(labels, grid, rayiou=outputs.rayiou, temperatures=outputs.temperatures)
     # Spread over the split rather than its first samples, which are half a second of one scene.
     drawn = set(np.linspace(0, num_samples - 1, min(outputs.pictures, num_samples)).astype(int).tolist())
     pictures, frames = [], []
@@ -251,7 +254,7 @@ def scored_sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
         prediction=np.asarray(summary.semantics[i]),
         truth=None if labels is None else labels.semantics[i],
         camera_mask=None if labels is None or labels.camera_mask is None else labels.camera_mask[i],
-        calibration=None if summary.calibration is None else np.asarray(summary.calibration[i]),
+        calibration=jax.tree.map(lambda part: np.asarray(part[i]), summary.calibration),
         teacher=None
         if teacher is None
         else TeacherAnswer(*(np.asarray(part[i]) for part in (teacher.semantics, teacher.known, teacher.kl_sum))),

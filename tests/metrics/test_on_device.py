@@ -5,10 +5,8 @@ import pytest
 
 from occjax.classes import FREE, NUM_CLASSES
 from occjax.label_sets import LABEL_SETS
-from occjax.metrics.across_processes import merge
 from occjax.metrics.agreement import Agreement
-from occjax.metrics.calibration import Calibration
-from occjax.metrics.on_device import compare_with_teacher, occupancy_histogram, summarise
+from occjax.metrics.on_device import compare_with_teacher, summarise
 from occjax.targets.codec import encode_rows
 from occjax.targets.moving import dense_log_probs
 from occjax.types import Batch, TeacherTargets, VoxelCodes, VoxelLabels
@@ -16,29 +14,6 @@ from occjax.types import Batch, TeacherTargets, VoxelCodes, VoxelLabels
 
 def batch_of(semantics, is_valid, teacher=None):
     return Batch(None, None, None, VoxelLabels(semantics, None), teacher, None, jnp.asarray(is_valid))
-
-
-def test_calibration_by_hand():
-    probability = jnp.asarray([0.1, 0.1, 0.9, 0.9, 0.5])
-    is_occupied = jnp.asarray([False, True, True, True, False])
-    counted = jnp.asarray([True, True, True, True, False])
-    state = Calibration.empty().update(np.asarray(occupancy_histogram(probability, is_occupied, counted)))
-    assert state.compute() == pytest.approx((2 * 0.4 + 2 * 0.1) / 4, abs=1e-3)
-    assert merge(state, state).compute() == state.compute()
-
-
-def test_honest_probabilities_have_no_calibration_error():
-    rng = np.random.default_rng(0)
-    probability = rng.random(400_000).astype(np.float32)
-    is_occupied = rng.random(probability.shape) < probability
-    histogram = jax.jit(occupancy_histogram)(
-        jnp.asarray(probability), jnp.asarray(is_occupied), jnp.ones(probability.shape, bool)
-    )
-    assert Calibration.empty().update(np.asarray(histogram)).compute() < 0.005
-
-
-def test_nothing_counted_is_undefined_not_zero():
-    assert np.isnan(Calibration.empty().compute())
 
 
 def test_summary_keeps_samples_apart_and_leaves_padding_out():
@@ -49,8 +24,9 @@ def test_summary_keeps_samples_apart_and_leaves_padding_out():
         logits, batch_of(semantics, [True, False]), label_set=LABEL_SETS["surroundocc"], use_camera_mask=True
     )
     np.testing.assert_array_equal(summary.semantics, np.argmax(logits, -1))
-    assert summary.calibration[0, 0].sum() == np.sum(np.asarray(semantics)[0] != 0)
-    assert summary.calibration[1].sum() == 0
+    histogram = summary.calibration.histogram
+    assert histogram.shape[:3] == (2, 1, 2) and histogram[0, 0, 0].sum() == np.sum(np.asarray(semantics)[0] != 0)
+    assert histogram[1].sum() == 0 and summary.calibration.nll[1] == 0
     assert summary.teacher is None
 
 

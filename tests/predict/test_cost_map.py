@@ -6,7 +6,7 @@ import pytest
 from occjax.classes import FREE
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
-from occjax.predict.cost_map import cost_map, seen_columns
+from occjax.predict.cost_map import Robot, cost_map, seen_columns
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.rig import Rig
 
@@ -32,7 +32,7 @@ def occupancy_of(*voxels, grid=GRID):
 def test_obstacles_ground_and_what_nobody_sees():
     above, unlikely = (12, 6, 3, CAR, 0.9), (14, 9, 2, CAR, 0.3)
     occupancy = occupancy_of((12, 8, 1, CAR, 0.9), (11, 8, 1, ROAD, 0.9), above, unlikely, (2, 8, 1, CAR, 1))
-    found = cost_map(occupancy, RIG, height_m=BAND)
+    found = cost_map(occupancy, RIG, Robot(BAND))
     values = found.values
     assert values.dtype == np.int8 and values[12, 8] == 100
     # The road is no obstacle, nor is what hangs above the robot; what is unlikely costs its probability.
@@ -50,10 +50,7 @@ def test_costs_fall_around_an_obstacle():
     values = cost_map(
         occupancy_of((12, 8, 1, CAR, 0.9)),
         RIG,
-        height_m=BAND,
-        robot_radius_m=0.5,
-        inflation_radius_m=1.2,
-        cost_scaling=2.0,
+        Robot(BAND, radius_m=0.5, inflation_radius_m=1.2, cost_scaling=2.0),
     ).values
     along = values[12:16, 8].tolist()  # 0, 0.5, 1.0 and 1.5 m away
     assert along == [100, 99, int(99 * np.exp(-2.0 * 0.5)), 0]
@@ -70,11 +67,27 @@ def test_seen_columns_by_hand():
 
 def test_what_cannot_be_is_told():
     occupancy = occupancy_of()
-    for rig, arguments, says in (
-        (RIG, {"height_m": (3.0, 4.0)}, "no voxel has its centre between 3.0 and 4.0 m: the grid reaches from -1 to 1"),
-        (RIG, {"height_m": BAND, "threshold": 0.0}, "a threshold above 0"),
-        (RIG, {"height_m": BAND, "robot_radius_m": -1.0}, "radii and scaling of 0 or more"),
-        (Rig.from_arrays(K[None], grid_from_cam=POSE[None]), {"height_m": BAND}, "give the rig its `sizes`"),
+    for rig, robot, threshold, says in (
+        (RIG, Robot((3.0, 4.0)), 0.5, "no voxel has its centre between 3.0 and 4.0 m: the grid reaches from -1 to 1"),
+        (RIG, Robot(BAND), 0.0, "a probability above 0"),
+        (RIG, Robot(BAND, radius_m=-1.0), 0.5, "radii and scaling of a robot are 0 or more"),
+        (RIG, Robot(BAND, inflation_radius_m=float("nan")), 0.5, "radii and scaling of a robot are 0 or more"),
+        (Rig.from_arrays(K[None], grid_from_cam=POSE[None]), Robot(BAND), 0.5, "give the rig its `sizes`"),
     ):
         with pytest.raises(UserError, match=says):
-            cost_map(occupancy, rig, **arguments)
+            cost_map(occupancy, rig, robot, threshold=threshold)
+
+
+def test_what_a_robot_would_touch_is_known_to_be_bad_where_nobody_looks():
+    # Behind the camera: an obstacle, what touches it, and what is merely near it.
+    robot = Robot(BAND, radius_m=0.5, inflation_radius_m=1.2)
+    values = cost_map(occupancy_of((2, 8, 1, CAR, 0.9)), RIG, robot).values
+    assert values[2:6, 8].tolist() == [100, 99, -1, -1]
+
+
+def test_what_a_camera_without_an_image_would_see_is_unknown():
+    behind = np.diag([-1.0, -1, 1, 1]) @ POSE
+    rig = Rig.from_arrays(np.stack([K, K]), grid_from_cam=np.stack([POSE, behind]), sizes=[[200, 200]] * 2)
+    occupancy = occupancy_of()
+    both, front = cost_map(occupancy, rig, Robot(BAND)), cost_map(occupancy, rig, Robot(BAND), cameras=["camera_0"])
+    assert both.values[12, 8] == both.values[3, 8] == front.values[12, 8] == 0 and front.values[3, 8] == -1

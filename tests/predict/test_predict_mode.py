@@ -8,6 +8,8 @@ from PIL import Image
 from occjax.__main__ import main
 from occjax.errors import UserError
 from occjax.metrics.prediction_files import read_prediction
+from occjax.predict.calibration import read_calibration
+from occjax.predict.cost_map import Robot, cost_map
 from occjax.run import predict as predict_mode
 
 
@@ -33,9 +35,11 @@ def calibration(sample, tmp_path):
 def run_mode(run, config, predictor, calibration, tmp_path, monkeypatch):
     monkeypatch.setattr(predict_mode, "load_predictor", lambda *_, **__: predictor)
 
-    def go(images):
+    def go(images, **options):
         output = tmp_path / "out"
-        return predict_mode.predict_workdir(config, run, calibration=calibration, images=images, output=output)
+        return predict_mode.predict_workdir(
+            config, run, calibration=calibration, images=images, output=output, **options
+        )
 
     return go
 
@@ -50,15 +54,62 @@ def test_a_frame_becomes_a_file_and_a_picture(run_mode, predictor, sample):
         assert opened.size[0] > 1000
 
 
-def test_a_folder_becomes_a_file_for_each_time(run_mode, predictor, sample, tmp_path):
-    _, files, rig = sample
+@pytest.fixture
+def frames(sample, tmp_path):
+    """A folder of two frames, at 2 and 10 s; the second has no image of CAM_BACK."""
+    _, files, _ = sample
     for name, path in files.items():
         (tmp_path / "frames" / name).mkdir(parents=True)
-        for time in (10, 2):
+        for time in (10, 2) if name != "CAM_BACK" else (2,):
             (tmp_path / "frames" / name / f"{time}.jpg").write_bytes(path.read_bytes())
-    written = run_mode(str(tmp_path / "frames"))
+    return tmp_path / "frames"
+
+
+def test_a_folder_becomes_a_file_for_each_time(run_mode, predictor, sample, frames):
+    _, files, rig = sample
+    written = run_mode(str(frames))
     assert [path.name for path in written] == ["2.npz", "10.npz"]
-    np.testing.assert_array_equal(read_prediction(written[1])[0], predictor(files, rig).classes)
+    whole, front = predictor(files, rig), predictor({"CAM_FRONT": files["CAM_FRONT"]}, rig)
+    for path, wanted in zip(written, (whole, front), strict=True):
+        np.testing.assert_array_equal(read_prediction(path)[0], wanted.classes)
+
+
+def test_a_robot_gets_a_cost_map_of_each_frame(run_mode, predictor, sample, frames, calibration):
+    _, files, _ = sample
+    robot = Robot((-1.6, 0.4), radius_m=0.5)
+    written = run_mode(str(frames), robot=robot)
+    assert [path.name for path in written] == ["2.npz", "2_cost_map.npz", "10.npz", "10_cost_map.npz"]
+    rig = read_calibration(calibration)
+    frame = {"CAM_FRONT": files["CAM_FRONT"]}
+    wanted = cost_map(predictor(frame, rig), rig, robot, cameras=frame)
+    with np.load(written[3]) as found, np.load(written[1]) as before:
+        np.testing.assert_array_equal(found["values"], wanted.values)
+        assert found["resolution_m"] == 0.5 and found["origin_m"].tolist() == [-4, -4]
+        # What the other camera would have seen is not known.
+        assert np.sum(found["values"] == -1) > np.sum(before["values"] == -1)
+    with pytest.raises(UserError, match="no voxel has its centre between 50 and 60 m"):
+        run_mode(str(frames), robot=Robot((50, 60)))
+
+
+def test_a_bag_has_a_message_of_each_kind_for_each_frame(run_mode, frames, tmp_path):
+    rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="pip install 'occjax[ros]'")
+    written = run_mode(str(frames), robot=Robot((-1.6, 0.4)), bag=tmp_path / "bag")
+    assert written[-1] == tmp_path / "bag"
+    with rosbag2.Reader(tmp_path / "bag") as bag:
+        times = sorted((time_ns, connection.topic) for connection, time_ns, _ in bag.messages())
+    seconds = 10**9
+    topics = ["/occupancy/cost_map", "/occupancy/points"]
+    assert times == [(time * seconds, topic) for time in (2, 10) for topic in topics]
+
+
+def test_what_a_robot_lacks_is_told(capsys, run, calibration, tmp_path):
+    mode = ["--mode=predict", f"--workdir={run}", f"--calibration={calibration}", "--images=frames", "--output=out"]
+    assert main([*mode, f"--ros-bag={tmp_path}/bag"]) == 2
+    assert "name them with --robot-height=LOW,HIGH" in capsys.readouterr().err
+    for text in ("1", "1,x", "2,1", "nan,1"):
+        with pytest.raises(SystemExit):
+            main([*mode, f"--robot_height={text}"])
+        assert f"--robot-height must be LOW,HIGH, two numbers in this order, not '{text}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("images", ["CAM_FRONT=", "=front.jpg", "front.jpg,CAM_BACK=back.jpg"])
