@@ -227,13 +227,6 @@ MUTATIONS = {
         ("np.where(gone, left_at[met], leaves_at[met])", "left_at[met]", "tests/metrics/test_ray_casting.py"),
         ("np.trunc(start)", "np.floor(start)", "tests/metrics/test_ray_casting.py"),
     ],
-    "occjax/metrics/calibration.py": [
-        (
-            "np.abs((total * centres).sum(-1) - occupied.sum(-1))",
-            "((total * centres).sum(-1) - occupied.sum(-1))",
-            "tests/metrics/test_on_device.py",
-        )
-    ],
     "occjax/metrics/prior.py": [
         ("NUM_CLASSES - 1 - counts[..., ::-1].argmax(-1)", "counts.argmax(-1)", "tests/metrics/test_prior.py")
     ],

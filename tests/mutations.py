@@ -24,6 +24,7 @@ from typing import NamedTuple
 import pytest
 from mutation_list import MUTATIONS
 from mutation_list_input import INPUT_MUTATIONS
+from mutation_list_robots import ROBOT_MUTATIONS
 from mutation_list_teacher import TEACHER_MUTATIONS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -124,7 +125,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="mutations at a time (default: %(default)s)")
     parser.add_argument("--list", action="store_true", help="only check and print them")
     options = parser.parse_args()
-    lists = (MUTATIONS, TEACHER_MUTATIONS, INPUT_MUTATIONS)
+    lists = (MUTATIONS, TEACHER_MUTATIONS, INPUT_MUTATIONS, ROBOT_MUTATIONS)
     everything = [Mutation(file, *rest) for each in lists for file, changes in each.items() for rest in changes]
     mutations = [m for m in everything if re.search(options.only, str(m))]
     wrong = [f"{m}: {m.problem()}" for m in everything if m.problem()]

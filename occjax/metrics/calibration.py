@@ -26,7 +26,7 @@ class CalibrationCounts(NamedTuple):
 
     Attributes:
       histogram: int [T, 2, 1000]; voxels that count by the probability of "not free": all, and those occupied in truth.
-      nll: float [T]; sum over the same voxels of the negative log-likelihood of "occupied" or "free", nats.
+      nll: float [T]; sum over the same voxels of the negative log-likelihood of their class, nats.
     """
 
     histogram: Any
@@ -38,8 +38,9 @@ class CalibrationCounts(NamedTuple):
 class Calibration:
     """Histograms of the probability of "not free" at each temperature, and likelihoods; a mergeable state.
 
-    A temperature divides the logits of all classes, which leaves the most probable class as it is. The best one has the
-    largest likelihood of "occupied" and "free" (Guo et al. 2017, there of all classes): that is what robots ask for.
+    A temperature divides the logits of all classes, which leaves the most probable one as it is; the best one makes the
+    truth's classes most likely (Guo et al. 2017). Likelihoods of "occupied" and "free" alone would be no better guide:
+    divided logits drift towards "occupied", which has all classes but one, and the calibration error with them.
 
     Attributes:
       temperatures: first 1, the network's own; then those that are tried, if any.

@@ -68,8 +68,7 @@ def summarise(
     calibration = teacher = None
     if batch.labels is not None:
         counted = counted_voxels(batch.labels, batch.is_valid, label_set=label_set, use_camera_mask=use_camera_mask)
-        is_occupied = batch.labels.semantics != FREE
-        calibration = calibration_counts(log_probs, is_occupied, counted, temperatures)
+        calibration = calibration_counts(log_probs, batch.labels.semantics, counted, temperatures)
     if batch.teacher is not None and batch.teacher.voxels is not None:
         # One sample after the other: a dense teacher is as large as the logits.
         teacher = jax.lax.map(lambda pair: compare_with_teacher(*pair), (log_probs, batch.teacher))
@@ -84,25 +83,27 @@ def largest_probability(log_probs: Float[Array, "*v k"]) -> UInt8[Array, "*v"]:
 
 def calibration_counts(
     log_probs: Float[Array, "b x y z k"],
-    is_occupied: Bool[Array, "b x y z"],
+    truth: UInt8[Array, "b x y z"],
     counted: Bool[Array, "b x y z"],
     temperatures: tuple[float, ...],
 ) -> CalibrationCounts:
     """Calibration of each sample at each temperature, [B, T, ...]."""
 
     def of_sample(sample: tuple[Array, Array, Array], temperature: Float[Array, ""]) -> CalibrationCounts:
-        log_probs, is_occupied, counted = sample
+        log_probs, truth, counted = sample
+        # 255, "no label", would read past the last class; which class stands in its place is all one.
+        known = jnp.where(counted, truth, FREE).astype(jnp.int32)[..., None]
         scaled = log_probs / temperature
         total = jax.nn.logsumexp(scaled, axis=-1)
         # Summed over what is not free: 1 - p(free) would cancel where p(free) is nearly 1, which is nearly everywhere.
         occupied = jax.nn.logsumexp(scaled[..., :FREE], axis=-1) - total
-        likelihood = jnp.where(is_occupied, occupied, scaled[..., FREE] - total)
+        likelihood = jnp.take_along_axis(scaled, known, axis=-1)[..., 0] - total
         nll = -sum_all(jnp.where(counted, likelihood, 0))
-        return CalibrationCounts(occupancy_histogram(jnp.exp(occupied), is_occupied, counted), nll)
+        return CalibrationCounts(occupancy_histogram(jnp.exp(occupied), truth != FREE, counted), nll)
 
     # One temperature and one sample after the other: the scaled logits are as large as the logits.
     tried = jnp.asarray(temperatures, jnp.float32)
-    samples = (log_probs, is_occupied, counted)
+    samples = (log_probs, truth, counted)
     return jax.lax.map(lambda sample: jax.lax.map(lambda t: of_sample(sample, t), tried), samples)
 
 

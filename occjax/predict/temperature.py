@@ -49,7 +49,7 @@ def read_temperature(checkpoint: Path, which: str) -> float:
         ) from error
 
 
-def sound_temperature(value: float | str) -> float:
+def sound_temperature(value: float | int | str) -> float:
     """`value` as a temperature; raises ValueError unless it is a finite number above 0."""
     temperature = float(value)
     if not (math.isfinite(temperature) and temperature > 0):

@@ -11,13 +11,15 @@ from occjax.metrics.calibration import CANDIDATES, OWN, Calibration
 from occjax.metrics.on_device import calibration_counts
 
 SHAPE = (50, 40, 10)
+CAR = 4
 counts = jax.jit(calibration_counts, static_argnames="temperatures")
 
 
-def state_of(log_probs, is_occupied, counted=None, temperatures=OWN):
-    """One sample's state; arrays without a batch axis."""
-    counted = np.ones(is_occupied.shape, bool) if counted is None else counted
-    found = counts(*(jnp.asarray(x)[None] for x in (log_probs, is_occupied, counted)), temperatures=temperatures)
+def state_of(log_probs, truth, counted=None, temperatures=OWN):
+    """One sample's state; arrays without a batch axis, truth as classes or whether it is a car."""
+    counted = np.ones(truth.shape, bool) if counted is None else counted
+    truth = np.where(truth, np.uint8(CAR), np.uint8(FREE)) if truth.dtype == bool else truth
+    found = counts(*(jnp.asarray(x)[None] for x in (log_probs, truth, counted)), temperatures=temperatures)
     return Calibration.empty(temperatures).update(jax.tree.map(lambda x: np.asarray(x[0]), found))
 
 
@@ -38,8 +40,9 @@ def test_calibration_by_hand():
     # At temperature 2 each class has the root of its probability: 17 roots of p/17 against one of 1 - p.
     odds = FREE * np.sqrt(np.array([0.1, 0.9]) / FREE) / np.sqrt([0.9, 0.1])
     low, high = odds / (1 + odds)
-    wanted = -(np.log(1 - low) + np.log(low) + 2 * np.log(high)) / 4
-    own = -(np.log(0.9) + np.log(0.1) + 2 * np.log(0.9)) / 4
+    # A car is one of 17 that are as likely.
+    wanted = -(np.log(1 - low) + np.log(low / FREE) + 2 * np.log(high / FREE)) / 4
+    own = -(np.log(0.9) + np.log(0.1 / FREE) + 2 * np.log(0.9 / FREE)) / 4
     best = state.best()
     assert best["nll"] == pytest.approx(wanted, rel=1e-5) and best["own_nll"] == pytest.approx(own, rel=1e-5)
     assert best["occupancy_calibration_error"] == pytest.approx(100 * (abs(low - 0.5) + (1 - high)) / 2, abs=0.1)
@@ -64,10 +67,9 @@ def test_the_temperature_that_was_put_on_is_found_again(sharpened):
     logits = rng.normal(0, 2, (*SHAPE, NUM_CLASSES))
     # As in a street: most voxels free, and few of them doubtful.
     logits[..., FREE] += rng.normal(4, 4, SHAPE)
-    occupied = 1 - np.asarray(jax.nn.softmax(logits))[..., FREE]
-    is_occupied = rng.random(SHAPE) < occupied
+    truth = (logits + rng.gumbel(size=logits.shape)).argmax(-1).astype(np.uint8)
     given = np.asarray(jax.nn.log_softmax(logits * sharpened), np.float32)
-    state = state_of(given, is_occupied, temperatures=(*OWN, *CANDIDATES))
+    state = state_of(given, truth, temperatures=(*OWN, *CANDIDATES))
     best = state.best()
     assert best["value"] == pytest.approx(sharpened, rel=0.08) and best["value"] in CANDIDATES
     assert best["occupancy_calibration_error"] < 1.0
@@ -83,8 +85,9 @@ def test_voxels_that_do_not_count_have_no_say():
     probability = rng.random(SHAPE)
     is_occupied = rng.random(SHAPE) < probability
     counted = rng.random(SHAPE) < 0.5
-    upside_down = np.where(counted, is_occupied, ~is_occupied)
-    one, other = (state_of(logits_of(probability), t, counted, (*OWN, 1.5)) for t in (is_occupied, upside_down))
+    truth = np.where(is_occupied, np.uint8(CAR), np.uint8(FREE))
+    unknown = np.where(counted, truth, np.uint8(255))
+    one, other = (state_of(logits_of(probability), t, counted, (*OWN, 1.5)) for t in (truth, unknown))
     np.testing.assert_array_equal(one.counts, other.counts)
     np.testing.assert_array_equal(one.nll, other.nll)
     assert one.counts[0, 0].sum() == counted.sum()
@@ -94,4 +97,4 @@ def test_a_voxel_that_is_free_beyond_doubt_has_a_likelihood():
     log_probs = np.full((1, 1, 1, NUM_CLASSES), -60, np.float32)
     log_probs[..., FREE] = 0
     state = state_of(log_probs, np.ones((1, 1, 1), bool), temperatures=(1.0, 2.0))
-    np.testing.assert_allclose(state.nll, [60 - np.log(FREE), 30 - np.log(FREE)], rtol=1e-5)
+    np.testing.assert_allclose(state.nll, [60, 30], rtol=1e-5)
