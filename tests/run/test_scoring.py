@@ -124,6 +124,19 @@ def test_metrics_json_says_what_was_measured(tmp_path):
     assert written["initialisation"] == SOURCE
     assert written["grid"]["voxel_size_m"] == 0.4 and "jax" in written["versions"]
     assert written["protocols"][0]["per_class"]["bus"] is None
+    assert written["called_free"]["obstacles"] == {"10 m": 0, "20 m": 0} and written["temperature"] is None
+
+
+def test_what_is_called_free_near_the_vehicle_is_said(tmp_path):
+    def blind(semantics):
+        return np.where(semantics == 4, np.uint8(FREE), semantics)
+
+    found = run(tmp_path, change=blind).results["called_free"]
+    truths = np.stack([truth_of(row) for row in range(5)])
+    cars, roads = np.sum(truths == 4), np.sum(truths == 11)
+    # The whole grid, up to 5 m to each side, is within 10 m.
+    share = pytest.approx(100 * cars / (cars + roads))
+    assert found == {"occupied": {"10 m": share, "20 m": share}, "obstacles": {"10 m": 100, "20 m": 100}}
 
 
 def test_the_table_is_complete(tmp_path):
@@ -133,6 +146,7 @@ def test_the_table_is_complete(tmp_path):
         assert part in text
     assert "of step 300, from backbone r50.npz, sha256 0123456789ab, 5 samples" in text
     assert "14 of 16 classes have no voxel of truth here" in text
+    assert "called free within 10 and 20 m of the vehicle: 0.00 and 0.00 % of the occupied voxels" in text
     assert "published" not in text  # five samples are not the validation split
     assert str(tmp_path / "eval/metrics.json") in text
 
