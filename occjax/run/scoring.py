@@ -8,12 +8,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from PIL import Image
 
 from occjax.config import Config, EvalConfig
 from occjax.data.index import SplitIndex
 from occjax.drawing.page import write_page
-from occjax.drawing.sheet import draw_sample
 from occjax.label_sets import label_set
 from occjax.mesh import make_mesh
 from occjax.metrics.across_processes import merge_over_processes
@@ -27,6 +25,7 @@ from occjax.predict.forward import full_batch, in_advance
 from occjax.processes import from_first, is_first, wait_for_all
 from occjax.progress import Progress
 from occjax.run.initialisation import said_of
+from occjax.run.sample_sheet import title_of, write_sheet
 from occjax.run.scene_frame import packed_frame
 from occjax.stop_requests import StopRequested
 from occjax.storage import remove_abandoned, versions, write_json, writing
@@ -259,44 +258,3 @@ def scored_sample(batch: Batch, summary: VoxelSummary, i: int) -> ScoredSample:
         if teacher is None
         else TeacherAnswer(*(np.asarray(part[i]) for part in (teacher.semantics, teacher.known, teacher.kl_sum))),
     )
-
-
-def title_of(split: SplitIndex, row: int) -> str:
-    """Scene, frame and token of a sample, for the heading of its picture."""
-    return f"{split.scene_names[row]}, frame {split.frame_index[row]}, sample {split.tokens[row]}"
-
-
-def write_sheet(
-    images: np.ndarray,
-    sample: ScoredSample,
-    config: Config,
-    split: SplitIndex,
-    row: int,
-    folder: Path,
-    *,
-    caption: str = "prediction",
-) -> Path:
-    """Draws a sample into `folder`, with truth where there is one; errors on the voxels that the protocol counts.
-
-    `images` are uint8 RGB [N, H, W, 3]; `caption` says whose prediction the sample's is.
-    """
-    counted = None
-    if sample.truth is not None:
-        counted = label_set(config.data.labels).counted(sample.truth, sample.camera_mask)
-    sheet = draw_sample(
-        images,
-        tuple(config.data.cameras),
-        sample.truth,
-        sample.prediction,
-        None if sample.teacher is None else sample.teacher.semantics,
-        config.grid.build(),
-        title=title_of(split, row),
-        caption=caption,
-        counted=counted,
-        aspects=split.camera_aspects(row, tuple(config.data.cameras)),
-    )
-    # Scene and frame first, so that a listing shows a drive in order.
-    path = folder / f"{split.scene_names[row]}_{split.frame_index[row]:03d}_{split.tokens[row]}.png"
-    with writing(path) as scratch:
-        Image.fromarray(sheet).save(scratch, format="PNG")
-    return path

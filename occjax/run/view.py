@@ -13,8 +13,8 @@ from occjax.errors import UserError
 from occjax.mesh import make_mesh
 from occjax.predict.stored_weights import restore
 from occjax.run.evaluate import make_summary_fn
+from occjax.run.sample_sheet import title_of
 from occjax.run.scene_frame import packed_frame
-from occjax.run.scoring import title_of
 from occjax.run.visualize import predictions, rows_of_scene, rows_of_tokens
 from occjax.targets.reader import complete_teacher
 

@@ -17,7 +17,8 @@ from occjax.mesh import make_mesh
 from occjax.metrics.on_device import VoxelSummary
 from occjax.predict.stored_weights import restore
 from occjax.run.evaluate import make_summary_fn
-from occjax.run.scoring import scored_sample, title_of, write_sheet
+from occjax.run.sample_sheet import title_of, write_sheet
+from occjax.run.scoring import scored_sample
 from occjax.targets.reader import complete_teacher
 from occjax.types import Batch
 

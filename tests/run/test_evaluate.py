@@ -46,7 +46,7 @@ def test_pictures_of_the_teacher_say_whose_they_are(world, tmp_path, monkeypatch
         captions.append((caption, aspects))
         return images[0]
 
-    monkeypatch.setattr("occjax.run.scoring.draw_sample", draw)
+    monkeypatch.setattr("occjax.run.sample_sheet.draw_sample", draw)
     root, folder, index = world
     config = make_config(root, teacher_dir=str(folder / "good"))
     evaluate_teacher(config, index, split="val", output_dir=tmp_path, outputs=Outputs(pictures=1))
