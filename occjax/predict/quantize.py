@@ -12,8 +12,9 @@ from jaxtyping import UInt8
 from occjax.predict.export import ExportError, require_tensorrt
 from occjax.predict.onnx_check import operators_of
 
-# Nearly all of the arithmetic. Softmax, gathers and the sums of the splat stay as they are.
-_QUANTIZED = ("Conv", "Gemm", "MatMul")
+# What has weights. Softmax, gathers, and the sums of the splat and of resizing stay as they are. The heads are taken
+# too: all together cost the quickstart 0.18 of its 49.58 points of mIoU.
+_QUANTIZED = ("Conv", "Gemm")
 # Zero points of 0 and biases in float32 are what TensorRT asks for.
 _OPTIONS = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
 

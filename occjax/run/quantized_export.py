@@ -52,6 +52,8 @@ def with_int8(export: NetworkExport, config: Config, *, force: bool) -> NetworkE
             f"INT8 is scored by labels, which split {val.name} lacks: set data.labels_dir, or leave int8 out"
         )
     name = MODELS["int8"]
+    if not force:
+        _require_rig_of(export, config, val)
     model, facts = quantized(export.models[MODELS["onnx"]], _calibration_frames(config, train))
     sessions = {
         file: onnx_session(data) for file, data in {**export.models, name: model}.items() if file.endswith("onnx")
@@ -94,6 +96,22 @@ def _require_outputs(export: NetworkExport, config: Config) -> None:
         raise ExportError(
             f"int8 is calibrated and scored on samples with the cameras {', '.join(config.data.cameras)}, the rig has "
             f"{', '.join(cameras)}; leave int8 out, or --calibration"
+        )
+
+
+def _require_rig_of(export: NetworkExport, config: Config, split: SplitIndex) -> None:
+    """Raises ExportError where the export's rig is no rig of the split: a score of nothing falls by nothing."""
+    own = {name: np.array(value) for name, value in export.manifest["rig"].items()}
+    reader = SampleReader(config, open_source(config.data, split, Parts()), augment=None)
+    theirs = reader(0, np.random.default_rng(0)).rig._asdict()
+    pose = np.abs(own["cam_from_grid"] - theirs["cam_from_grid"])
+    # Of the network's input, whatever size the images were recorded in.
+    focal, other = ((rig["input_from_pixel"] @ rig["pixel_from_cam"])[:, [0, 1], [0, 1]] for rig in (own, theirs))
+    # A vehicle moves between its cameras' exposures and is not built like the next one, by this much at most.
+    if pose[:, :3, 3].max() > 2 or pose[:, :3, :3].max() > 0.2 or np.abs(np.log(focal / other)).max() > 0.1:
+        raise ExportError(
+            f"int8 is scored on split {split.name}, whose cameras look elsewhere than those of the exported rig: the "
+            "score would say nothing; leave int8 out, or --calibration, or write it all the same with --force"
         )
 
 

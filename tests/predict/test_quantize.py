@@ -95,7 +95,13 @@ class Session:
 
 @pytest.fixture
 def export(config) -> NetworkExport:
-    manifest = {"formats": {"onnx": {}}, "outputs": ["bev", "classes"], "rig": {"cameras": list(config.data.cameras)}}
+    sample = next(make_eval_loader(config, load_index(config.data), "val", Parts(), batch_size=1)).rig
+    rig = {name: getattr(sample, name)[0] for name in ("pixel_from_cam", "cam_from_grid", "input_from_pixel")}
+    manifest = {
+        "formats": {"onnx": {}},
+        "outputs": ["bev", "classes"],
+        "rig": {"cameras": list(config.data.cameras), **{name: value.tolist() for name, value in rig.items()}},
+    }
     return NetworkExport({"model.onnx": b"float"}, {"images": np.zeros((1, 2, 32, 64, 3), np.uint8)}, manifest)
 
 
@@ -158,6 +164,13 @@ def test_what_cannot_be_scored_is_told(export, config, run, tmp_path, monkeypatc
     ):
         with pytest.raises(UserError, match=says):
             with_int8(export._replace(manifest={**manifest, **changed}), config, force=True)
+    for name, change in (
+        ("cam_from_grid", [[0, 0, 0, 0]] * 2 + [[0, 0, 0, 3.0], [0, 0, 0, 0]]),
+        ("pixel_from_cam", [[30.0, 0, 0], [0, 0, 0], [0, 0, 0]]),
+    ):
+        rig = {**manifest["rig"], name: (np.array(manifest["rig"][name]) + change).tolist()}
+        with pytest.raises(UserError, match="split val, whose cameras look elsewhere .*--force"):
+            with_int8(export._replace(manifest={**manifest, "rig": rig}), config, force=False)
     monkeypatch.setattr(quantized_export, "has_labels", lambda *_, **__: False)
     with pytest.raises(UserError, match="split val lacks: set data.labels_dir, or leave int8 out"):
         with_int8(export, config, force=True)
