@@ -77,6 +77,7 @@ def test_a_run_has_checkpoints_by_steps_or_by_the_clock():
         ("model.view_transform.cell_voxels", 0, "at least 1"),
         ("model.head.activation", "gelu", "softplus, relu"),
         ("data.cameras", ("CAM_FRONT,CAM_BACK",), "name cameras as"),
+        ("data.cameras", ("CAM_FRONT", "CAM_BACK", "CAM_FRONT"), "names CAM_FRONT more than once"),
         ("data.batch_size", 0, "at least 1"),
         ("loss.distill.voxel_kl", 1.0, "silently off"),
         ("augment.bev_scale", (1.0,), "two positive numbers, the smaller first, not (1.0,)"),

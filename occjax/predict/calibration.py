@@ -20,6 +20,7 @@
 largest that the image fills.
 """
 
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ _MATRICES = {
 _POSES = ("grid_from_cam", "cam_from_grid")
 _CAMERA_KEYS = {"image_width", "image_height", "width", "height", "distortion_model", "camera_name", "axes", *_POSES}
 _CAMERA_KEYS |= {key for name, short in _MATRICES.items() for key in (name, *short)}
+# A rig of twelve cameras has some four hundred.
+_MOST_VALUES, _LARGEST_IMAGE = 100_000, 65_535
 # Cosines of the tilt. Cameras that look down by up to 37° are mounted; beyond that, and level in another reading of the
 # file, they are misread.
 _LEVEL, _TILTED = 0.97, 0.8
@@ -65,12 +68,30 @@ def read_calibration(path: str | Path) -> Rig:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CalibrationError(f"cannot read the calibration {path}: {error.strerror}; check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # What YAML takes for a date or a number need be none.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise CalibrationError(f"{path} is no YAML: {error}") from error
+    _require_small(path, content)
     try:
         return _rig(content)
     except CalibrationError as error:
         raise CalibrationError(f"calibration {path}: {error}") from error
+
+
+def _require_small(path: Path, content: Any) -> None:
+    """Raises CalibrationError where a file of names that stand for each other says more than any rig has to say.
+
+    Nine lines of nine references are a billion values, and one that holds itself has no end.
+    """
+    left = [content]
+    for _ in range(_MOST_VALUES):
+        if not left:
+            return
+        value = left.pop()
+        left += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set) else ()
+        if len(left) > _MOST_VALUES:
+            break
+    raise CalibrationError(f"calibration {path}: it holds more than {_MOST_VALUES} values; give the cameras alone")
 
 
 def _rig(content: Any) -> Rig:
@@ -205,7 +226,7 @@ def _pose_of_quaternion(what: str, pose: dict) -> tuple[np.ndarray, dict[str, np
 
 def _mapping(value: Any, what: str, known: set[str] | None, needed: tuple[str, ...]) -> dict:
     if not isinstance(value, dict):
-        raise CalibrationError(f"{what} must be a mapping of names to values, not {value!r}")
+        raise CalibrationError(f"{what} must be a mapping of names to values, not {reprlib.repr(value)}")
     unknown = [str(key) for key in value if known is not None and key not in known]
     if unknown and known is not None:
         raise CalibrationError(f"{what} has unknown entries {', '.join(unknown)}; known are {', '.join(sorted(known))}")
@@ -216,15 +237,17 @@ def _mapping(value: Any, what: str, known: set[str] | None, needed: tuple[str, .
 
 
 def _choice(what: str, value: Any, choices: dict[str, Any]) -> Any:
-    if value not in choices:
-        raise CalibrationError(f"{what} must be one of {', '.join(choices)}, not {value!r}")
+    if not isinstance(value, str) or value not in choices:
+        raise CalibrationError(f"{what} must be one of {', '.join(choices)}, not {reprlib.repr(value)}")
     return choices[value]
 
 
 def _size(name: str, camera: dict, side: str) -> int:
     value = camera.get(f"image_{side}", camera.get(side))
-    if not isinstance(value, int) or value <= 0:
-        raise CalibrationError(f"{name} lacks image_{side}, the pixels that its intrinsics are of; found {value!r}")
+    if not isinstance(value, int) or not 0 < value <= _LARGEST_IMAGE:
+        raise CalibrationError(
+            f"{name} lacks image_{side}, the pixels that its intrinsics are of; found {reprlib.repr(value)}"
+        )
     return value
 
 
@@ -244,11 +267,11 @@ def _numbers(name: str, camera: dict, key: str, counts: tuple[int, ...]) -> np.n
 def _vector(what: str, value: Any, counts: tuple[int, ...]) -> np.ndarray:
     try:
         numbers = np.asarray(value, np.float64).ravel()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CalibrationError(f"{what} must be a list of numbers: {error}") from error
     if numbers.size not in counts or not np.isfinite(numbers).all():
         wanted = " or ".join(map(str, sorted(counts)))
-        raise CalibrationError(f"{what} must be {wanted} finite numbers; found {numbers.size}: {value}")
+        raise CalibrationError(f"{what} must be {wanted} finite numbers; found {numbers.size}: {reprlib.repr(value)}")
     return numbers
 
 

@@ -22,6 +22,7 @@ from occjax.types import CameraRig
 
 # Files by format, those that `occjax.load` takes first in front.
 MODELS = {"stablehlo": "model.stablehlo", "onnx": "model.onnx", "int8": "model_int8.onnx"}
+_MOST_PIXELS = 1 << 26  # of an image
 # Matrices of the manifest's rig, a row for each camera, and their sizes.
 _RIG = {"pixel_from_cam": 3, "cam_from_grid": 4, "input_from_pixel": 3}
 MANIFEST, REFERENCE = "export.json", "reference.npz"
@@ -251,14 +252,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         rig, cameras = found["rig"], found["rig"]["cameras"]
         lists = (cameras, found["outputs"], found["input"])
         matrices = {name: np.array(rig[name], np.float64).shape for name in _RIG}
-        if not all(isinstance(values, list) for values in lists) or len(found["input"]) != 5:
-            raise TypeError("cameras, outputs and input are lists, input of five numbers")
+        if not all(isinstance(values, list) for values in lists):
+            raise TypeError("cameras, outputs and input are lists")
+        batch, count, height, width, colours = map(int, found["input"])
+        if (batch, count, colours) != (1, len(cameras), 3) or min(height, width) < 1 or height * width > _MOST_PIXELS:
+            raise ValueError(f"images of {len(cameras)} cameras are not {found['input']}")
         if matrices != {name: (len(cameras), size, size) for name, size in _RIG.items()}:
             raise ValueError(f"matrices of {len(cameras)} cameras are {matrices}")
         if not all(isinstance(name, str) for name in (*cameras, *found["outputs"])):
             raise TypeError("cameras and outputs are names")
         if not isinstance(found["formats"], dict) or not MODELS.keys() & found["formats"].keys():
             raise ValueError(f"it speaks of no model; there may be {', '.join(MODELS)}")
-        return {**found, "input": tuple(map(int, found["input"])), "coverage": float(found["coverage"])}
+        return {**found, "input": (batch, count, height, width, colours), "coverage": float(found["coverage"])}
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise ExportError(f"{folder / MANIFEST} cannot be read: {error}; export again") from error

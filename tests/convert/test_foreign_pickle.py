@@ -28,11 +28,11 @@ def pickled(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        b"}" + doubled(60) + b"Ns",
-        b"}(" + b"NN" + doubled(60) + b"Nu",
-        b"(" + doubled(60) + b"Nd",
-        b"ccollections\nOrderedDict\n(]]" + doubled(60) + b"aNaatR",
-        b"ccollections\nOrderedDict\n)R" + doubled(60) + b"Ns",
+        b"}" + doubled(22) + b"Ns",
+        b"}(" + b"NN" + doubled(22) + b"Nu",
+        b"(" + doubled(22) + b"Nd",
+        b"ccollections\nOrderedDict\n(]]" + doubled(22) + b"aNaatR",
+        b"ccollections\nOrderedDict\n)R" + doubled(22) + b"Ns",
         b"}\x8b\x40\x00\x00\x00" + b"\x01" * 64 + b"Ns",
         b"})Ns",
     ],
@@ -79,7 +79,7 @@ def test_keys_that_honest_files_have():
 @pytest.mark.parametrize("place", ["scene", "token"])
 def test_lists_in_the_place_of_text(tmp_path, place):
     """Their text would be of a billion brackets."""
-    names = {"scene": b"X\x01\x00\x00\x00s", "token": b"X\x01\x00\x00\x00t", place: doubled(60, b"l")}
+    names = {"scene": b"X\x01\x00\x00\x00s", "token": b"X\x01\x00\x00\x00t", place: doubled(18, b"l")}
     infos = b"X\x05\x00\x00\x00infos}X\x01\x00\x00\x00s](}X\x05\x00\x00\x00token" + names["token"] + b"sess"
     path = tmp_path / "infos.pkl"
     path.write_bytes(pickled(b"}" + infos + b"X\x08\x00\x00\x00metadata](" + names["scene"] + b"K\x00\x86es"))

@@ -99,7 +99,13 @@ def test_namespace_is_an_inert_dict(tmp_path):
 
 
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
-    for shape, strides, offset in (((5, 4), (4, 1), 0), ((2,), (1,), 11), ((1 << 40,), (1,), 0), ((3,), (-1,), 4)):
+    for shape, strides, offset in (
+        ((5, 4), (4, 1), 0),
+        ((2,), (1,), 11),
+        ((1 << 40,), (1,), 0),
+        ((13,), (0,), 0),
+        ((3,), (-1,), 4),
+    ):
         content = {"x": tensor("0", shape, strides, offset=offset)}
         read = load_checkpoint(write(tmp_path / "a.pth", content, {"0": np.zeros(12, np.float32)}))
         with pytest.raises(WeightsFileError, match="outside its storage"):

@@ -10,7 +10,7 @@ from occjax.config import DataConfig
 from occjax.data.index import load_index
 from occjax.errors import DataError
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 RIG = token("calibration", "CAM_FRONT")
 IMAGE = token("data", "scene-0061__CAM_FRONT__0")
 POSE = token("pose", "scene-0061__CAM_FRONT__0")
@@ -65,6 +65,11 @@ DAMAGES = {
     "intrinsics fx, fy, cx": (set_field("calibrated_sensor", RIG, camera_intrinsic=[250, 250, 160]), NO_K + "[250"),
     "intrinsics all 0": (set_field("calibrated_sensor", RIG, camera_intrinsic=[[0, 0, 0]] * 3), NO_K),
     "intrinsics NaN": (set_field("calibrated_sensor", RIG, camera_intrinsic=[[NAN] * 3] * 3), NO_K + "[[NaN"),
+    "intrinsics infinite": (
+        set_field("calibrated_sensor", RIG, camera_intrinsic=[[INF, 0, 48], *K[1:]]),
+        NO_K + "[[Inf",
+    ),
+    "focal length negative": (set_field("calibrated_sensor", RIG, camera_intrinsic=[[-60, 0, 48], *K[1:]]), NO_K),
     "intrinsics as text": (set_field("calibrated_sensor", RIG, camera_intrinsic="K"), NO_K + '"K"'),
     "no intrinsics": (drop_field("calibrated_sensor", RIG, "camera_intrinsic"), OF_RIG + "it has no camera_intrinsic"),
     "rotation 0": (set_field("calibrated_sensor", RIG, rotation=[0, 0, 0, 0]), OF_RIG + NO_ROTATION + "[0, 0, 0, 0]"),

@@ -36,13 +36,15 @@ def main() -> int:
         for case in cases:
             if options.only and options.only not in names[case % len(names)]:
                 continue
+            known = len(fuzzer.findings)
             fuzzer.run(case)
+            for finding in fuzzer.findings[known:]:  # at once: the rest may take an hour
+                sys.stdout.write(f"\n{finding.target}, case {finding.case}: {finding.what}\n{finding.trace}")
+                sys.stdout.flush()
             if case % 500 == 499:
                 rate = (case + 1) / (time.monotonic() - started)
                 sys.stdout.write(f"{case + 1} cases, {rate:.0f}/s, {len(fuzzer.findings)} wrong\n")
                 sys.stdout.flush()
-        for finding in fuzzer.findings:
-            sys.stdout.write(f"\n{finding.target}, case {finding.case}: {finding.what}\n{finding.trace}")
         sys.stdout.write(f"\n{fuzzer.table()}\n")
     return bool(fuzzer.findings)
 
