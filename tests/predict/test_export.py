@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from occjax.config import Config
 from occjax.errors import UserError
 from occjax.mesh import make_mesh
 from occjax.metrics.bev import highest_occupied
 from occjax.predict import export
-from occjax.predict.export import ExportError
+from occjax.predict.export import ExportError, NetworkExport, write_export
 from occjax.predict.fixed_network import OUTPUTS, fixed_network, output_of, strip_count
 from occjax.predict.load import load
 from occjax.predict.onnx_check import tensorrt_problems
@@ -93,6 +94,26 @@ def test_what_does_not_agree_is_not_written(config, run, sample, tmp_path, monke
     assert manifest["rig"]["cameras"] == ["CAM_FRONT", "CAM_BACK"] and len(written) == 4
     with pytest.raises(UserError, match="--outputs is some of classes, probabilities, bev.*not voxels"):
         export_workdir(config, run, tmp_path, formats=("onnx",), outputs=("voxels",))
+
+
+def test_an_export_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
+    def made(*files):
+        return NetworkExport(dict.fromkeys(files, b"model"), {"images": np.zeros(1)}, {"formats": {}})
+
+    written = write_export(tmp_path, made("model.onnx", "model_int8.onnx"), Config())
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} and len(written) == 5
+    # Another rig's, perhaps: what it does not write itself would be taken for its own.
+    written = write_export(tmp_path, made("model.stablehlo"), Config())
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} and len(written) == 4
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export.np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_export(tmp_path, made("model.onnx"), Config())
+    # Without its manifest nothing loads it.
+    assert not (tmp_path / "export.json").exists()
 
 
 @pytest.fixture(scope="module")
