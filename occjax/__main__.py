@@ -20,8 +20,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from occjax.command_line import Parser, band, say, show_log, status, words
-from occjax.stop_requests import leave
+from occjax.system.command_line import Parser, band, say, show_log, status, words
+from occjax.system.stop_requests import leave
 
 _log = logging.getLogger("occjax.main")
 # Modules by name, each imported when it is called: `--help` need not wait for jax.
@@ -89,9 +89,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     # Here, and so in the functions below: a loader process imports this file and wants none of it.
     from occjax.config_checks import require_sound
-    from occjax.cpu import keep_freed_memory
     from occjax.run.overrides import DEFAULT_CONFIG, apply_overrides, load_config_file
     from occjax.run_config import load_config
+    from occjax.system.cpu import keep_freed_memory
 
     parser = _parser(DEFAULT_CONFIG)
     options, overrides = parser.parse_with_overrides(arguments)
@@ -122,9 +122,9 @@ def _run(arguments: list[str]) -> int:
     require_sound(config)
     if options.mode == "config":
         return 0
-    from occjax.compiled_programs import keep_compiled_programs
-    from occjax.mesh import devices_in_words
-    from occjax.processes import is_first, join_processes
+    from occjax.system.compiled_programs import keep_compiled_programs
+    from occjax.system.mesh import devices_in_words
+    from occjax.system.processes import is_first, join_processes
 
     # How long compiling takes is a figure of the benchmark.
     if options.mode != "benchmark":

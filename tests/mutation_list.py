@@ -49,7 +49,7 @@ CODEC = "tests/targets/test_codec.py"
 VALUES = "tests/convert/dump/test_values.py"
 TEACH = "tests/convert/weights/test_teach.py"
 MAPS = "tests/convert/dump/test_maps_and_resample.py"
-HISTOGRAM = "tests/test_cpu.py::test_both_spellings_of_a_histogram"
+HISTOGRAM = "tests/system/test_cpu.py::test_both_spellings_of_a_histogram"
 CHECKPOINT = "tests/train/test_checkpoint.py"
 
 MUTATIONS = {
@@ -144,7 +144,7 @@ MUTATIONS = {
         ("IMAGE_STD = (58.395, 57.12, 57.375)", "IMAGE_STD = (57.375, 57.12, 58.395)", STEP),
         ("maxval=BRIGHTNESS), 0.0)", "maxval=BRIGHTNESS), 8.0)", "tests/models/test_preprocess.py"),
     ],
-    "occjax/cpu.py": [
+    "occjax/system/cpu.py": [
         ("(cell % bins > 0)", "(cell % bins > 1)", HISTOGRAM),
         ("is_class & counted[..., None], voxels", "is_class, voxels", HISTOGRAM),
     ],

@@ -7,8 +7,8 @@ TABLES = "tests/data/test_table_checks.py"
 LABELS = "tests/test_label_sets.py"
 IMAGES = "tests/data/test_images.py"
 NPZ = "tests/test_npz.py"
-FAILURES = "tests/test_failures.py"
-STOP = "tests/test_stop_requests.py"
+FAILURES = "tests/system/test_failures.py"
+STOP = "tests/system/test_stop_requests.py"
 STORAGE = "tests/test_storage.py"
 CONFIG = "tests/test_config.py"
 ONLY_RUN = "tests/run/test_only_run.py"
@@ -53,7 +53,7 @@ INPUT_MUTATIONS = {
     ],
     "occjax/data/tables.py": [("                if others\n", "                if True\n", TABLES)],
     "occjax/data/pipeline.py": [("if not isinstance(next_batch, int) or next_batch < 0:", "if False:", FOUND)],
-    "occjax/failures.py": [
+    "occjax/system/failures.py": [
         ("if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):", "if number == errno.EDQUOT:", FAILURES),
         ('if "can\'t start new thread" in text:', "if False:", FAILURES),
         ('(isinstance(error, AssertionError) and _is_of(error, "xla_bridge"))', "False", FAILURES),
@@ -62,7 +62,7 @@ INPUT_MUTATIONS = {
         ("        scratch.unlink(missing_ok=True)", "        pass", STORAGE),
         ('if root and revision and (Path(root) / "occjax").resolve()', "if root or (Path(root)).resolve()", STORAGE),
     ],
-    "occjax/stop_requests.py": [
+    "occjax/system/stop_requests.py": [
         ("if signal.getsignal(number) is not signal.SIG_IGN", "", STOP),
         ("self.received = self.received or number", "self.received = number", STOP),
     ],
@@ -89,5 +89,7 @@ INPUT_MUTATIONS = {
     "occjax/run/initialisation.py": [("    except TypeError:  # by somebody's hand", "    except OSError:", FOUND)],
     "occjax/run_config.py": [("return found if isinstance(found, dict) else None", "return found", FOUND)],
     "occjax/convert/dump/info_pickle.py": [("    if not isinstance(value, str):", "    if value is None:", PICKLES)],
-    "occjax/command_line.py": [("        return 2\n", "        return 1\n", "tests/test_command_line.py")],
+    "occjax/system/command_line.py": [
+        ("        return 2\n", "        return 1\n", "tests/system/test_command_line.py")
+    ],
 }

@@ -27,13 +27,13 @@ from occjax.benchmark.kernels import profiled_kernels, shares_by_kind
 from occjax.benchmark.random_batch import random_batch
 from occjax.benchmark.random_step import Step, measure_step, parts_to_leave_out, time_step
 from occjax.benchmark.timing import machine
-from occjax.command_line import Parser, say, show_log, status
 from occjax.config import Config, DistillConfig
 from occjax.configs import kd
 from occjax.errors import UserError
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import apply_student
 from occjax.storage import versions
+from occjax.system.command_line import Parser, say, show_log, status
 from occjax.train.learner import make_learner, random_state
 
 DTYPES: tuple[Literal["bfloat16"], Literal["float32"]] = ("bfloat16", "float32")

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from occjax.benchmark.timing import machine
-from occjax.command_line import Parser, say, status, words
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.listing import list_dump
 from occjax.convert.dump.measure import decode_ms, dump_kl, fastest_s
@@ -20,6 +19,7 @@ from occjax.convert.dump.options import DumpOptions
 from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.sample import SampleTask, convert_sample
 from occjax.label_sets import LABEL_SETS
+from occjax.system.command_line import Parser, say, status, words
 
 
 def main(arguments: list[str] | None = None) -> int:

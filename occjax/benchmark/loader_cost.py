@@ -15,12 +15,12 @@ from occjax.benchmark.plain_augmentation import draw_augmentation
 from occjax.benchmark.plain_path import PlainPath, write_dense_teacher
 from occjax.benchmark.timing import StageTimes
 from occjax.config import AugmentConfig, Config
-from occjax.cpu import keep_freed_memory
 from occjax.data.index import SplitIndex
 from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
 from occjax.data.sources import SampleSource, open_source
 from occjax.errors import DataError
+from occjax.system.cpu import keep_freed_memory
 
 _SAMPLES = 6  # different ones, spread over the split
 # A busy machine needs many runs for a median that holds; a slow one ends with the time.

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from occjax.benchmark.timing import machine
-from occjax.command_line import Parser, positive, say
 from occjax.config import NUSCENES_CAMERAS, Config, DataConfig
 from occjax.data.index import load_index, tables_fingerprint, write_cache
 from occjax.data.pipeline import make_train_loader
@@ -21,6 +20,7 @@ from occjax.data.table_checks import TABLES
 from occjax.grid import SURROUNDOCC_GRID
 from occjax.label_sets import LABEL_SETS
 from occjax.synthetic.tables import make_token
+from occjax.system.command_line import Parser, positive, say
 from occjax.targets.files import write_manifest
 from occjax.train.parts import training_parts
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from occjax.benchmark.random_batch import random_batch
 from occjax.benchmark.timing import compiled_bytes, median_wall_s
 from occjax.config import Config
-from occjax.mesh import make_mesh, put_batch, replicated
 from occjax.models import layers, view_transform
+from occjax.system.mesh import make_mesh, put_batch, replicated
 from occjax.train.learner import make_learner, random_state
 from occjax.train.step import make_train_step
 

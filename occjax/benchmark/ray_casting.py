@@ -7,10 +7,10 @@ import numpy as np
 
 from occjax.benchmark.timing import machine
 from occjax.classes import FREE
-from occjax.command_line import Parser, say
 from occjax.convert.dump.measure import fastest_s
 from occjax.grid import OCC3D_GRID
 from occjax.metrics.rayiou import MAX_ORIGINS, RayIou
+from occjax.system.command_line import Parser, say
 
 _REPEATS = 5
 

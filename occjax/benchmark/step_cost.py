@@ -13,9 +13,9 @@ from occjax.config import Config
 from occjax.data.index import Index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_train_loader
-from occjax.mesh import make_mesh, put_batch, replicated
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import apply_student
+from occjax.system.mesh import make_mesh, put_batch, replicated
 from occjax.train.feed import DeviceFeed
 from occjax.train.learner import make_learner, random_state
 from occjax.train.step import make_train_step

@@ -22,12 +22,12 @@ import numpy as np
 
 from occjax.benchmark.flops import Work, work_of
 from occjax.benchmark.timing import machine, peak_process_gib
-from occjax.command_line import Parser, say, show_log, status
 from occjax.config import NUSCENES_CAMERAS
 from occjax.convert.torch_weights import read_state_dict
 from occjax.convert.torch_zip import TensorRef
 from occjax.geometry import invert_rigid
 from occjax.synthetic.rig import LIDAR, ego_from_sensor, pixel_from_cam
+from occjax.system.command_line import Parser, say, show_log, status
 from occjax.teacher import teacher as stages
 from occjax.teacher.checkpoint import buffers
 from occjax.teacher.draws import Draws, draws_for

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from occjax.cpu import processor_facts
+from occjax.system.cpu import processor_facts
 
 # The fewest that have a median of their own.
 MIN_RUNS = 3

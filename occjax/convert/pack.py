@@ -16,7 +16,7 @@ from occjax.data.parts import Parts
 from occjax.data.records import encode_record, make_facts, read_shard, shard_name, write_shard
 from occjax.data.sources import SampleParts, SampleSource, open_source, unlabelled_rows
 from occjax.errors import DataError, UserError
-from occjax.progress import Progress
+from occjax.system.progress import Progress
 from occjax.targets.reader import complete_teacher, open_teacher
 
 # Every image is decoded, so that a shard holds none that a reader would refuse; this small, it is done cheaply.

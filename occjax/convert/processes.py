@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import cv2
 
-from occjax.child_processes import follow_parent, starting
-from occjax.cpu import keep_freed_memory
 from occjax.errors import UserError
+from occjax.system.child_processes import follow_parent, starting
+from occjax.system.cpu import keep_freed_memory
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -8,13 +8,13 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from occjax.command_line import say
 from occjax.config import BackboneConfig, Config
 from occjax.convert.torch_names import Entry, needs_no_counterpart, resnet_entries, student_entries
 from occjax.convert.torch_zip import TensorRef, load_checkpoint, load_safetensors
 from occjax.errors import UserError
 from occjax.models.resnet import ResNet, save_backbone_weights
 from occjax.models.student import Student, split_student
+from occjax.system.command_line import say
 
 # What a torchvision ResNet has beyond the backbone.
 CLASSIFIER = ("fc.weight", "fc.bias")

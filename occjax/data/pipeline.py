@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from occjax.child_processes import starting
 from occjax.config import Config, DataConfig
 from occjax.data.index import Index
 from occjax.data.parts import Parts
@@ -18,6 +17,7 @@ from occjax.data.substitutes import ReadBatch, SkipLog, SubstitutingReader
 from occjax.data.transfer import flatten, restore
 from occjax.data.worker import start_worker
 from occjax.errors import DataError
+from occjax.system.child_processes import starting
 from occjax.types import Batch
 
 

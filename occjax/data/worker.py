@@ -4,8 +4,8 @@ import sys
 
 import cv2
 
-from occjax.child_processes import follow_parent
-from occjax.cpu import keep_freed_memory
+from occjax.system.child_processes import follow_parent
+from occjax.system.cpu import keep_freed_memory
 
 
 def start_worker(worker_index: int, worker_count: int) -> None:

@@ -19,7 +19,6 @@ import numpy as np
 from PIL import Image
 
 from occjax.classes import FREE, IGNORE
-from occjax.command_line import Parser, status
 from occjax.drawing.sheet import draw_sample
 from occjax.errors import DataError, UserError
 from occjax.grid import VoxelGrid
@@ -27,6 +26,7 @@ from occjax.label_sets import LABEL_SETS, LabelSet
 from occjax.metrics.confusion import require_shape
 from occjax.metrics.prediction_files import read_prediction
 from occjax.storage import writing
+from occjax.system.command_line import Parser, status
 from occjax.targets.files import CompactTeacher, compact_from_dense, read_teacher
 from occjax.targets.moving import dense_log_probs
 

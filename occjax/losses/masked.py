@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from occjax.cpu import sum_all
+from occjax.system.cpu import sum_all
 
 
 def masked_mean(

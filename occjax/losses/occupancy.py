@@ -5,9 +5,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from occjax.classes import FREE
-from occjax.cpu import error_histogram, sum_all
 from occjax.label_sets import LabelSet
 from occjax.losses.masked import masked_mean
+from occjax.system.cpu import error_histogram, sum_all
 from occjax.types import VoxelLabels
 
 # Keeps -log finite, and its gradient bounded, where a class has no probability at all.

@@ -18,12 +18,12 @@ import logging
 import sys
 from pathlib import Path
 
-from occjax.command_line import Parser, status, words
 from occjax.metrics.confusion import ScoringError
 from occjax.metrics.folder import protocol_names, score_folder
 from occjax.metrics.report import format_table, remarks_of
 from occjax.metrics.scores import Scores
 from occjax.storage import versions, write_json
+from occjax.system.command_line import Parser, status, words
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from occjax.grid import GridMismatchError
-from occjax.processes import wait_for_all
+from occjax.system.processes import wait_for_all
 
 State = TypeVar("State")
 

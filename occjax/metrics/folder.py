@@ -14,7 +14,7 @@ from occjax.metrics.prediction_files import read_prediction
 from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.rayiou import RayIou, ray_origins_m
 from occjax.metrics.scores import Scores
-from occjax.progress import Progress
+from occjax.system.progress import Progress
 
 _RAYIOU = "rayiou"
 _log = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from occjax.classes import FREE
-from occjax.cpu import sum_all
 from occjax.label_sets import LabelSet
 from occjax.losses.occupancy import counted_voxels
 from occjax.metrics.calibration import FINE_BINS, OWN, CalibrationCounts
+from occjax.system.cpu import sum_all
 from occjax.targets.rows import voxel_rows
 from occjax.types import Batch, TeacherTargets
 

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from occjax.cpu import column_sums
+from occjax.system.cpu import column_sums
 
 # Share of the old value that a running statistic keeps (PyTorch calls 1 - this its momentum).
 RUNNING_DECAY = 0.9

@@ -8,13 +8,13 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Shaped
 
-from occjax.ahead import ahead
 from occjax.config import Config
-from occjax.mesh import batch_sharding, put_batch, replicated
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import abstract_student, apply_student
 from occjax.predict.stored_weights import Weights
-from occjax.stop_requests import StopRequested, unless_stopped, waiting_thread
+from occjax.system.ahead import ahead
+from occjax.system.mesh import batch_sharding, put_batch, replicated
+from occjax.system.stop_requests import StopRequested, unless_stopped, waiting_thread
 from occjax.types import Batch
 
 PredictFn = Callable[[Batch], Any]

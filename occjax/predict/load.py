@@ -4,9 +4,7 @@ from pathlib import Path
 
 import jax
 
-from occjax.compiled_programs import keep_compiled_programs
 from occjax.config import Config
-from occjax.mesh import make_mesh
 from occjax.predict.export import MANIFEST
 from occjax.predict.exported import ExportedPredictor
 from occjax.predict.model_folder import WEIGHTS, read_model_folder
@@ -14,6 +12,8 @@ from occjax.predict.predictor import Predictor
 from occjax.predict.rig import Rig
 from occjax.predict.stored_weights import CheckpointError, restore
 from occjax.run_config import load_config
+from occjax.system.compiled_programs import keep_compiled_programs
+from occjax.system.mesh import make_mesh
 
 
 def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Predictor:

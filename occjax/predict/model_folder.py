@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from occjax.config import Config
-from occjax.mesh import replicated
 from occjax.models.student import abstract_student
 from occjax.predict.stored_weights import CheckpointError, Weights
 from occjax.predict.temperature import NO_TEMPERATURE, sound_temperature
 from occjax.storage import versions, write_json, writing
+from occjax.system.mesh import replicated
 
 WEIGHTS = "model.safetensors"
 _STEP, _TEMPERATURE = "step", "temperature"

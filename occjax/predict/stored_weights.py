@@ -13,10 +13,10 @@ from etils import epath
 from jax.sharding import Mesh
 
 from occjax.config import Config
-from occjax.mesh import replicated
 from occjax.models.student import abstract_student
 from occjax.predict.checkpoint_folders import SCORE, CheckpointError, named_damage, whole_steps
 from occjax.predict.temperature import NO_TEMPERATURE, read_temperature
+from occjax.system.mesh import replicated
 
 
 class Weights(NamedTuple):

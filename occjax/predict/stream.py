@@ -9,12 +9,12 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from occjax.ahead import ahead
-from occjax.command_line import say
 from occjax.predict.frames import frames_of_folder
 from occjax.predict.images import Images, NetworkInput
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.rig import Rig
+from occjax.system.ahead import ahead
+from occjax.system.command_line import say
 
 # Frames that are being read, and frames that wait for the device, which holds their images.
 _READ_AHEAD, _COMPUTE_AHEAD = 2, 1

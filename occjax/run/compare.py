@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from occjax.command_line import Parser, say, status
 from occjax.config import Config
 from occjax.data.files import label_files
 from occjax.data.index import SplitIndex, load_index
@@ -25,6 +24,7 @@ from occjax.metrics.protocols import VoxelMiou
 from occjax.run.evaluations import StoredEvaluation, full_evaluations
 from occjax.run.initialisation import said_of
 from occjax.run_config import load_config
+from occjax.system.command_line import Parser, say, status
 
 _SHOWN = {"miou": "mIoU", "miou_present": "mIoU, classes present", "iou": "IoU, occupied", "bev_miou": "BEV mIoU"}
 

@@ -12,7 +12,6 @@ import os
 import sys
 from pathlib import Path
 
-from occjax.command_line import Parser, positive, say, shard, status, whole_numbers, words
 from occjax.config import DataConfig
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.convert import convert_dump
@@ -22,6 +21,7 @@ from occjax.convert.dump.output import Conversion
 from occjax.convert.dump.surface import SurfaceOptions
 from occjax.errors import DataError
 from occjax.label_sets import LABEL_SETS
+from occjax.system.command_line import Parser, positive, say, shard, status, whole_numbers, words
 
 # Of `occjax.teacher.variants`, which would bring jax along.
 _MODELS = ("gs25600", "gs12800", "gs6400", "gs144000", "gs25600_solid")

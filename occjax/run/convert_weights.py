@@ -17,7 +17,6 @@ import numpy as np
 from flax import nnx
 
 from occjax.classes import NUM_CLASSES
-from occjax.command_line import Parser, say, status
 from occjax.config import BackboneConfig, Config
 from occjax.convert.torch_weights import WeightsMismatchError, read_state_dict, student_trees, write_resnet
 from occjax.errors import DataError
@@ -26,6 +25,7 @@ from occjax.npz import read_npz
 from occjax.run import workdir as run_folder
 from occjax.run.initialisation import Initialisation, of_file
 from occjax.run.overrides import load_config_file
+from occjax.system.command_line import Parser, say, status
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import make_learner, random_state
 from occjax.types import CameraRig

@@ -31,11 +31,11 @@ from occjax.data.index import Index, load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
-from occjax.mesh import make_mesh
 from occjax.predict.forward import full_batch, make_predictor
 from occjax.predict.stored_weights import restore
-from occjax.progress import Progress
 from occjax.storage import remove_abandoned, versions
+from occjax.system.mesh import make_mesh
+from occjax.system.progress import Progress
 from occjax.targets.files import MANIFEST_NAME
 from occjax.types import Batch
 

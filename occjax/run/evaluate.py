@@ -20,16 +20,16 @@ from occjax.data.sources import unlabelled_rows
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LabelSet, label_set
-from occjax.mesh import make_mesh
 from occjax.metrics.calibration import CANDIDATES, OWN
 from occjax.metrics.on_device import VoxelSummary, dense_teacher, summarise
 from occjax.predict.forward import full_batch, make_predictor
 from occjax.predict.stored_weights import Weights, checkpoint_folder, restore
 from occjax.predict.temperature import NO_TEMPERATURE, write_temperature
-from occjax.processes import after_first, from_first
 from occjax.run.evaluations import evaluation_dir
 from occjax.run.scoring import Asked, EvaluatedModel, Evaluation, Outputs, evaluate
 from occjax.run_config import stored_initialisation
+from occjax.system.mesh import make_mesh
+from occjax.system.processes import after_first, from_first
 from occjax.targets.commands import completing_command
 from occjax.targets.reader import complete_teacher
 from occjax.types import Batch

@@ -11,7 +11,6 @@ from occjax.config import Config
 from occjax.convert.torch_weights import state_dict_of
 from occjax.data.index import load_index
 from occjax.errors import UserError
-from occjax.mesh import make_mesh
 from occjax.predict.calibration import read_calibration
 from occjax.predict.export import make_export, write_export
 from occjax.predict.fixed_network import OUTPUTS
@@ -24,6 +23,7 @@ from occjax.run.evaluations import full_evaluations
 from occjax.run.quantized_export import with_int8
 from occjax.run_config import stored_initialisation
 from occjax.storage import writing
+from occjax.system.mesh import make_mesh
 
 FORMATS = ("onnx", "int8", "stablehlo", "safetensors", "pytorch")
 

@@ -13,12 +13,12 @@ import os
 import sys
 from pathlib import Path
 
-from occjax.command_line import Parser, positive, say, shard, show_log, status, words
 from occjax.config import Config
 from occjax.config_checks import require_sound
 from occjax.convert.pack import pack_split
 from occjax.data.index import load_index
 from occjax.run.overrides import apply_overrides, load_config_file
+from occjax.system.command_line import Parser, positive, say, shard, show_log, status, words
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,9 +10,9 @@ from occjax.convert.dump.options import DumpOptions
 from occjax.errors import DataError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import label_set
-from occjax.processes import from_first
 from occjax.storage import locked
 from occjax.synthetic import generate
+from occjax.system.processes import from_first
 from occjax.targets.files import MANIFEST_NAME
 from occjax.targets.folder import read_manifest
 

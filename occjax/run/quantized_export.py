@@ -20,8 +20,8 @@ from occjax.metrics.scores import Scores
 from occjax.predict.export import MODELS, ExportError, NetworkExport, onnx_session
 from occjax.predict.latency import latencies
 from occjax.predict.quantize import quantized
-from occjax.progress import Progress
 from occjax.run.evaluate import has_labels
+from occjax.system.progress import Progress
 
 _log = logging.getLogger(__name__)
 # Enough for ranges, which a few streets fill.

@@ -13,7 +13,6 @@ from occjax.config import Config, EvalConfig
 from occjax.data.index import SplitIndex
 from occjax.drawing.page import write_page
 from occjax.label_sets import label_set
-from occjax.mesh import make_mesh
 from occjax.metrics.across_processes import merge_over_processes
 from occjax.metrics.calibration import OWN
 from occjax.metrics.combined import CombinedScores, ScoredSample, TeacherAnswer
@@ -22,13 +21,14 @@ from occjax.metrics.prediction_files import write_prediction
 from occjax.metrics.rayiou import ray_origins_m
 from occjax.metrics.report import full_table, results_dict
 from occjax.predict.forward import full_batch, in_advance
-from occjax.processes import from_first, is_first, wait_for_all
-from occjax.progress import Progress
 from occjax.run.initialisation import said_of
 from occjax.run.sample_sheet import title_of, write_sheet
 from occjax.run.scene_frame import packed_frame
-from occjax.stop_requests import StopRequested
 from occjax.storage import remove_abandoned, versions, write_json, writing
+from occjax.system.mesh import make_mesh
+from occjax.system.processes import from_first, is_first, wait_for_all
+from occjax.system.progress import Progress
+from occjax.system.stop_requests import StopRequested
 from occjax.types import Batch
 
 _log = logging.getLogger(__name__)

@@ -11,14 +11,14 @@ from jax.sharding import Mesh
 from occjax.config import Config
 from occjax.data.index import Index, load_index
 from occjax.errors import UserError
-from occjax.mesh import check_batch_size
 from occjax.predict.checkpoint_folders import newest_step
-from occjax.processes import after_first, from_first
 from occjax.run.evaluate import has_labels
 from occjax.run.initialisation import configured_initialisation, said_of
 from occjax.run.only_run import only_run
 from occjax.run.workdir import open_workdir, require_same_configuration
 from occjax.run_config import WorkdirError, stored_fact, stored_initialisation
+from occjax.system.mesh import check_batch_size
+from occjax.system.processes import after_first, from_first
 
 _log = logging.getLogger(__name__)
 

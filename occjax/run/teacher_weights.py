@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from occjax.command_line import say
 from occjax.config import DataConfig
 from occjax.convert.dump.arrays import DumpError
 from occjax.convert.dump.options import DumpOptions
@@ -17,7 +16,8 @@ from occjax.convert.torch_zip import TensorRef
 from occjax.convert.weights.network import NetworkPredictor
 from occjax.convert.weights.teach import TeacherSource, teach
 from occjax.grid import SURROUNDOCC_GRID
-from occjax.mesh import make_mesh
+from occjax.system.command_line import say
+from occjax.system.mesh import make_mesh
 from occjax.teacher.teacher import Teacher, load_teacher
 from occjax.teacher.variants import DuplicateRule
 

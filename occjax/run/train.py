@@ -13,16 +13,16 @@ from jax.sharding import Mesh
 from occjax.config import Config
 from occjax.data.index import Index
 from occjax.data.pipeline import make_train_loader
-from occjax.mesh import make_mesh, replicated
 from occjax.predict.stored_weights import Weights
-from occjax.processes import is_first, wait_for_all
-from occjax.progress import format_duration
 from occjax.run.evaluate import evaluate_student, make_summary_fn
 from occjax.run.evaluations import evaluation_dir
 from occjax.run.scoring import Evaluation, Outputs, completed_evaluation
 from occjax.run.start import begun, total_steps
 from occjax.run_config import stored_initialisation
-from occjax.stop_requests import StopRequested, StopRequests, in_a_thread
+from occjax.system.mesh import make_mesh, replicated
+from occjax.system.processes import is_first, wait_for_all
+from occjax.system.progress import format_duration
+from occjax.system.stop_requests import StopRequested, StopRequests, in_a_thread
 from occjax.train.agreement import Agreement
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.class_counts import training_class_counts

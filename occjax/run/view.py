@@ -10,12 +10,12 @@ from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source, unlabelled_rows
 from occjax.drawing.page import write_page
 from occjax.errors import UserError
-from occjax.mesh import make_mesh
 from occjax.predict.stored_weights import restore
 from occjax.run.evaluate import make_summary_fn
 from occjax.run.sample_sheet import title_of
 from occjax.run.scene_frame import packed_frame
 from occjax.run.visualize import predictions, rows_of_scene, rows_of_tokens
+from occjax.system.mesh import make_mesh
 from occjax.targets.reader import complete_teacher
 
 # Six seconds of driving; more make a page that is slow to send.

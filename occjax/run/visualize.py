@@ -13,12 +13,12 @@ from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source, unlabelled_rows
 from occjax.drawing.movie import draw_frame, write_movie
 from occjax.errors import UserError
-from occjax.mesh import make_mesh
 from occjax.metrics.on_device import VoxelSummary
 from occjax.predict.stored_weights import restore
 from occjax.run.evaluate import make_summary_fn
 from occjax.run.sample_sheet import title_of, write_sheet
 from occjax.run.scoring import scored_sample
+from occjax.system.mesh import make_mesh
 from occjax.targets.reader import complete_teacher
 from occjax.types import Batch
 

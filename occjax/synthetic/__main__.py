@@ -4,9 +4,9 @@ import sys
 import time
 from pathlib import Path
 
-from occjax.command_line import Parser, status
 from occjax.config import SyntheticConfig
 from occjax.synthetic.generate import generate
+from occjax.system.command_line import Parser, status
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import cv2
 
-from occjax.child_processes import end_with_parent
 from occjax.config import SyntheticConfig
 from occjax.errors import DataError
-from occjax.progress import Progress
 from occjax.synthetic import files, tables
 from occjax.synthetic.scene import ScenePlan, write_scene
+from occjax.system.child_processes import end_with_parent
+from occjax.system.progress import Progress
 
 MARKER = "synthetic.json"
 # Raise when the same configuration gives other files. Every random draw counts: one more, one fewer, or two in another

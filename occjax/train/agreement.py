@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from occjax.mesh import put_batch, replicated
+from occjax.system.mesh import put_batch, replicated
 
 
 class Agreement:

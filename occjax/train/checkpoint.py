@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from occjax.predict.checkpoint_folders import SCORE, CheckpointError, named_damage, whole_steps
 from occjax.predict.stored_weights import keeps_ema_apart, placed, require_fit, shapes, stored_tree
-from occjax.processes import from_first
+from occjax.system.processes import from_first
 from occjax.train.checkpoint_failures import (
     forget_damaged_scores,
     keep_orbax_quiet,

@@ -13,7 +13,7 @@ from occjax.data.sources import open_source
 from occjax.errors import DataError, SampleError
 from occjax.label_sets import Labels, label_set
 from occjax.losses.class_weights import count_classes
-from occjax.stop_requests import StopRequested
+from occjax.system.stop_requests import StopRequested
 
 _MAX_FILES = 200  # frequencies enter through a logarithm; more files change the weights by less than a per cent
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from occjax.mesh import put_batch
-from occjax.stop_requests import StopRequested
+from occjax.system.mesh import put_batch
+from occjax.system.stop_requests import StopRequested
 from occjax.types import Batch
 
 _AHEAD = 2  # batches on the device that no step has taken yet

@@ -10,8 +10,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyrefly: ignore  # made by protobuf as it is imported
 from tensorboardX.summary import scalar
 
-from occjax.processes import from_first, is_first
 from occjax.storage import writing
+from occjax.system.processes import from_first, is_first
 
 _FLUSHED_EVERY_S = 30.0
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from occjax.cpu import sum_all
 from occjax.label_sets import label_set
 from occjax.losses.distillation import distillation_terms, needs_adapter, share_in_mask
 from occjax.losses.total import supervised_terms, weighted_sum
 from occjax.models.student import PureDict
+from occjax.system.cpu import sum_all
 from occjax.train.learner import Learner
 from occjax.types import Batch, Predictions
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
-from occjax.progress import format_duration
+from occjax.system.progress import format_duration
 
 # Steps have what the others leave; evaluation's own compiling and waiting belong to validating.
 Work = Literal["waiting", "compiling", "saving", "validating"]

@@ -9,9 +9,9 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from occjax.mesh import replicated
 from occjax.models.preprocess import distort_colors, normalize_images
 from occjax.models.student import apply_student
+from occjax.system.mesh import replicated
 from occjax.train.learner import Learner
 from occjax.train.objective import Terms, global_norm, objective_gradient
 from occjax.train.state import TrainState, update_ema

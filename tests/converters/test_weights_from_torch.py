@@ -19,7 +19,6 @@ from occjax.config import BackboneConfig, Config
 from occjax.convert import torch_weights
 from occjax.convert.torch_names import student_entries
 from occjax.data.index import load_index
-from occjax.mesh import make_mesh
 from occjax.models.resnet import BackboneWeightsError, ResNet, load_backbone_weights, require_backbone_weights
 from occjax.models.student import abstract_student, split_student
 from occjax.run import convert_weights
@@ -27,6 +26,7 @@ from occjax.run.dump import dump_workdir
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
 from occjax.run.train import TrainingRun, train
+from occjax.system.mesh import make_mesh
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import abstract_state, make_learner
 

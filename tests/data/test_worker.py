@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from occjax.child_processes import STOPPING
+from occjax.system.child_processes import STOPPING
 
 _LOAD = """
 import multiprocessing, sys, time

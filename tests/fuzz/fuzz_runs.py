@@ -19,7 +19,6 @@ from occjax.config import BackboneConfig, Config
 from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_train_loader
-from occjax.mesh import make_mesh
 from occjax.models.resnet import load_backbone_weights
 from occjax.predict.calibration import read_calibration
 from occjax.predict.export import MANIFEST
@@ -30,6 +29,7 @@ from occjax.predict.stored_weights import Weights, read_student
 from occjax.run import compare, scoring, start, workdir
 from occjax.run.initialisation import said_of
 from occjax.run_config import stored_initialisation
+from occjax.system.mesh import make_mesh
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.metrics_log import MetricsLog
 

@@ -16,7 +16,6 @@ from occjax.convert.torch_zip import WeightsFileError, load_checkpoint
 from occjax.data.index import load_index
 from occjax.data.pipeline import BatchLoader
 from occjax.errors import DataError
-from occjax.mesh import make_mesh
 from occjax.predict.calibration import read_calibration
 from occjax.predict.checkpoint_folders import CheckpointError
 from occjax.predict.export import ExportError, read_manifest
@@ -26,6 +25,7 @@ from occjax.run.evaluations import full_evaluations
 from occjax.run.initialisation import NOT_RECORDED, said_of
 from occjax.run.scoring import completed_evaluation
 from occjax.run_config import stored_initialisation
+from occjax.system.mesh import make_mesh
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.metrics_log import MetricsLog
 

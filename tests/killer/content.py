@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from occjax.mesh import make_mesh
 from occjax.run_config import load_config
+from occjax.system.mesh import make_mesh
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import abstract_state, make_learner
 

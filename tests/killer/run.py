@@ -31,8 +31,8 @@ sys.path[:0] = [*SUPPORT, str(Path(__file__).parent)]
 from content import content_of  # noqa: E402
 from tiny_world import tiny_config  # noqa: E402
 
-from occjax.command_line import say  # noqa: E402
 from occjax.run.prepare import prepare  # noqa: E402
+from occjax.system.command_line import say  # noqa: E402
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PATIENCE_S = 1200

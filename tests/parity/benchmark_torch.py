@@ -138,14 +138,14 @@ def torch_runs(config):
 
 def occjax_runs(config):
     """Forward pass and training step of the student, as functions without arguments."""
-    from occjax.cpu import keep_freed_memory
+    from occjax.system.cpu import keep_freed_memory
 
     keep_freed_memory()
     import jax
 
-    from occjax.mesh import make_mesh, put_batch, replicated
     from occjax.predict.forward import make_predictor
     from occjax.predict.stored_weights import Weights
+    from occjax.system.mesh import make_mesh, put_batch, replicated
     from occjax.train.learner import initial_state, make_learner
     from occjax.train.step import make_train_step
 

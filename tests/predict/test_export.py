@@ -9,7 +9,6 @@ import pytest
 
 from occjax.config import Config
 from occjax.errors import UserError
-from occjax.mesh import make_mesh
 from occjax.metrics.bev import highest_occupied
 from occjax.predict import export
 from occjax.predict.export import ExportError, NetworkExport, write_export
@@ -20,6 +19,7 @@ from occjax.predict.rig import CalibrationError, Rig
 from occjax.predict.stored_weights import restore
 from occjax.predict.tensorrt_operators import OPERATORS
 from occjax.run.export import export_workdir
+from occjax.system.mesh import make_mesh
 
 
 @pytest.fixture(scope="module")

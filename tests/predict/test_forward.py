@@ -13,7 +13,7 @@ port, process = sys.argv[1], int(sys.argv[2])
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(f"localhost:{port}", 2, process)
 from occjax.predict.forward import make_rows_fn
-from occjax.mesh import make_mesh, replicated
+from occjax.system.mesh import make_mesh, replicated
 
 mesh = make_mesh()
 double = jax.device_put(np.float32(2), replicated(mesh))

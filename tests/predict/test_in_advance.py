@@ -13,10 +13,10 @@ from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.label_sets import LABEL_SETS
-from occjax.mesh import batch_sharding, make_mesh, put_batch
 from occjax.metrics.on_device import summarise
 from occjax.predict.forward import in_advance, make_split_fn
-from occjax.stop_requests import StopRequested
+from occjax.system.mesh import batch_sharding, make_mesh, put_batch
+from occjax.system.stop_requests import StopRequested
 from occjax.targets.reader import complete_teacher
 
 

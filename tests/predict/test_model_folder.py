@@ -8,13 +8,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from occjax.errors import UserError
-from occjax.mesh import make_mesh
 from occjax.predict import load as loading
 from occjax.predict.model_folder import read_model_folder, write_model_folder
 from occjax.predict.predictor import Predictor
 from occjax.predict.stored_weights import CheckpointError, restore
 from occjax.run.export import export_workdir
 from occjax.run_config import load_config, stored_initialisation
+from occjax.system.mesh import make_mesh
 
 METRICS = {
     "samples": 3,

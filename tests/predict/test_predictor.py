@@ -16,12 +16,12 @@ from occjax.classes import FREE
 from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
-from occjax.mesh import make_mesh
 from occjax.metrics.prediction_files import read_prediction
 from occjax.predict.forward import make_predictor
 from occjax.predict.images import ImageError
 from occjax.predict.rig import CalibrationError, Rig
 from occjax.predict.stored_weights import restore
+from occjax.system.mesh import make_mesh
 from occjax.types import CameraRig
 
 

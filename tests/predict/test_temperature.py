@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from occjax.__main__ import main
-from occjax.mesh import make_mesh
 from occjax.metrics.calibration import CANDIDATES
 from occjax.predict.fixed_network import OUTPUTS, fixed_network
 from occjax.predict.model_folder import read_model_folder
@@ -18,6 +17,7 @@ from occjax.predict.temperature import read_temperature, write_temperature
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.export import export_workdir
 from occjax.run.scoring import Outputs
+from occjax.system.mesh import make_mesh
 from occjax.train.checkpoint import Checkpoints
 
 

@@ -22,7 +22,6 @@ from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader, make_train_loader
 from occjax.errors import UserError
-from occjax.mesh import make_mesh, replicated
 from occjax.predict.forward import make_predictor
 from occjax.predict.stored_weights import restore
 from occjax.run.dump import dump_workdir
@@ -30,6 +29,7 @@ from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
 from occjax.run.visualize import visualize_workdir
 from occjax.run.workdir import open_workdir
+from occjax.system.mesh import make_mesh, replicated
 from occjax.targets.folder import TeacherFolder
 from occjax.targets.moving import dense_log_probs
 from occjax.train.checkpoint import Checkpoints

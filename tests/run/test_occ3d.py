@@ -13,11 +13,11 @@ from occjax.config import AugmentConfig, Config, LossConfig
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
 from occjax.grid import OCC3D_GRID
-from occjax.mesh import make_mesh, put_batch
 from occjax.metrics.folder import score_folder
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
 from occjax.run.train import train
+from occjax.system.mesh import make_mesh, put_batch
 from occjax.train.learner import make_learner, random_state
 from occjax.train.parts import training_parts
 from occjax.train.step import make_train_step

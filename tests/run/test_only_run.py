@@ -14,7 +14,7 @@ from occjax.run.only_run import only_run
 
 def test_of_two_that_start_at_once_one_trains_and_the_other_is_told(tmp_path):
     code = (
-        "import sys\nfrom pathlib import Path\nfrom occjax.command_line import status\n"
+        "import sys\nfrom pathlib import Path\nfrom occjax.system.command_line import status\n"
         "from occjax.run.only_run import only_run\n"
         "def run():\n"
         "    with only_run(Path(sys.argv[1])):\n"

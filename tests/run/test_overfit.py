@@ -4,8 +4,8 @@ import jax
 import pytest
 from tiny_world import overfit_config
 
-from occjax.mesh import make_mesh
 from occjax.run.train import train
+from occjax.system.mesh import make_mesh
 
 
 @pytest.mark.slow

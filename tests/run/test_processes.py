@@ -29,7 +29,7 @@ from occjax.metrics.on_device import VoxelSummary
 from occjax.run import train
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.compiled_step import CompiledStep
-from occjax.mesh import replicated
+from occjax.system.mesh import replicated
 
 saved, save = [], Checkpoints.save
 opened = set()
@@ -99,9 +99,14 @@ def start(world, tmp_path_factory):
             )
             for i in range(2)
         ]
+        started.extend(processes)
         return processes, ends
 
-    return start
+    started: list[subprocess.Popen] = []
+    yield start
+    # Where a test failed, they may be waiting for each other.
+    for process in started:
+        process.kill()
 
 
 def outcome(processes, ends):
@@ -154,7 +159,7 @@ def test_one_is_told_to_stop_and_both_do_after_the_same_step(start, tmp_path):
 
 def test_nothing_to_join_is_one_line(monkeypatch):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "OMPI", "JAX_C"))}
-    command = [sys.executable, "-c", "from occjax.processes import join_processes; join_processes()"]
+    command = [sys.executable, "-c", "from occjax.system.processes import join_processes; join_processes()"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert "UserError: --distributed finds no run to join" in result.stderr
     assert "JAX_COORDINATOR_ADDRESS=host:port" in result.stderr

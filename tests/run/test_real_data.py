@@ -8,8 +8,8 @@ from real_keyframes import real_config
 
 from occjax.config import Config
 from occjax.convert.dump.convert import convert_dump
-from occjax.mesh import make_mesh
 from occjax.run.train import train
+from occjax.system.mesh import make_mesh
 from occjax.targets.folder import TeacherFolder
 
 

@@ -17,7 +17,7 @@ from occjax.label_sets import LABEL_SETS
 from occjax.metrics.on_device import VoxelSummary, summarise
 from occjax.metrics.prediction_files import read_prediction
 from occjax.run.scoring import EvaluatedModel, Outputs, completed_evaluation, evaluate
-from occjax.stop_requests import StopRequested
+from occjax.system.stop_requests import StopRequested
 from occjax.types import Batch, CameraRig, VoxelLabels
 
 SHAPE = (20, 16, 8)

@@ -10,10 +10,10 @@ from tiny_world import tiny_config
 
 from occjax.data.index import load_index
 from occjax.errors import UserError
-from occjax.mesh import check_batch_size, make_mesh
 from occjax.run.start import begun, data_identity
 from occjax.run.workdir import open_workdir
 from occjax.run_config import WorkdirError, stored_fact
+from occjax.system.mesh import check_batch_size, make_mesh
 from occjax.train.checkpoint import Checkpoints
 
 

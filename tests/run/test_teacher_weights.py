@@ -13,12 +13,12 @@ from torch_files import tensor, write, write_legacy
 from occjax.convert.dump.output import Conversion
 from occjax.data.index import load_index
 from occjax.grid import SURROUNDOCC_GRID
-from occjax.mesh import make_mesh
 from occjax.run import convert_teacher, teacher_weights
 from occjax.run.convert_teacher import main
 from occjax.run.evaluate import evaluate_teacher
 from occjax.run.scoring import Outputs
 from occjax.run.train import train
+from occjax.system.mesh import make_mesh
 from occjax.targets.folder import TeacherFolder
 from occjax.teacher.teacher import Teacher
 from occjax.teacher.variants import VARIANTS

@@ -15,11 +15,11 @@ from occjax.drawing.__main__ import main as draw
 from occjax.errors import DataError
 from occjax.grid import VoxelGrid
 from occjax.label_sets import LABEL_SETS, LabelSet
-from occjax.mesh import make_mesh
 from occjax.metrics.folder import score_folder
 from occjax.metrics.prediction_files import write_prediction
 from occjax.run.compare import prior_scores
 from occjax.run.train import train
+from occjax.system.mesh import make_mesh
 
 # Frame, voxel size, corner and shape of its own; the model's grid is a crop of it.
 GRID = VoxelGrid("lidar", (-10.0, -12.0, -3.0), 1.0, (20, 24, 6))

@@ -11,12 +11,12 @@ from occjax.data.files import label_files
 from occjax.data.index import load_index
 from occjax.errors import UserError
 from occjax.label_sets import label_set
-from occjax.mesh import make_mesh, replicated
 from occjax.metrics.prediction_files import read_prediction
 from occjax.run.evaluate import evaluate_workdir
 from occjax.run.scoring import Outputs
 from occjax.run.train import train
 from occjax.run.visualize import visualize_workdir
+from occjax.system.mesh import make_mesh, replicated
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import initial_state, make_learner
 

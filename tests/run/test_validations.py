@@ -16,12 +16,12 @@ from tiny_world import tiny_config
 
 from occjax.config import Config
 from occjax.data.index import load_index
-from occjax.mesh import make_mesh
 from occjax.run import train as train_module
 from occjax.run.scoring import Evaluation
 from occjax.run.train import TrainingRun
-from occjax.stop_requests import StopRequested
 from occjax.storage import write_json
+from occjax.system.mesh import make_mesh
+from occjax.system.stop_requests import StopRequested
 from occjax.train import progress as progress_module
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.compiled_step import CompiledStep

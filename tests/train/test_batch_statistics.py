@@ -13,10 +13,10 @@ from occjax.configs.supervised import without_teacher
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_eval_loader, make_train_loader
 from occjax.losses.total import weighted_sum
-from occjax.mesh import make_mesh, put_batch, replicated
 from occjax.models.layers import EPSILON, RUNNING_DECAY
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import apply_student
+from occjax.system.mesh import make_mesh, put_batch, replicated
 from occjax.train.learner import initial_state, make_learner
 from occjax.train.objective import supervised
 from occjax.train.parts import training_parts

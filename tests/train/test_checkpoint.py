@@ -14,9 +14,9 @@ from small import small_config
 from tiny_state import tiny_state
 
 from occjax.config import Config, ModelConfig
-from occjax.mesh import make_mesh, replicated
 from occjax.predict.checkpoint_folders import CheckpointError
 from occjax.predict.stored_weights import read_student, restore
+from occjax.system.mesh import make_mesh, replicated
 from occjax.train.checkpoint import Checkpoints
 from occjax.train.learner import abstract_state, initial_state, make_learner
 

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import pytest
 from tiny_state import tiny_state
 
-from occjax.mesh import make_mesh
 from occjax.predict.checkpoint_folders import CheckpointError, newest_step
 from occjax.predict.stored_weights import read_student
+from occjax.system.mesh import make_mesh
 from occjax.train.checkpoint import Checkpoints
 
 

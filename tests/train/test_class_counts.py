@@ -11,7 +11,7 @@ from occjax.classes import FREE, OCC3D_CLASS_COUNTS
 from occjax.data.index import load_index
 from occjax.errors import DataError
 from occjax.grid import SURROUNDOCC_GRID
-from occjax.stop_requests import StopRequested
+from occjax.system.stop_requests import StopRequested
 from occjax.train.class_counts import training_class_counts
 
 

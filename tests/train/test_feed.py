@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from occjax.mesh import make_mesh
-from occjax.stop_requests import StopRequested
+from occjax.system.mesh import make_mesh
+from occjax.system.stop_requests import StopRequested
 from occjax.train.feed import DeviceFeed
 from occjax.types import Batch, CameraRig
 

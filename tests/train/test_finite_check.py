@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from occjax.data.index import load_index
-from occjax.mesh import make_mesh
 from occjax.run import train as train_module
 from occjax.run.train import TrainingRun
+from occjax.system.mesh import make_mesh
 from occjax.train.compiled_step import CompiledStep
 from occjax.train.finite_check import FiniteCheck, NonFiniteLossError
 

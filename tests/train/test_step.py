@@ -10,7 +10,7 @@ from jax import export
 
 from occjax.data.index import load_index
 from occjax.data.pipeline import make_train_loader
-from occjax.mesh import check_batch_size, make_mesh, put_batch, replicated
+from occjax.system.mesh import check_batch_size, make_mesh, put_batch, replicated
 from occjax.train import step
 from occjax.train.learner import abstract_state, initial_state, make_learner
 from occjax.train.parts import training_parts
@@ -82,7 +82,7 @@ def test_a_gpu_gets_plain_reductions(config, batches):
     state, batch = abstract_state(learner), jax.eval_shape(lambda: jax.tree.map(jnp.asarray, batches[0]))
     compiled = jax.jit(functools.partial(step.step, learner))
     lowered = export.export(compiled, platforms=["cuda"])(state, batch).mlir_module()
-    # The CPU's spelling multiplies by ones at the highest precision (see tests/test_cpu.py); nothing else asks for it.
+    # The CPU's spelling multiplies by ones at the highest precision (see tests/system/test_cpu.py); nothing else does.
     assert "HIGHEST" not in lowered and lowered.count("stablehlo.convolution") > 50
 
 

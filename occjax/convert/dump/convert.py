@@ -22,8 +22,8 @@ from occjax.convert.dump.surface_manifest import SurfaceSource, surface_manifest
 from occjax.convert.dump.tasks import remove_leftovers, sample_tasks, without_completed
 from occjax.convert.processes import map_in_processes
 from occjax.data.index import Index, load_index
-from occjax.progress import Progress
 from occjax.storage import remove_abandoned
+from occjax.system.progress import Progress
 
 # The figures differ by a few per cent between samples, and each one reads its dump again.
 _MEASURED_SAMPLES = 4

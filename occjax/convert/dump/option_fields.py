@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from occjax.command_line import whole_numbers, words
+from occjax.system.command_line import whole_numbers, words
 
 
 def option(default: Any, help: str) -> Any:

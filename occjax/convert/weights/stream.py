@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
-from occjax.ahead import ahead
 from occjax.convert.dump.sample import SampleTask
 from occjax.convert.dump.tasks import row_of
 from occjax.convert.weights.keyframes import Keyframe, KeyframeReader
 from occjax.convert.weights.taught import Values
 from occjax.errors import UserError
+from occjax.system.ahead import ahead
 
 # What a teacher says of tasks, one after the other.
 Predicted = Callable[[list[SampleTask]], Iterator[tuple[SampleTask, Values | UserError]]]

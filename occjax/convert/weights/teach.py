@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from occjax.ahead import ahead
 from occjax.config import DataConfig
 from occjax.convert.dump.audit import Audit
 from occjax.convert.dump.audit_dump import audit_samples, audited_samples, require_sound
@@ -30,8 +29,9 @@ from occjax.convert.weights.stream import Predicted, VoxelPredictor, predict_tas
 from occjax.convert.weights.taught import TaughtSample, TeacherScore, Values, write_taught
 from occjax.data.index import Index, load_index
 from occjax.errors import UserError
-from occjax.progress import Progress
 from occjax.storage import versions
+from occjax.system.ahead import ahead
+from occjax.system.progress import Progress
 
 # As many as of a dump: the figures differ by a few per cent between samples.
 _MEASURED_SAMPLES = 4

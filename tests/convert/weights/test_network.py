@@ -10,7 +10,7 @@ import pytest
 from occjax.convert.weights.keyframes import Keyframe
 from occjax.convert.weights.network import NetworkPredictor
 from occjax.errors import UserError
-from occjax.mesh import make_mesh
+from occjax.system.mesh import make_mesh
 from occjax.teacher.draws import draws_for
 from occjax.teacher.outputs import half_precision
 from occjax.teacher.teacher import Teacher

@@ -10,8 +10,8 @@ import jax
 import pytest
 
 from occjax.errors import UserError
-from occjax.failures import told
 from occjax.storage import writing
+from occjax.system.failures import told
 
 
 def failure(number: int, path: object = "/data/x.npz") -> OSError:
@@ -66,7 +66,7 @@ def test_who_owns_what_may_not_be_entered_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("platform", ["cuda", "nonsense"])
 def test_a_platform_that_is_not_there_is_one_line(platform):
-    code = "import jax\nfrom occjax.command_line import status\nstatus(lambda: len(jax.devices()))"
+    code = "import jax\nfrom occjax.system.command_line import status\nstatus(lambda: len(jax.devices()))"
     environment = os.environ | {"JAX_PLATFORMS": platform}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert f"error: JAX_PLATFORMS={platform} asks for devices that are not there" in said.stderr
@@ -77,7 +77,7 @@ _LIMITED = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from occjax.command_line import status
+from occjax.system.command_line import status
 from occjax.storage import writing
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 def run():

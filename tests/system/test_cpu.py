@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from occjax.cpu import (
+from occjax.system.cpu import (
     column_sums,
     column_sums_by_product,
     column_sums_by_reduction,
@@ -24,7 +24,7 @@ from occjax.cpu import (
 _COUNT_FAULTS = """
 import resource, sys
 import numpy as np
-from occjax.cpu import keep_freed_memory
+from occjax.system.cpu import keep_freed_memory
 
 if sys.argv[1] == "keep" and not keep_freed_memory():
     print("unsupported")

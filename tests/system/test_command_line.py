@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from occjax.command_line import Parser, shard, status, whole_numbers, words
 from occjax.errors import UserError
+from occjax.system.command_line import Parser, shard, status, whole_numbers, words
 
 
 def parser() -> Parser:
@@ -79,7 +79,7 @@ def test_status(capsys):
 
 _TALKS = """
 import sys
-from occjax.command_line import Parser, say, status
+from occjax.system.command_line import Parser, say, status
 Parser("tool", "200 \\u00d7 200").parse_args(sys.argv[1:])
 def run():
     for i in range(20_000):
@@ -120,7 +120,7 @@ def test_output_that_cannot_be_written_is_one_line():
 _INTERRUPTED = """
 import os, signal, sys
 from pathlib import Path
-from occjax.command_line import status
+from occjax.system.command_line import status
 from occjax.storage import writing
 def run():
     with writing(Path(sys.argv[1]) / "file") as scratch:

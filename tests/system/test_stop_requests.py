@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from occjax.child_processes import STOPPING
-from occjax.stop_requests import StopRequested, StopRequests, in_a_thread
+from occjax.system.child_processes import STOPPING
+from occjax.system.stop_requests import StopRequested, StopRequests, in_a_thread
 
 _TWICE = """
 import os, signal, time
-from occjax.stop_requests import StopRequests
+from occjax.system.stop_requests import StopRequests
 with StopRequests():
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -76,7 +76,7 @@ def test_who_waits_for_a_thread_hears_the_request_and_all_else_arrives():
 # The thread cannot be interrupted: the status must not wait for it, nor be that of a crash.
 _LEAVING = """
 import sys, time
-from occjax.stop_requests import StopRequested, in_a_thread, leave
+from occjax.system.stop_requests import StopRequested, in_a_thread, leave
 try:
     in_a_thread(lambda: time.sleep(60), lambda: 1)
 except StopRequested:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from occjax.progress import Progress, format_duration
+from occjax.system.progress import Progress, format_duration
 
 
 @pytest.fixture

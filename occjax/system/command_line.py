@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import logging as absl_logging
 
-from occjax.failures import DEVICE_REMEDY, told
+from occjax.system.failures import DEVICE_REMEDY, told
 
 # The next lines stand here, not in a function, because libraries read them when they are loaded, and because loader
 # processes import again what their program imports.

@@ -8,7 +8,7 @@ import pytest
 
 _CODE = """
 import jax, jax.numpy as jnp
-from occjax.compiled_programs import keep_compiled_programs
+from occjax.system.compiled_programs import keep_compiled_programs
 keep_compiled_programs()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.jit(lambda x: jnp.sin(x) + 1)(jnp.float32(0)))

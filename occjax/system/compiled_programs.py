@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from occjax.cpu import processor_facts
+from occjax.system.cpu import processor_facts
 
 _log = logging.getLogger(__name__)
 

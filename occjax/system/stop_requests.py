@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from occjax.child_processes import STOPPING
+from occjax.system.child_processes import STOPPING
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.1
