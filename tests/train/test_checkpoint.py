@@ -140,7 +140,7 @@ def best_weight(workdir) -> float:
     """The number in the only checkpoint of best/."""
     (folder,) = (workdir / "best").glob("[0-9]*")
     wanted = {("params",): {"w": jnp.float32(0)}, ("batch_stats",): {"mean": jnp.float32(0)}}
-    params, _, step = read_student(workdir, *wanted.values(), make_mesh(), which="ema", best=True)
+    params, _, step, _ = read_student(workdir, *wanted.values(), make_mesh(), which="ema", best=True)
     assert step == int(folder.name)
     return float(params["w"])
 
