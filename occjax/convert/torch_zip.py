@@ -43,9 +43,9 @@ class TensorRef:
     def __init__(
         self, archive: "_Archive | LegacyFile", storage: "_StorageRecord", offset: int, shape: tuple, strides: tuple
     ):
-        # A hostile pickle calls this with anything at all.
+        # A hostile pickle calls this with anything at all. True is a number to Python, and none to numpy.
         numbers = (offset, *shape, *strides)
-        is_sound = isinstance(storage, _StorageRecord) and all(isinstance(n, int) for n in numbers)
+        is_sound = isinstance(storage, _StorageRecord) and all(type(n) is int for n in numbers)
         if not is_sound or len(shape) != len(strides) or len(shape) > _MOST_AXES:
             raise WeightsFileError(
                 f"{archive.path}: no tensor has storage {reprlib.repr(storage)} and numbers {reprlib.repr(numbers)}; "

@@ -120,6 +120,7 @@ def test_tensors_of_no_storage_and_of_no_numbers_are_refused(tmp_path):
         ("0", 0, (1,), (1,)),
         (("0", "|O8"), 0, (1,), (1,)),
         (record, 0, ("1",), (1,)),
+        (record, 0, (True,), (1,)),
     ):
         content = {"x": Global("torch._utils", "_rebuild_tensor_v2", *args, False, OrderedDict())}
         with pytest.raises(WeightsFileError, match="no tensor has storage"):
