@@ -31,7 +31,9 @@ def test_a_fit_is_kept_with_the_checkpoint_and_scored_from_then_on(run, config, 
     best = fitted.results["temperature"]
     # An untrained student knows nothing, and says it too loudly or too softly; all else is the same pass.
     assert best["value"] in CANDIDATES and best["value"] != 1 and best["nll"] < best["own_nll"]
-    assert fitted.results["occupancy_calibration_error"] == plain.results["occupancy_calibration_error"]
+    # Another program: a probability at the edge of a bin may round to the other side.
+    error = "occupancy_calibration_error"
+    assert fitted.results[error] == pytest.approx(plain.results[error], rel=1e-5)
     assert fitted.results["protocols"] == plain.results["protocols"]
     stored = json.loads(path.read_text())
     assert stored == {"temperature": best["value"], "split": "val", "samples": 3}
