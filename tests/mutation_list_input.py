@@ -85,7 +85,12 @@ INPUT_MUTATIONS = {
         ("for step in whole_steps(path):", "for step in ():", FOUND),
     ],
     "occjax/predict/stored_weights.py": [("KeyError, TypeError, OverflowError, RecursionError)", "KeyError)", FOUND)],
-    "occjax/predict/export.py": [("        if matrices != {name:", "        if False and {name:", FOUND)],
+    "occjax/predict/export_folder.py": [
+        ("        if matrices != {name:", "        if False and {name:", FOUND),
+        ('hexdigest() != manifest["sha256"][name]', "hexdigest() is None", FOUND),
+        ('<= found["sha256"].keys()', "<= MODELS.keys() | set(MODELS.values())", FOUND),
+    ],
+    "occjax/predict/frames.py": [("dict.fromkeys((reference, *found))", "found", "tests/predict/test_frames.py")],
     "occjax/run/initialisation.py": [("    except TypeError:  # by somebody's hand", "    except OSError:", FOUND)],
     "occjax/run_config.py": [("return found if isinstance(found, dict) else None", "return found", FOUND)],
     "occjax/convert/dump/info_pickle.py": [("    if not isinstance(value, str):", "    if value is None:", PICKLES)],

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from occjax.benchmark.inference import xla_batch
 from occjax.benchmark.kernels import profiled_kernels, shares_by_kind
 from occjax.benchmark.random_batch import random_batch
 from occjax.benchmark.random_step import Step, measure_step, parts_to_leave_out, time_step
@@ -30,8 +30,9 @@ from occjax.benchmark.timing import machine
 from occjax.config import Config, DistillConfig
 from occjax.configs import kd
 from occjax.errors import UserError
-from occjax.models.preprocess import normalize_images
-from occjax.models.student import apply_student
+from occjax.predict.images import NetworkInput
+from occjax.predict.latency import latencies
+from occjax.predict.stored_weights import Weights
 from occjax.storage import versions
 from occjax.system.command_line import Parser, say, show_log, status
 from occjax.train.learner import make_learner, random_state
@@ -154,24 +155,11 @@ def small_config() -> Config:
 def latency(config: Config) -> str:
     """Time from images on the host to classes on the host, frame by frame."""
     config.model.compute_dtype = "auto"
-    learner = make_learner(config, total_steps=1)
-    params, batch_stats = jax.device_put(random_state(learner).student("ema"))
+    weights = Weights(*random_state(make_learner(config, total_steps=1)).student("ema"), 0)
     batch = random_batch(config, 1)
-
-    @jax.jit
-    def classes(params, batch_stats, images, rig):
-        predictions, _ = apply_student(learner.student, params, batch_stats, normalize_images(images), rig, train=False)
-        return predictions.voxel_logits.argmax(-1).astype(jnp.uint8)
-
-    rig = jax.device_put(batch.rig)
-    times = []
-    end = time.monotonic() + 60
-    while len(times) < 3 or (len(times) < _FRAMES and time.monotonic() < end):
-        start = time.perf_counter()
-        np.asarray(classes(params, batch_stats, batch.images, rig))
-        times.append(time.perf_counter() - start)
-    p50, p99 = (1e3 * np.percentile(times[1:], q) for q in (50, 99))  # the first one compiles
-    return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms over {len(times) - 1}, images and classes moved included"
+    runtime = xla_batch(config, weights, NetworkInput(batch.images, batch.rig), 1)
+    p50, p99, frames = latencies({"": runtime.run}, frames=_FRAMES, seconds=60)[""]
+    return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms over {frames}, images and classes moved included"
 
 
 def profile(step: Step) -> str:

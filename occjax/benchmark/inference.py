@@ -1,10 +1,8 @@
 """Inference: what a frame costs by each runtime, from prepared images on the host to classes on the host."""
 
-import dataclasses
 import importlib
 import logging
 import multiprocessing
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
@@ -72,15 +70,16 @@ def measure_inference(config: Config, frame: NetworkInput) -> list[str]:
             raise UserError("it is made of the float32 model above")
         return onnx_runtime(quantized(exported[0], [frame.images])[0], frame.images)
 
+    backend = jax.default_backend()
+    dtype = compute_dtype(config.model, backend)
     makers = {
-        f"XLA, {compute_dtype(config.model, jax.default_backend())}": lambda: xla(config, weights, frame),
+        f"XLA, {dtype}": lambda: xla(config, weights, frame),
         "ONNX Runtime, float32": float32,
         "ONNX Runtime, INT8": int8,
     }
-    if jax.default_backend() != "cpu":
-        for size in (1, 8):
-            name = f"XLA, bfloat16, any rig, batch {size}"
-            makers[name] = lambda size=size: xla_batch(config, weights, frame, size)
+    for size in (1,) if backend == "cpu" else (1, 8):
+        name = f"XLA, {dtype}, any rig, batch {size}"
+        makers[name] = lambda size=size: xla_batch(config, weights, frame, size)
     runtimes: dict[str, Runtime] = {}
     absent = []
     for name, make in makers.items():
@@ -90,7 +89,7 @@ def measure_inference(config: Config, frame: NetworkInput) -> list[str]:
         except UserError as error:
             absent.append(f"  {name}: left out, {error}")
     return [
-        "inference: uint8 images of the network's size to classes, one rig, random weights",
+        "inference: uint8 images of the network's size to classes, of one rig that stays or of any, random weights",
         f"  {'':36s} {'p50':>11s} {'p99':>11s} {'frames/s':>9s} {'memory':>10s} {'runs':>6s}",
         *_rows(runtimes),
         *absent,
@@ -105,18 +104,22 @@ def xla(config: Config, weights: Weights, frame: NetworkInput) -> Runtime:
 
 
 def xla_batch(config: Config, weights: Weights, frame: NetworkInput, size: int) -> Runtime:
-    """The same frame `size` times in bfloat16, with rigs that may differ."""
-    model = dataclasses.replace(config.model, compute_dtype="bfloat16")
-    graph, _, _ = abstract_student(model, config.grid.build())
+    """The same frame `size` times, with rigs that may differ."""
+    graph, _, _ = abstract_student(config.model, config.grid.build())
+    images, rig = jax.tree.map(lambda x: np.repeat(np.asarray(x), size, axis=0), frame)
+    weights_and_rig = jax.device_put((weights.params, weights.batch_stats, rig))
+    program = classes_program(graph).lower(*weights_and_rig, images).compile()
+    return Runtime(lambda: np.asarray(program(*weights_and_rig, images)), size, compiled_bytes(program))
 
-    def classes(params, batch_stats, images, rig):
-        predictions, _ = apply_student(graph, params, batch_stats, normalize_images(images), rig, train=False)
+
+def classes_program(student: nnx.GraphDef) -> jax.stages.Wrapped:
+    """Jitted: parameters, BatchNorm's statistics, a rig and uint8 images in, most probable classes out."""
+
+    def classes(params, batch_stats, rig, images):
+        predictions, _ = apply_student(student, params, batch_stats, normalize_images(images), rig, train=False)
         return jnp.argmax(predictions.voxel_logits, axis=-1).astype(jnp.uint8)
 
-    batch = jax.tree.map(lambda x: np.repeat(np.asarray(x), size, axis=0), frame)
-    arrays = jax.device_put((weights.params, weights.batch_stats))
-    program = jax.jit(classes).lower(*arrays, *batch).compile()
-    return Runtime(lambda: np.asarray(program(*arrays, *batch)), size, compiled_bytes(program))
+    return jax.jit(classes)
 
 
 def onnx_runtime(model: bytes, images: UInt8[np.ndarray, "1 n h w 3"]) -> Runtime:
@@ -146,12 +149,7 @@ def onnx_memory_bytes(model: bytes, images: UInt8[np.ndarray, "1 n h w 3"]) -> i
 def _rows(runtimes: dict[str, Runtime]) -> list[str]:
     """Of each runtime in turn, as many frames as there is time for."""
     _log.info("inference: frames by %d runtimes in turn, about %.0f s each at most", len(runtimes), _SECONDS)
-    start = time.perf_counter()
-    for runtime in runtimes.values():
-        runtime.run()
-    mean_s = (time.perf_counter() - start) / len(runtimes)
-    frames = max(1, min(_FRAMES, round(_SECONDS / mean_s)))
-    found = latencies({name: runtime.run for name, runtime in runtimes.items()}, frames=frames)
+    found = latencies({name: runtime.run for name, runtime in runtimes.items()}, frames=_FRAMES, seconds=_SECONDS)
     lines = []
     for name, runtime in runtimes.items():
         p50_ms, p99_ms, runs = found[name]

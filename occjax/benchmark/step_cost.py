@@ -5,16 +5,14 @@ import time
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from occjax.benchmark.inference import classes_program
 from occjax.benchmark.timing import MIN_RUNS, median_wall_s
 from occjax.config import Config
 from occjax.data.index import Index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_train_loader
-from occjax.models.preprocess import normalize_images
-from occjax.models.student import apply_student
 from occjax.system.mesh import make_mesh, put_batch, replicated
 from occjax.train.feed import DeviceFeed
 from occjax.train.learner import make_learner, random_state
@@ -57,13 +55,9 @@ def measure_step(config: Config, index: Index, parts: Parts, host_batch: Batch) 
     state = jax.device_put(random_state(learner), replicated(mesh))
     batch = put_batch(host_batch, mesh)
 
-    @jax.jit
-    def forward(params, batch_stats, images, rig):
-        predictions, _ = apply_student(learner.student, params, batch_stats, normalize_images(images), rig, train=False)
-        return predictions.voxel_logits.argmax(-1).astype(jnp.uint8)
-
+    forward = classes_program(learner.student)
     _log.info("forward pass: compiling, then running")
-    inputs = (state.params["student"], state.batch_stats, batch.images, batch.rig)
+    inputs = (state.params["student"], state.batch_stats, batch.rig, batch.images)
     forward_s = median_wall_s(lambda: forward(*inputs), seconds=_SECONDS / 4)
     del inputs  # the first step takes these arrays for its own
 

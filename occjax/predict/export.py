@@ -2,30 +2,22 @@
 
 import importlib
 import io
-import json
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
 from occjax.config import Config
-from occjax.errors import UserError
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import abstract_student, apply_student
+from occjax.predict.export_folder import MODELS, ExportError, NetworkExport
 from occjax.predict.fixed_network import FixedNetwork, agreement, fixed_network, output_of
 from occjax.predict.onnx_check import operators_of, tensorrt_problems
 from occjax.predict.rig import Rig
 from occjax.predict.stored_weights import Weights
-from occjax.storage import versions, write_json, writing
 from occjax.types import CameraRig
 
-# Files by format, those that `occjax.load` takes first in front.
-MODELS = {"stablehlo": "model.stablehlo", "onnx": "model.onnx", "int8": "model_int8.onnx"}
-_MOST_PIXELS = 1 << 26  # of an image
-# Matrices of the manifest's rig, a row for each camera, and their sizes.
-_RIG = {"pixel_from_cam": 3, "cam_from_grid": 4, "input_from_pixel": 3}
-MANIFEST, REFERENCE = "export.json", "reference.npz"
 OPSET = 20
 # Of the voxels, in float32: sums in another order change the class of hardly any.
 _LEAST_AGREEMENT = 0.9999
@@ -34,24 +26,6 @@ _NEWEST = (
     "flax numpy opencv-python-headless 'jax2onnx>=0.17.1' onnx onnxruntime flatbuffers; pip's own choice beside "
     "nuscenes-devkit's bound on numpy does not work"
 )
-
-
-class ExportError(UserError):
-    """An export that cannot be made, or that does not compute what the student does."""
-
-
-class NetworkExport(NamedTuple):
-    """The network of a rig in every format that was asked for, not written yet.
-
-    Attributes:
-      models: content of each file by its name.
-      reference: input and outputs to compare with.
-      manifest: facts, by format among others; the configuration apart.
-    """
-
-    models: dict[str, bytes]
-    reference: dict[str, np.ndarray]
-    manifest: dict[str, Any]
 
 
 def make_export(
@@ -109,21 +83,6 @@ def make_export(
     return NetworkExport(models, {"images": images, **wanted}, manifest)
 
 
-def write_export(folder: Path, export: NetworkExport, config: Config) -> list[Path]:
-    """Writes an export in the place of whatever export the folder, made if absent, has held; raises OSError."""
-    # The manifest goes first and comes last: without it the folder is no export, and never half of one.
-    for name in (MANIFEST, *MODELS.values()):
-        (folder / name).unlink(missing_ok=True)
-    for name, content in export.models.items():
-        with writing(folder / name) as scratch:
-            scratch.write_bytes(content)
-    with writing(folder / REFERENCE) as scratch, scratch.open("wb") as opened:
-        np.savez_compressed(opened, **export.reference)
-    write_json(folder / "config.json", {"config": config.to_dict(), "versions": versions()})
-    write_json(folder / MANIFEST, export.manifest)
-    return [folder / name for name in (*export.models, REFERENCE, "config.json", MANIFEST)]
-
-
 def _reference(config: Config, weights: Weights, images, rig: CameraRig, outputs) -> dict[str, np.ndarray]:
     """What the student itself says: with its BatchNorm, its rig as an input and its scatter."""
     graph, _, _ = abstract_student(config.model, config.grid.build())
@@ -163,13 +122,29 @@ def _stablehlo(network: FixedNetwork) -> tuple[bytes, dict]:
     try:
         return bytes(exported.serialize()), {"platforms": list(platforms)}
     except ImportError as error:
-        raise ExportError(f"StableHLO needs the package flatbuffers ({error}): pip install flatbuffers") from error
+        raise _no_flatbuffers(error) from error
 
 
 def _run_stablehlo(data: bytes, images: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(map(np.asarray, stablehlo_program(data)(images)))
+
+
+def stablehlo_program(data: bytes) -> Callable[[np.ndarray], Any]:
+    """The function that a StableHLO file holds.
+
+    Raises:
+      ExportError: the package that reads it is absent.
+    """
     from jax import export
 
-    return tuple(map(np.asarray, export.deserialize(bytearray(data)).call(images)))
+    try:
+        return jax.jit(export.deserialize(bytearray(data)).call)
+    except ImportError as error:
+        raise _no_flatbuffers(error) from error
+
+
+def _no_flatbuffers(error: ImportError) -> ExportError:
+    return ExportError(f"StableHLO needs the package flatbuffers ({error}): pip install flatbuffers")
 
 
 def onnx_model(network: FixedNetwork) -> tuple[bytes, dict]:
@@ -239,30 +214,3 @@ def onnx_session(data: bytes) -> Any:
     except ImportError as error:
         raise ExportError(f"to run ONNX takes onnxruntime ({error}): pip install onnxruntime") from error
     return runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an export.
-
-    Raises:
-      ExportError: it cannot be read, or does not say what an export is of.
-    """
-    try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        rig, cameras = found["rig"], found["rig"]["cameras"]
-        lists = (cameras, found["outputs"], found["input"])
-        matrices = {name: np.array(rig[name], np.float64).shape for name in _RIG}
-        if not all(isinstance(values, list) for values in lists):
-            raise TypeError("cameras, outputs and input are lists")
-        batch, count, height, width, colours = map(int, found["input"])
-        if (batch, count, colours) != (1, len(cameras), 3) or min(height, width) < 1 or height * width > _MOST_PIXELS:
-            raise ValueError(f"images of {len(cameras)} cameras are not {found['input']}")
-        if matrices != {name: (len(cameras), size, size) for name, size in _RIG.items()}:
-            raise ValueError(f"matrices of {len(cameras)} cameras are {matrices}")
-        if not all(isinstance(name, str) for name in (*cameras, *found["outputs"])):
-            raise TypeError("cameras and outputs are names")
-        if not isinstance(found["formats"], dict) or not MODELS.keys() & found["formats"].keys():
-            raise ValueError(f"it speaks of no model; there may be {', '.join(MODELS)}")
-        return {**found, "input": (batch, count, height, width, colours), "coverage": float(found["coverage"])}
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
-        raise ExportError(f"{folder / MANIFEST} cannot be read: {error}; export again") from error

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jax import export as jax_export
 
 from occjax.config import Config
-from occjax.predict.export import MANIFEST, MODELS, ExportError, onnx_session, read_manifest
+from occjax.predict.export import onnx_session, stablehlo_program
+from occjax.predict.export_folder import MODELS, RIG_MATRICES, ExportError, read_manifest, read_model
 from occjax.predict.images import NetworkInput
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.predictor import Predictor
@@ -43,15 +43,9 @@ class ExportedPredictor(Predictor):
         self._run = self._runner()
 
     def _runner(self) -> Callable[[np.ndarray], tuple]:
-        path = self._folder / self._model
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ExportError(
-                f"cannot read {path}, which {MANIFEST} speaks of: {error.strerror}; export again"
-            ) from error
+        content = read_model(self._folder, self._manifest, self._model)
         if self._model == MODELS["stablehlo"]:
-            return jax.jit(jax_export.deserialize(bytearray(content)).call)
+            return stablehlo_program(content)
         session = onnx_session(content)
         return lambda images: tuple(session.run(None, {"images": np.asarray(images)}))
 
@@ -78,7 +72,7 @@ class ExportedPredictor(Predictor):
         found = frame.rig.is_present.shape[1]
         if found != len(self.cameras):
             raise CalibrationError(f"this export is of {len(self.cameras)} cameras, the rig has {found}; {advice}")
-        for name in ("pixel_from_cam", "cam_from_grid", "input_from_pixel"):
+        for name in RIG_MATRICES:
             difference = np.abs(np.asarray(getattr(frame.rig, name))[0] - np.asarray(own[name], np.float64)).max(
                 axis=(1, 2)
             )

@@ -13,8 +13,9 @@ _SUFFIXES = {".jpg", ".jpeg", ".png"}
 def frames_of_folder(folder: str | Path, cameras: tuple[str, ...]) -> Iterator[dict[str, Path]]:
     """Images of each frame by camera, in order of time.
 
-    The camera with most images sets the times; of each other one the nearest image belongs to the frame, if it is not
-    farther than half of the usual time between frames. Times are numbers, of any unit that all of them share.
+    The camera with most images sets the times, and comes first in every frame; of each other one the nearest image
+    belongs to the frame, if it is not farther than half of the usual time between frames. Times are numbers, of any
+    unit that all of them share.
 
     Args:
       folder: with a folder for each camera, of images that are named by their time.
@@ -35,7 +36,8 @@ def frames_of_folder(folder: str | Path, cameras: tuple[str, ...]) -> Iterator[d
     times = np.array(sorted(found[reference]))
     # A frame alone takes whatever the others have.
     limit = np.median(np.diff(times)) / 2 if len(times) > 1 else np.inf
-    nearest = {camera: np.array(sorted(images)) for camera, images in found.items()}
+    # First in every frame: no two frames share its image, which names them.
+    nearest = {camera: np.array(sorted(found[camera])) for camera in dict.fromkeys((reference, *found))}
     for time in times:
         frame = {}
         for camera, candidates in nearest.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 
 from occjax.config import Config
-from occjax.predict.export import MANIFEST
+from occjax.predict.export_folder import MANIFEST
 from occjax.predict.exported import ExportedPredictor
 from occjax.predict.model_folder import WEIGHTS, read_model_folder
 from occjax.predict.predictor import Predictor

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 from occjax.classes import FREE
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
-from occjax.metrics.bev import highest_occupied
+from occjax.pooling import highest_occupied
 from occjax.storage import writing
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from occjax.predict.export import ExportError, require_tensorrt
+from occjax.predict.export import require_tensorrt
+from occjax.predict.export_folder import ExportError
 from occjax.predict.onnx_check import operators_of
 
 # What has weights. Softmax, gathers, and the sums of the splat and of resizing stay as they are. The heads are taken

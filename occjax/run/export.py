@@ -12,7 +12,8 @@ from occjax.convert.torch_weights import state_dict_of
 from occjax.data.index import load_index
 from occjax.errors import UserError
 from occjax.predict.calibration import read_calibration
-from occjax.predict.export import make_export, write_export
+from occjax.predict.export import make_export
+from occjax.predict.export_folder import write_export
 from occjax.predict.fixed_network import OUTPUTS
 from occjax.predict.images import NetworkInput, prepare
 from occjax.predict.model_folder import write_model_folder

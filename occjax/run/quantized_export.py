@@ -17,7 +17,8 @@ from occjax.data.sources import open_source
 from occjax.label_sets import label_set
 from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.scores import Scores
-from occjax.predict.export import MODELS, ExportError, NetworkExport, onnx_session
+from occjax.predict.export import onnx_session
+from occjax.predict.export_folder import MODELS, ExportError, NetworkExport
 from occjax.predict.latency import latencies
 from occjax.predict.quantize import quantized
 from occjax.run.evaluate import has_labels
@@ -87,8 +88,6 @@ def with_int8(export: NetworkExport, config: Config, *, force: bool) -> NetworkE
 
 def _require_outputs(export: NetworkExport, config: Config) -> None:
     """Raises ExportError unless the export can be calibrated and scored on the data set."""
-    if MODELS["onnx"] not in export.models:
-        raise ExportError("int8 quantises the onnx of the same export; --format=onnx,int8")
     if "classes" not in export.manifest["outputs"]:
         raise ExportError("int8 is scored by its classes; add them to --outputs, or leave int8 out")
     cameras = export.manifest["rig"]["cameras"]

@@ -54,6 +54,7 @@ def test_what_is_not_installed_is_named_with_its_command(tiny, monkeypatch, capl
     lines = inference.measure_inference(config, frame)
     text = "\n".join(lines)
     assert re.search(ROW.format("XLA, float32"), text), text
+    assert re.search(ROW.format("XLA, float32, any rig, batch 1"), text), text
     assert re.search(
         r"ONNX Runtime, float32: left out, .*pip install -U jax flax.*'jax2onnx>=0.17.1' onnx onnxruntime", text
     )
@@ -67,8 +68,8 @@ def test_a_batch_computes_each_of_its_frames(tiny):
     classes, single = runtime.run(), inference.xla(config, weights, frame).run()
     assert classes.shape == (2, *config.grid.shape) and runtime.frames == 2
     np.testing.assert_array_equal(classes[0], classes[1])
-    # Of bfloat16's rounding.
-    assert np.mean(classes[0] == single) > 0.9
+    # Sums in another order.
+    assert np.mean(classes[0] == single) > 0.999
     arrays = sum(leaf.nbytes for leaf in jax.tree.leaves((weights.params, weights.batch_stats)))
     assert runtime.memory_bytes > arrays
 

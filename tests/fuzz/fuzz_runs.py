@@ -21,7 +21,7 @@ from occjax.data.parts import Parts
 from occjax.data.pipeline import make_train_loader
 from occjax.models.resnet import load_backbone_weights
 from occjax.predict.calibration import read_calibration
-from occjax.predict.export import MANIFEST
+from occjax.predict.export_folder import MANIFEST
 from occjax.predict.exported import ExportedPredictor
 from occjax.predict.images import NetworkInput
 from occjax.predict.model_folder import read_model_folder, write_model_folder
@@ -198,6 +198,7 @@ def _exports(folder: Path, from_file: Callable) -> dict:
     names = ("pixel_from_cam", "cam_from_grid", "input_from_pixel")
     manifest = {
         **{"formats": {"stablehlo": {}}, "outputs": ["classes"], "input": list(shape), "step": STEP, "coverage": 0.5},
+        "sha256": {"model.stablehlo": ""},
         "rig": {"cameras": ["a", "b"], "frame": "ego", **{n: np.asarray(getattr(rig, n))[0].tolist() for n in names}},
     }
     (folder / "program" / MANIFEST).write_text(json.dumps(manifest))

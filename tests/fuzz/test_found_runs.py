@@ -1,6 +1,7 @@
 """What the fuzzer found in folders of runs and exports and in calibrations: test_found.py has the rest."""
 
 import functools
+import hashlib
 import json
 
 import grain
@@ -11,14 +12,15 @@ from nuscenes_root import write_root
 from tiny_state import tiny_state
 from torch_files import tensor, write
 
-from occjax.config import DataConfig, EvalConfig
+from occjax.config import Config, DataConfig, EvalConfig
 from occjax.convert.torch_zip import WeightsFileError, load_checkpoint
 from occjax.data.index import load_index
 from occjax.data.pipeline import BatchLoader
 from occjax.errors import DataError
 from occjax.predict.calibration import read_calibration
 from occjax.predict.checkpoint_folders import CheckpointError
-from occjax.predict.export import ExportError, read_manifest
+from occjax.predict.export_folder import ExportError, read_manifest, read_model
+from occjax.predict.exported import ExportedPredictor
 from occjax.predict.rig import CalibrationError
 from occjax.predict.stored_weights import read_student
 from occjax.run.evaluations import full_evaluations
@@ -131,6 +133,7 @@ RIG = {"cameras": ["a"], "pixel_from_cam": [[[1] * 3] * 3], "cam_from_grid": [[[
 MANIFEST_OF_EXPORT = {
     **{"formats": {"onnx": {}}, "outputs": ["classes"], "input": [1, 1, 4, 8, 3], "step": 4, "coverage": 0.5},
     "rig": {**RIG, "input_from_pixel": [[[1] * 3] * 3]},
+    "sha256": {"model.onnx": hashlib.sha256(b"model").hexdigest()},
 }
 
 
@@ -141,7 +144,8 @@ MANIFEST_OF_EXPORT = {
         *({"rig": {**MANIFEST_OF_EXPORT["rig"], "cameras": [["a"]]}}, {"input": [1, 2]}, {"input": ["x"] * 5}),
         *({"input": size} for size in ([1, 1, 1 << 40, 8, 3], [1, 2, 4, 8, 3], [1, 1, 4, 8, 4], [1, 1, -4, -8, 3], 3)),
         *({"rig": {**MANIFEST_OF_EXPORT["rig"], "cam_from_grid": "x"}}, {"coverage": None}, {"outputs": [None]}),
-        *({"formats": []}, {"formats": {}}, {"formats": {"pickle": {}}}),
+        {"rig": {**MANIFEST_OF_EXPORT["rig"], "cam_from_grid": [[[1] * 3] * 3]}},
+        *({"formats": []}, {"formats": {}}, {"formats": {"pickle": {}}}, {"sha256": []}, {"sha256": {"a": "b"}}),
     ],
 )
 def test_manifest_of_an_export(tmp_path, change):
@@ -150,6 +154,17 @@ def test_manifest_of_an_export(tmp_path, change):
     (tmp_path / "export.json").write_text(json.dumps({**MANIFEST_OF_EXPORT, **change}))
     with pytest.raises(ExportError, match=r"export.json cannot be read: .*; export again"):
         read_manifest(tmp_path)
+
+
+def test_a_model_that_is_damaged_or_of_another_export_is_not_run(tmp_path):
+    (tmp_path / "export.json").write_text(json.dumps(MANIFEST_OF_EXPORT))
+    with pytest.raises(ExportError, match=r"cannot read .*model.onnx, .*No such file or directory; export again"):
+        ExportedPredictor(Config(), tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"model")
+    assert read_model(tmp_path, read_manifest(tmp_path), "model.onnx") == b"model"
+    (tmp_path / "model.onnx").write_bytes(b"modem")
+    with pytest.raises(ExportError, match=r"model.onnx is damaged, or not of the export .*; export again"):
+        ExportedPredictor(Config(), tmp_path)
 
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9))

@@ -9,9 +9,9 @@ import pytest
 
 from occjax.config import Config
 from occjax.errors import UserError
-from occjax.metrics.bev import highest_occupied
+from occjax.pooling import highest_occupied
 from occjax.predict import export
-from occjax.predict.export import ExportError, NetworkExport, write_export
+from occjax.predict.export_folder import ExportError, NetworkExport, write_export
 from occjax.predict.fixed_network import OUTPUTS, fixed_network, output_of, strip_count
 from occjax.predict.load import load
 from occjax.predict.onnx_check import tensorrt_problems

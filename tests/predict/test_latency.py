@@ -22,4 +22,10 @@ def test_each_run_has_its_own_percentiles():
     assert found["fast"].p50_ms < 4
     # In turns, all of one length.
     assert [found[name].frames for name in found] == [20, 20]
-    assert calls[:6] == ["slow"] * 3 + ["fast"] * 3 and len(calls) == 60
+    assert calls[:2] == ["slow", "fast"]
+    assert calls[2:8] == ["slow"] * 3 + ["fast"] * 3 and len(calls) == 62
+
+
+def test_there_are_no_more_frames_than_there_is_time_for():
+    found = latencies({"slow": lambda: time.sleep(0.02), "fast": lambda: None}, frames=1000, seconds=0.05)
+    assert 1 <= found["slow"].frames == found["fast"].frames <= 10

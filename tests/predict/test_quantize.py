@@ -9,7 +9,7 @@ from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.errors import UserError
-from occjax.predict.export import MODELS, NetworkExport
+from occjax.predict.export_folder import MODELS, NetworkExport
 from occjax.predict.load import load
 from occjax.predict.quantize import quantized
 from occjax.run import quantized_export
