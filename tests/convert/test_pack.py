@@ -1,8 +1,6 @@
 """Packing: whole shards or none, resumed, shared among jobs and processes, and clear about what stops it."""
 
 import multiprocessing
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -93,7 +91,7 @@ def test_a_process_that_dies_is_reported_and_finished_shards_stay(tmp_path):
 
     def kill(_):
         for process in multiprocessing.active_children():
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()  # which says nothing where the pool has already collected the process
             killed.append(process.pid)
 
     with pytest.raises(DataError, match="a packing process died.*fewer --workers"):
