@@ -24,8 +24,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     _session = tempfile.TemporaryDirectory(prefix="occjax-tests-")
     os.environ["OCCJAX_TEST_SESSION"] = _session.name
 SESSION = Path(os.environ["OCCJAX_TEST_SESSION"])
-# Programs that a session compiles twice come from here the second time, in processes that tests start too.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(SESSION / "compiled")
+# Programs that a session compiles twice come from here the second time, in processes that tests start too; sessions
+# that follow each other (tests/mutations.py) may share a folder.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get("OCCJAX_TESTS_COMPILED", str(SESSION / "compiled"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jaxtyping  # noqa: E402 - after the environment is set

@@ -105,7 +105,7 @@ def run_pytest(tree: Path, tests: list[str]) -> None:
 
 
 def judge(mutation: Mutation, trees: "queue.Queue[Path]") -> str:
-    """killed, survived, or why neither can be said."""
+    """killed (or by its time limit), survived, or why neither can be said."""
     tree = trees.get()
     path = tree / mutation.file
     original = path.read_text()
@@ -115,7 +115,10 @@ def judge(mutation: Mutation, trees: "queue.Queue[Path]") -> str:
     finally:
         path.write_text(original)
         trees.put(tree)
-    return {PASSED: "survived", FAILED: "killed"}.get(status, f"not judged (pytest: {status})\n{output}")
+    if status == FAILED:
+        # An endless loop ends so; anything else deserves a look.
+        return "killed by its time limit" if output.startswith("more than") else "killed"
+    return "survived" if status == PASSED else f"not judged (pytest: {status})\n{output}"
 
 
 def main() -> int:
@@ -140,6 +143,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="occjax-mutations-") as folder:
         for job in range(options.jobs):
             trees.put(copy_tree(Path(folder) / str(job)))
+        # A program is known by all that it computes: one that a mutation changes is compiled anew.
+        os.environ["OCCJAX_TESTS_COMPILED"] = str(Path(folder) / "compiled")
         # Tests that fail anyway would kill every mutation.
         named = " ".join(sorted({test for m in mutations for test in m.tests.split()}))
         status, output = run_tests(trees.queue[0], named, LIMIT_OF_ALL_S) if mutations else (PASSED, "")
@@ -150,7 +155,7 @@ def main() -> int:
             for mutation, verdict in zip(mutations, pool.map(lambda m: judge(m, trees), mutations), strict=True):
                 verdicts.append(verdict)
                 say(f"[{len(verdicts)}/{len(mutations)}] {verdict:9} {mutation}")
-    left = [f"{verdict}: {m}" for m, verdict in zip(mutations, verdicts, strict=True) if verdict != "killed"]
+    left = [f"{verdict}: {m}" for m, verdict in zip(mutations, verdicts, strict=True) if not verdict.startswith("killed")]
     say("\n".join([f"{len(mutations) - len(left)} killed, {len(left)} not, in {time.time() - started:.0f} s", *left]))
     return 1 if left else 0
 

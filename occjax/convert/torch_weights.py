@@ -42,10 +42,9 @@ def read_state_dict(path: Path, which: str | None) -> StateDict:
         raise WeightsMismatchError(
             f"{path}: expected a dict of named tensors, found {type(content).__name__}; save model.state_dict()"
         )
-    entries = {str(key): tensors for key, value in content.items() if (tensors := _tensors(value))}
-    if which is None and not entries:
-        found = _tensors(content)
-    else:
+    entries = {str(key): value for key, value in content.items() if _tensors(value)}
+    source: dict = content
+    if which is not None or entries:
         usual = [key for key in _USUAL_ENTRIES if key in entries]
         chosen = which if which is not None else next(iter(usual or entries))
         names = ", ".join(entries) or "the tensors themselves: leave --state out"
@@ -53,9 +52,13 @@ def read_state_dict(path: Path, which: str | None) -> StateDict:
             raise WeightsMismatchError(f"{path} has no {chosen} with named tensors, but {names}: choose with --state")
         if which is None and len(entries) > 1:
             say(f"took {chosen}; the file holds {names}: choose with --state")
-        found = entries[chosen]
+        source = entries[chosen]
+    found = _tensors(source)
     if not found:
         raise WeightsMismatchError(f"{path}: expected a dict of named tensors, found none; save model.state_dict()")
+    if others := [str(key) for key in source if key not in found]:
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        say(f"left out what is no named tensor: {', '.join(others[:_SHOWN])}{more}")
     return _without_wrappers(found)
 
 

@@ -116,6 +116,15 @@ def test_state_is_chosen_and_wrappers_are_removed(tmp_path):
         torch_weights.read_state_dict(write(tmp_path / "c.pth", {"epoch": 3}), None)
 
 
+def test_what_is_no_tensor_is_left_out_and_named(tmp_path, capsys):
+    ones = np.ones(2, np.float32)
+    entries = {"a": tensor("0", (2,), (1,)), "epoch": 3} | {f"note{i}": "x" for i in range(10)}
+    path = write(tmp_path / "a.pth", {"state_dict": entries}, {"0": ones})
+    assert set(torch_weights.read_state_dict(path, None)) == {"a"}
+    assert "left out what is no named tensor: epoch, note0, " in (said := capsys.readouterr().out)
+    assert "note8 and 1 more" in said
+
+
 @pytest.mark.parametrize(
     "flags", [(), ("--kind=student", "--input=x"), ("--kind=resnet", "--input=x"), ("--kind=vit",)]
 )
