@@ -155,7 +155,8 @@ def main() -> int:
             for mutation, verdict in zip(mutations, pool.map(lambda m: judge(m, trees), mutations), strict=True):
                 verdicts.append(verdict)
                 say(f"[{len(verdicts)}/{len(mutations)}] {verdict:9} {mutation}")
-    left = [f"{verdict}: {m}" for m, verdict in zip(mutations, verdicts, strict=True) if not verdict.startswith("killed")]
+    judged = zip(mutations, verdicts, strict=True)
+    left = [f"{verdict}: {m}" for m, verdict in judged if not verdict.startswith("killed")]
     say("\n".join([f"{len(mutations) - len(left)} killed, {len(left)} not, in {time.time() - started:.0f} s", *left]))
     return 1 if left else 0
 
