@@ -18,10 +18,11 @@ from occjax.config import Config
 from occjax.errors import UserError
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import Student, abstract_student, apply_student, compute_dtype, split_student
-from occjax.predict.export import onnx_model, onnx_session
+from occjax.predict.export import onnx_model
 from occjax.predict.fixed_network import fixed_network
 from occjax.predict.images import NetworkInput
 from occjax.predict.latency import latencies
+from occjax.predict.onnx_runtime import onnx_session
 from occjax.predict.predictor import Predictor
 from occjax.predict.quantize import quantized
 from occjax.predict.stored_weights import Weights

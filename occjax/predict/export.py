@@ -14,6 +14,7 @@ from occjax.models.student import abstract_student, apply_student
 from occjax.predict.export_folder import MODELS, ExportError, NetworkExport
 from occjax.predict.fixed_network import FixedNetwork, agreement, fixed_network, output_of
 from occjax.predict.onnx_check import operators_of, tensorrt_problems
+from occjax.predict.onnx_runtime import onnx_session
 from occjax.predict.rig import Rig
 from occjax.predict.stored_weights import Weights
 from occjax.types import CameraRig
@@ -201,16 +202,3 @@ def _drop_unused(model: Any) -> None:
 
 def _run_onnx(data: bytes, images: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(onnx_session(data).run(None, {"images": images}))
-
-
-def onnx_session(data: bytes) -> Any:
-    """ONNX Runtime's session of a model, on the CPU.
-
-    Raises:
-      ExportError: ONNX Runtime is not installed.
-    """
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise ExportError(f"to run ONNX takes onnxruntime ({error}): pip install onnxruntime") from error
-    return runtime.InferenceSession(data, providers=["CPUExecutionProvider"])

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 
 from occjax.config import Config
-from occjax.predict.export import onnx_session, stablehlo_program
+from occjax.predict.export import stablehlo_program
 from occjax.predict.export_folder import MODELS, RIG_MATRICES, ExportError, read_manifest, read_model
 from occjax.predict.images import NetworkInput
 from occjax.predict.occupancy import Occupancy
+from occjax.predict.onnx_runtime import onnx_session
 from occjax.predict.predictor import Predictor
 from occjax.predict.rig import CalibrationError, Rig
 from occjax.predict.temperature import NO_TEMPERATURE

@@ -17,9 +17,9 @@ from occjax.data.sources import open_source
 from occjax.label_sets import label_set
 from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.scores import Scores
-from occjax.predict.export import onnx_session
 from occjax.predict.export_folder import MODELS, ExportError, NetworkExport
 from occjax.predict.latency import latencies
+from occjax.predict.onnx_runtime import onnx_session
 from occjax.predict.quantize import quantized
 from occjax.run.evaluate import has_labels
 from occjax.system.progress import Progress

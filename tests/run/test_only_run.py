@@ -26,7 +26,12 @@ def test_of_two_that_start_at_once_one_trains_and_the_other_is_told(tmp_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     two = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], **pipes) for _ in range(2)]
     # One ends at once; the other one trains until its input does.
+    latest = time.monotonic() + 60
     while all(process.poll() is None for process in two):
+        if time.monotonic() > latest:
+            for process in two:
+                process.kill()
+            pytest.fail("two train in one folder")
         time.sleep(0.05)
     two.sort(key=lambda process: process.poll() is None)
     (_, said), (trained, silent) = (process.communicate(timeout=60) for process in two)

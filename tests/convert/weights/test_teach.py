@@ -96,6 +96,9 @@ def test_any_shards_give_what_one_run_gives(world, tmp_path):
     for number in range(2):
         run(world, tmp_path / f"{number}/teacher", surface=surface(tmp_path / f"{number}/dump"), shard=(number, 2))
         shutil.copytree(tmp_path / f"{number}", tmp_path / "merged", dirs_exist_ok=True)
+    # Each sample once: what two machines do twice costs an hour of one.
+    shares = [len(list((tmp_path / f"{number}/teacher").glob("*.npz"))) for number in range(2)]
+    assert sorted(shares) == [2, 3]
     counting = ToldTeacher(world)
     run(world, tmp_path / "merged/teacher", teacher=counting, surface=surface(tmp_path / "merged/dump"))
     assert counting.asked == [] and contents(tmp_path / "merged") == contents(tmp_path / "one")
