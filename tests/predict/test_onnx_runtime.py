@@ -5,7 +5,8 @@ import platform
 import numpy as np
 import pytest
 
-from occjax.predict.onnx_runtime import onnx_session, with_unsigned_activations
+from occjax.predict import onnx_runtime
+from occjax.predict.onnx_runtime import onnx_session, with_unsigned_bytes
 from occjax.predict.quantize import quantized
 
 
@@ -53,38 +54,59 @@ def as_written(runtime, model: bytes):
     return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def test_the_numbers_stay(packages, models):
-    _, runtime = packages
+def moved(onnx, model: bytes) -> bytes:
+    """The model with another zero point of its images, as a quantiser that is not ours may choose."""
+    loaded = onnx.load_from_string(model)
+    (name,) = (n.input[2] for n in loaded.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "x")
+    (tensor,) = (t for t in loaded.graph.initializer if t.name == name)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.int8(-100), name))
+    return loaded.SerializeToString()
+
+
+@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize("zero", [0, -100])
+def test_the_numbers_stay(packages, models, zero, weights):
+    onnx, runtime = packages
     plain, int8, image = models
-    assert with_unsigned_activations(plain) == plain
-    signed, unsigned = (
-        as_written(runtime, model).run(None, {"images": image})[0] for model in (int8, with_unsigned_activations(int8))
-    )
+    int8 = moved(onnx, int8) if zero else int8
+    other = with_unsigned_bytes(int8, weights=weights)
+    kinds = {t.name: t.data_type for t in onnx.load_from_string(other).graph.initializer}
+    assert (onnx.TensorProto.INT8 in kinds.values()) is not weights and onnx.TensorProto.UINT8 in kinds.values()
+    signed, unsigned = (as_written(runtime, model).run(None, {"images": image})[0] for model in (int8, other))
+    assert signed.std() > 0
     np.testing.assert_array_equal(signed, unsigned)
-    # Sums of whole numbers, but for the rounding of borders: at most a step of the outputs' 8 bits.
+    assert with_unsigned_bytes(plain, weights=weights) == plain
+
+
+def test_a_session_says_what_the_file_says(packages, models):
+    _, runtime = packages
+    _, int8, image = models
+    (wanted,) = as_written(runtime, int8).run(None, {"images": image})
     (found,) = onnx_session(int8).run(None, {"images": image})
-    assert np.abs(found - signed).max() <= 2.01 * np.abs(signed).max() / 127
-    assert np.abs(found - signed).mean() <= 0.002 * np.abs(signed).max()
+    # Sums of whole numbers, rounded to 8 bits now and then elsewhere.
+    assert np.abs(found - wanted).max() <= 2.01 * np.abs(wanted).max() / 127
+    assert np.abs(found - wanted).mean() <= 0.002 * np.abs(wanted).max()
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere signed bytes are as fast")
-def test_no_convolution_is_left_in_float32(packages, models, tmp_path):
+@pytest.mark.parametrize("weights", [False, True])
+def test_no_convolution_is_left_in_float32(packages, models, tmp_path, weights):
     onnx, runtime = packages
     options = runtime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
-    runtime.InferenceSession(with_unsigned_activations(models[1]), options, providers=["CPUExecutionProvider"])
+    model = with_unsigned_bytes(models[1], weights=weights)
+    runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert kinds.count("QLinearConv") == 3 and "Conv" not in kinds
 
 
-def test_a_zero_point_other_than_zero_is_left_alone(packages, models):
-    onnx, _ = packages
-    model = onnx.load_from_string(models[1])
-    (first,) = (node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "x")
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.int8(3), "three"))
-    for node in model.graph.node:
-        if node is first or node.input[0] == first.output[0]:
-            node.input[2] = "three"
-    found = onnx.load_from_string(with_unsigned_activations(model.SerializeToString()))
-    assert [node.input[2] for node in found.graph.node if node.name == first.name] == ["three"]
+@pytest.mark.parametrize("flags", ["avx2", "avx2 avx512_vnni"])
+def test_without_vnni_weights_are_unsigned_too(packages, models, monkeypatch, flags):
+    _, runtime = packages
+    loaded = []
+    monkeypatch.setattr(onnx_runtime, "processor_facts", lambda: {"flags": flags})
+    monkeypatch.setattr(onnx_runtime.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(runtime, "InferenceSession", lambda model, providers: loaded.append(model))
+    onnx_session(models[1])
+    assert loaded == [with_unsigned_bytes(models[1], weights="vnni" not in flags)]
