@@ -14,7 +14,7 @@ from occjax.predict.export_folder import ExportError
 from occjax.predict.onnx_check import operators_of
 
 # What has weights. Softmax, gathers, and the sums of the splat and of resizing stay as they are. The heads are taken
-# too: all together cost the quickstart 0.18 of its 49.58 points of mIoU.
+# too: a network of the quickstart had 49.42 points of mIoU before and 49.44 after.
 _QUANTIZED = ("Conv", "Gemm")
 # Zero points of 0 and biases in float32 are what TensorRT asks for.
 _OPTIONS = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
