@@ -5,7 +5,7 @@
     python tests/mutations.py --list                # what there is, without running anything
 
 Each mutation is made in a scratch copy of this tree, never here. Prints a line for each, killed or survived, and exits
-with 1 if any survives or cannot be judged. Not collected by pytest: all of them take half an hour on two cores.
+with 1 if any survives or cannot be judged. Not collected by pytest: all of them take a quarter of an hour on two cores.
 """
 
 import argparse
