@@ -158,7 +158,7 @@ def latency(config: Config) -> str:
     weights = Weights(*random_state(make_learner(config, total_steps=1)).student("ema"), 0)
     batch = random_batch(config, 1)
     runtime = xla_batch(config, weights, NetworkInput(batch.images, batch.rig), 1)
-    p50, p99, frames = latencies({"": runtime.run}, frames=_FRAMES, seconds=60)[""]
+    p50, p99, frames = latencies({"": runtime.run}, frames=_FRAMES, seconds=60.0)[""]
     return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms over {frames}, images and classes moved included"
 
 
