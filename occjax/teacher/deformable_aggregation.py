@@ -102,27 +102,29 @@ def read_images(
     )  # [G, P, slots, L, K]
     uv = jnp.take_along_axis(views.uv, camera[..., None], axis=2)  # [G, P, slots, 2]
 
-    indices, corner_shares, first_row = [], [], 0
-    for level, features in enumerate(levels):
-        height, width = features.shape[1:3]
-        index, corner_share = corners(uv[..., 1] * height - 0.5, uv[..., 0] * width - 0.5, height, width)
-        indices.append(first_row + camera[..., None] * (height * width) + index)
-        corner_shares.append(corner_share[..., None] * share[..., level, None, :])
-        first_row += n * height * width
-    # [P*slots, L*4, G] and [P*slots, L*4, G, K]
-    index = jnp.moveaxis(jnp.concatenate(indices, axis=-1), 0, -1).reshape(-1, len(levels) * CORNERS, g)
-    corner_share = jnp.moveaxis(jnp.concatenate(corner_shares, axis=-2), 0, -2)
-    corner_share = corner_share.reshape(-1, len(levels) * CORNERS, g, GROUPS)
+    # Positions in pixels, before the loop: its operands lie in memory. Computed once for the rows and once more for
+    # their shares, a position could be rounded to either side of a pixel's centre, and a neighbour read with its share.
+    sizes = [level.shape[1:3] for level in levels]
+    pixels = uv[..., None, :] * jnp.array([size[::-1] for size in sizes], jnp.float32) - 0.5  # [G, P, slots, L, 2]
+
+    def by_view(values):
+        return jnp.moveaxis(values.reshape(g, -1, *values.shape[3:]), 0, 1)
 
     # A view at a time: what all of them read would be gigabytes.
     def add_view(total, operands):
-        for rows, row_share in zip(*operands, strict=True):
-            found = table.at[rows].get(mode="promise_in_bounds").reshape(g, GROUPS, -1)
-            total = total + found * row_share[..., None]
+        camera, pixels, share = operands  # [G], [G, L, 2], [G, L, K]
+        first_row = 0
+        for level, (height, width) in enumerate(sizes):
+            index, corner_share = corners(pixels[:, level, 1], pixels[:, level, 0], height, width)
+            rows = first_row + camera[:, None] * (height * width) + index
+            for corner in range(CORNERS):
+                found = table.at[rows[:, corner]].get(mode="promise_in_bounds").reshape(g, GROUPS, -1)
+                total = total + found * (corner_share[:, corner, None] * share[:, level])[..., None]
+            first_row += n * height * width
         return total, None
 
     total = jnp.zeros((g, GROUPS, channels // GROUPS))
-    total, _ = jax.lax.scan(add_view, total, (index, corner_share))
+    total, _ = jax.lax.scan(add_view, total, (by_view(camera), by_view(pixels), by_view(share)))
     return Reading(total.reshape(g, channels), rank[..., -1].max())
 
 

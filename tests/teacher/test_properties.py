@@ -96,6 +96,28 @@ def test_what_no_camera_sees_reads_nothing():
     assert part.most_cameras == reading.most_cameras == 4
 
 
+def test_a_point_between_two_pixels_reads_neither_with_the_others_share():
+    # Positions that a rounding more or less puts on either side of a pixel's centre, where 0 and 1 are next to each other.
+    height, width, count = 108, 200, 4000
+    r = np.random.default_rng(0)
+    row, column = r.integers(0, height, count), r.integers(0, width, count)
+    points = np.stack([(column + 0.5) / width * 1600, (row + 0.5) / height * 864, np.ones(count)], -1).astype(
+        np.float32
+    )
+    points *= r.uniform(2, 60, (count, 1)).astype(np.float32)
+    checkers = jnp.asarray((np.arange(height)[:, None] + np.arange(width)) % 2, jnp.float32)
+    levels = (jnp.broadcast_to(checkers[None, :, :, None], (1, height, width, 4)),)
+
+    @jax.jit
+    def read(points, levels):
+        # Two points of each Gaussian, as a loop of one pass is none.
+        views = project(jnp.stack([points, -points], axis=1), jnp.eye(4)[None])
+        return read_images(levels, views, jnp.ones((count, 1, 1, 2, 4)), 1)
+
+    found = np.asarray(read(jnp.asarray(points), levels).features)
+    np.testing.assert_allclose(found, np.broadcast_to(((row + column) % 2)[:, None], found.shape), atol=1e-3)
+
+
 M = 12
 
 
