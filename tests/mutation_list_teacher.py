@@ -59,7 +59,7 @@ TEACHER_MUTATIONS = {
         ("offsets * scales_m(anchors, variant)[:, None]", "offsets", CAMERAS),
     ],
     "occjax/teacher/deformable_aggregation.py": [
-        ("uv[..., 1] * height - 0.5", "uv[..., 1] * height", CAMERAS),
+        ("for size in sizes], jnp.float32) - 0.5", "for size in sizes], jnp.float32)", CAMERAS),
         ("jnp.where(mask, logits, -jnp.inf)", "logits", CAMERAS),
         ("of_query[:, None] + of_camera[None] + bias", "of_query[:, None] + bias", CAMERAS),
         ("rank[..., -1].max()", "rank[..., 0].max()", CAMERAS),
