@@ -123,7 +123,7 @@ def _subtree(tree: Any, path: tuple[str, ...]) -> Any:
 
 def stored_tree(item: Path) -> Any:
     """What a stored item holds: shapes and types, and no array."""
-    return ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
+    return ocp.PyTreeCheckpointHandler().metadata(epath.Path(item.resolve())).tree  # orbax refuses a relative one
 
 
 def shapes(tree: Any) -> dict[str, tuple[int, ...]]:

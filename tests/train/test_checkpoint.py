@@ -4,6 +4,7 @@ import gc
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -64,8 +65,15 @@ def assert_same(found, wanted):
         np.testing.assert_array_equal(a, b)
 
 
-def test_training_gets_all_of_it(workdir, config, state):
-    checkpoints = Checkpoints(workdir)
+@pytest.fixture
+def named(workdir, monkeypatch):
+    """The workdir as people name it, from the folder that it lies in."""
+    monkeypatch.chdir(workdir.parent)
+    return Path(workdir.name)
+
+
+def test_training_gets_all_of_it(named, config, state):
+    checkpoints = Checkpoints(named)
     found, position = checkpoints.restore(abstract_state(make_learner(config, 1)), make_mesh())
     checkpoints.close()
     assert_same(found, state)
@@ -74,9 +82,9 @@ def test_training_gets_all_of_it(workdir, config, state):
 
 
 @pytest.mark.parametrize("which", ["ema", "raw"])
-def test_prediction_gets_the_configured_weights(workdir, config, state, which):
+def test_prediction_gets_the_configured_weights(named, config, state, which):
     config.eval.weights = which
-    weights = restore(config, workdir, make_mesh())
+    weights = restore(config, named, make_mesh())
     assert_same((weights.params, weights.batch_stats), state.student(which))
     assert weights.step == 7
 
