@@ -97,7 +97,7 @@ def test_what_no_camera_sees_reads_nothing():
 
 
 def test_a_point_between_two_pixels_reads_neither_with_the_others_share():
-    # Positions that a rounding more or less puts on either side of a pixel's centre, where 0 and 1 are next to each other.
+    # Positions that a rounding puts on either side of a pixel's centre, in a map where 0 and 1 lie side by side.
     height, width, count = 108, 200, 4000
     r = np.random.default_rng(0)
     row, column = r.integers(0, height, count), r.integers(0, width, count)
