@@ -58,7 +58,7 @@ _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
     "fit_temperature": (("eval",), "fit one to the split's labels and keep it: predictions are calibrated", _SWITCH),
     "tokens": (("visualize", "view"), "tokens of the samples to draw, with commas between", {"type": words}),
     "scene": (("visualize", "view"), "name of a scene to draw whole; view shows one of validation without it", {}),
-    "frames": (("view",), "how many samples at most, 12 by default", {"type": int, "metavar": "N"}),
+    "frames": (("view", "predict"), "how many the page shows at most, 12 by default", {"type": int, "metavar": "N"}),
     "list_scenes": (("visualize",), "list the scenes that can be drawn, with their splits; no checkpoint", _SWITCH),
     "movie": (("visualize",), "a film of the scene, not a picture per sample", {"choices": ("mp4", "gif")}),
     "calibration": (("predict", "export"), "YAML of the cameras: intrinsics, distortion, poses", {"metavar": "FILE"}),

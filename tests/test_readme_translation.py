@@ -126,3 +126,12 @@ def test_links_lead_somewhere(name):
         path, _, anchor = link.partition("#")
         assert "://" in link or not path or (REPOSITORY / path).exists() or (REPOSITORY / f"{path}.md").exists(), link
         assert not anchor or "://" in link or anchor in anchors, link
+
+
+@pytest.mark.parametrize("name", [ENGLISH, CHINESE])
+def test_rows_have_a_cell_for_each_column(name):
+    for block in blocks((REPOSITORY / name).read_text(encoding="utf-8")):
+        if block.kind == "table":
+            # A page shows no row's cells beyond those of its head.
+            counts = [re.sub(r"`[^`]*`", "", row).count("|") for row in block.text.splitlines()]
+            assert len(set(counts)) == 1, (block.text.splitlines()[0], counts)

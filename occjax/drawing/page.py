@@ -21,6 +21,8 @@ from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.storage import writing
 
+# Six seconds of driving; more make a page that is slow to send.
+MOST_FRAMES = 12
 # As they are read: what a file uses stands in one before it.
 _SCRIPTS = ("decode.js", "faces.js", "camera.js", "renderer.js", "pick.js", "page.js")
 

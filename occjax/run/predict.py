@@ -9,17 +9,22 @@ import numpy as np
 from PIL import Image
 
 from occjax.config import Config
+from occjax.drawing.page import MOST_FRAMES, write_page
+from occjax.drawing.page_frame import FrameVolume, SceneFrame, pack_frame
 from occjax.drawing.sheet import draw_sample
 from occjax.errors import UserError
+from occjax.grid import VoxelGrid
 from occjax.predict.calibration import read_calibration
 from occjax.predict.cost_map import Robot, band_of, cost_map
 from occjax.predict.frames import frames_of_folder
+from occjax.predict.images import NetworkInput
 from occjax.predict.load import load_predictor
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.rig import Rig
 from occjax.predict.ros_bag import ros_bag, stamp_of
 from occjax.predict.temperature import NO_TEMPERATURE
 from occjax.storage import writing
+from occjax.system.progress import Progress
 
 _log = logging.getLogger(__name__)
 
@@ -32,10 +37,11 @@ def predict_workdir(
     images: str,
     output: Path,
     best: bool = False,
+    most_frames: int = MOST_FRAMES,
     robot: Robot | None = None,
     bag: Path | None = None,
 ) -> list[Path]:
-    """Predicts a frame, or a folder of them, and writes an .npz for each; a single one is drawn too.
+    """Predicts a frame, or a folder of them: an .npz for each, and a page of the first ones; a single one is drawn too.
 
     Args:
       config: of the run.
@@ -44,6 +50,7 @@ def predict_workdir(
       images: "CAM_FRONT=front.jpg,CAM_LEFT=left.jpg", or a folder `<camera>/<time>.jpg`.
       output: folder for what is written.
       best: the checkpoint with the best validation mIoU.
+      most_frames: how many the page shows, the first ones.
       robot: whose cost map is written for each frame, `<frame>_cost_map.npz`.
       bag: folder of a ROS bag with cost maps, which wants a robot, and points; frames have the times of their names,
         images that were named one by one 0.
@@ -55,13 +62,16 @@ def predict_workdir(
       UserError: calibration, images and run do not fit, or nothing can be written.
     """
     # Before the network, which takes longer to load.
+    if most_frames < 1:
+        raise UserError(f"--frames must be at least 1, not {most_frames}")
     rig = read_calibration(calibration)
     if robot is not None:
         band_of(robot, config.grid.build())
     frames = _frames(images, rig.cameras)
     times = [next(iter(frame.values())).stem if "=" not in images else "0" for frame in frames]
     stamps_ns = [stamp_of(time) if bag else 0 for time in times]
-    written = []
+    written, packed = [], []
+    progress = Progress("predicting", len(frames), _log.info, unit="frames", untimed=1)
     try:
         with contextlib.ExitStack() as opened:
             # What it wants and lacks is told now.
@@ -73,9 +83,9 @@ def predict_workdir(
                 if predictor.temperature == NO_TEMPERATURE
                 else f"calibrated by temperature {predictor.temperature:.3f}",
             )
-            single = predictor.prepare(frames[0], rig) if len(frames) == 1 else None
-            names = times if single is None else ["prediction"]
-            occupancies = predictor.stream(frames, rig) if single is None else [predictor.predict(single)]
+            is_single = len(frames) == 1
+            names = ["prediction"] if is_single else times
+            occupancies = [predictor(frames[0], rig)] if is_single else predictor.stream(frames, rig)
             for number, occupancy in enumerate(occupancies):
                 written.append(occupancy.save(output / f"{names[number]}.npz"))
                 if robot is not None:
@@ -83,10 +93,16 @@ def predict_workdir(
                     written.append(costs.save(output / f"{names[number]}_cost_map.npz"))
                     if open_bag is not None:
                         open_bag.write(occupancy, costs, stamps_ns[number])
-                if single is not None:
-                    path = output / "prediction.png"
-                    _draw(path, np.asarray(single.images[0]), rig, occupancy, title=str(workdir))
-                    written.append(path)
+                if number < most_frames:
+                    # Read once more: a stream does not keep what it has predicted.
+                    shown = _shown(names[number], predictor.prepare(frames[number], rig), rig, occupancy)
+                    packed.append(pack_frame(shown, rig.cameras, predictor.grid.frame))
+                    if is_single:
+                        path = output / "prediction.png"
+                        written.append(_draw(path, shown, rig, predictor.grid, title=str(workdir)))
+                progress.advance()
+        page = output / "scene.html"
+        written.append(write_page(page, packed, predictor.grid, title=str(workdir), camera_names=rig.cameras))
         return [*written, bag] if bag else written
     except OSError as error:
         where = error.filename or output
@@ -107,15 +123,25 @@ def predict_by_options(config: Config, workdir: Path, options: argparse.Namespac
         images=options.images,
         output=Path(options.output),
         best=bool(options.best),
+        most_frames=MOST_FRAMES if options.frames is None else options.frames,
         robot=robot,
         bag=Path(options.ros_bag) if options.ros_bag else None,
     )
 
 
-def _draw(path: Path, images: np.ndarray, rig: Rig, occupancy: Occupancy, *, title: str) -> None:
-    sheet = draw_sample(images, rig.cameras, None, occupancy.classes, None, occupancy.grid, title=title)
+def _shown(title: str, frame: NetworkInput, rig: Rig, occupancy: Occupancy) -> SceneFrame:
+    """A frame for the page and the picture, its images of the shape in which they were taken, where that is known."""
+    aspects = None if rig.sizes is None else (rig.sizes[:, 0] / rig.sizes[:, 1]).tolist()
+    prediction = FrameVolume(occupancy.classes, occupancy.confidence())
+    return SceneFrame(title, np.asarray(frame.images[0]), prediction, aspects=aspects)
+
+
+def _draw(path: Path, frame: SceneFrame, rig: Rig, grid: VoxelGrid, *, title: str) -> Path:
+    classes = frame.prediction.classes
+    sheet = draw_sample(frame.images, rig.cameras, None, classes, None, grid, title=title, aspects=frame.aspects)
     with writing(path, suffix=".png") as scratch:
         Image.fromarray(sheet).save(scratch)
+    return path
 
 
 def _frames(images: str, cameras: tuple[str, ...]) -> list[dict[str, Path]]:

@@ -8,7 +8,7 @@ from occjax.data.index import SplitIndex, load_index
 from occjax.data.parts import Parts
 from occjax.data.samples import SampleReader
 from occjax.data.sources import open_source, unlabelled_rows
-from occjax.drawing.page import write_page
+from occjax.drawing.page import MOST_FRAMES, write_page
 from occjax.errors import UserError
 from occjax.predict.stored_weights import restore
 from occjax.run.evaluate import make_summary_fn
@@ -17,9 +17,6 @@ from occjax.run.scene_frame import packed_frame
 from occjax.run.visualize import predictions, rows_of_scene, rows_of_tokens
 from occjax.system.mesh import make_mesh
 from occjax.targets.reader import complete_teacher
-
-# Six seconds of driving; more make a page that is slow to send.
-MOST_FRAMES = 12
 
 
 def view_by_options(config: Config, workdir: Path, options: argparse.Namespace) -> Path:

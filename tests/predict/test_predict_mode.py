@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import yaml
+from page_reader import scene_of, unpacked
 from PIL import Image
 
 from occjax.__main__ import main
+from occjax.classes import FREE
 from occjax.errors import UserError
 from occjax.metrics.prediction_files import read_prediction
 from occjax.predict.calibration import read_calibration
@@ -46,12 +48,13 @@ def run_mode(run, config, predictor, calibration, tmp_path, monkeypatch):
 
 def test_a_frame_becomes_a_file_and_a_picture(run_mode, predictor, sample):
     _, files, rig = sample
-    prediction, picture = run_mode(",".join(f"{name}={path}" for name, path in files.items()))
+    prediction, picture, page = run_mode(",".join(f"{name}={path}" for name, path in files.items()))
     semantics, grid = read_prediction(prediction)
     np.testing.assert_array_equal(semantics, predictor(files, rig).classes)
     assert grid == predictor.grid
     with Image.open(picture) as opened:
         assert opened.size[0] > 1000
+    assert len(scene_of(page.read_text())["frames"]) == 1
 
 
 @pytest.fixture
@@ -68,17 +71,32 @@ def frames(sample, tmp_path):
 def test_a_folder_becomes_a_file_for_each_time(run_mode, predictor, sample, frames):
     _, files, rig = sample
     written = run_mode(str(frames))
-    assert [path.name for path in written] == ["2.npz", "10.npz"]
+    assert [path.name for path in written] == ["2.npz", "10.npz", "scene.html"]
     whole, front = predictor(files, rig), predictor({"CAM_FRONT": files["CAM_FRONT"]}, rig)
-    for path, wanted in zip(written, (whole, front), strict=True):
+    page = scene_of(written[-1].read_text())
+    assert [frame["title"] for frame in page["frames"]] == ["2", "10"]
+    for path, frame, wanted in zip(written, page["frames"], (whole, front), strict=False):
         np.testing.assert_array_equal(read_prediction(path)[0], wanted.classes)
+        ((name, (classes, levels)),) = unpacked(frame, page)[0].items()
+        # Of the LiDAR's frame: forward is y, left is -x.
+        np.testing.assert_array_equal(classes, wanted.classes.swapaxes(0, 1)[:, ::-1])
+        confidence = wanted.confidence().swapaxes(0, 1)[:, ::-1]
+        assert name == "prediction" and np.abs(levels / 15 - confidence)[classes != FREE].max() < 0.04
+    assert len(page["frames"][1]["images"]) == len(rig.cameras)
+
+
+def test_the_page_shows_the_first_frames(run_mode, frames):
+    page = scene_of(run_mode(str(frames), most_frames=1)[-1].read_text())
+    assert [frame["title"] for frame in page["frames"]] == ["2"]
+    with pytest.raises(UserError, match="--frames must be at least 1, not 0"):
+        run_mode(str(frames), most_frames=0)
 
 
 def test_a_robot_gets_a_cost_map_of_each_frame(run_mode, predictor, sample, frames, calibration):
     _, files, _ = sample
     robot = Robot((-1.6, 0.4), radius_m=0.5)
     written = run_mode(str(frames), robot=robot)
-    assert [path.name for path in written] == ["2.npz", "2_cost_map.npz", "10.npz", "10_cost_map.npz"]
+    assert [path.name for path in written] == ["2.npz", "2_cost_map.npz", "10.npz", "10_cost_map.npz", "scene.html"]
     rig = read_calibration(calibration)
     frame = {"CAM_FRONT": files["CAM_FRONT"]}
     wanted = cost_map(predictor(frame, rig), rig, robot, cameras=frame)
