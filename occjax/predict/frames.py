@@ -1,5 +1,6 @@
 """Folder of frames, `<camera>/<time>.jpg`: which images of the cameras belong together."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,8 +50,18 @@ def frames_of_folder(folder: str | Path, cameras: tuple[str, ...]) -> Iterator[d
 
 def _times(folder: Path) -> dict[float, Path]:
     """Images of one camera by their time; empty where it has none."""
-    images = [path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES]
-    try:
-        return {float(path.stem): path for path in images}
-    except ValueError as error:
-        raise ImageError(f"images in {folder} must be named by their time, as 1532402927.647.jpg: {error}") from error
+    found: dict[float, Path] = {}
+    # Not hidden ones, which systems leave beside files.
+    for path in sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in _SUFFIXES):
+        try:
+            time = float(path.stem)
+        except ValueError:
+            time = math.nan
+        if not math.isfinite(time):
+            raise ImageError(
+                f"images in {folder} must be named by their time, a number, as 1532402927.647.jpg; found {path.name}"
+            )
+        if time in found:
+            raise ImageError(f"{folder} has two images of one time, {found[time].name} and {path.name}; remove one")
+        found[time] = path
+    return found

@@ -34,3 +34,15 @@ def test_what_is_no_time_and_no_camera_is_named(tmp_path):
         list(frames_of_folder(folder, ("A",)))
     with pytest.raises(ImageError, match="holds no images .* cameras B; it holds A"):
         list(frames_of_folder(folder, ("B",)))
+    (tmp_path / "B").mkdir()
+    (tmp_path / "B/nan.png").touch()
+    with pytest.raises(ImageError, match=r"a number, .*found nan\.png"):
+        list(frames_of_folder(folder, ("B",)))
+
+
+def test_two_images_of_one_time_are_told(tmp_path):
+    folder = folder_of(tmp_path, {"A": ("1.0", "1.00", "2", "._2")})
+    with pytest.raises(ImageError, match=r"two images of one time, 1\.0\.jpg and 1\.00\.jpg"):
+        list(frames_of_folder(folder, ("A",)))
+    (folder / "A/1.00.jpg").unlink()
+    assert len(list(frames_of_folder(folder, ("A",)))) == 2
