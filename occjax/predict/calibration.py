@@ -1,6 +1,7 @@
 """Calibration file of a rig: YAML, each camera in the spelling of ROS `camera_info` with its pose on the vehicle.
 
     frame: ego           # of the poses: lidar (x right, y forward) or ego (x forward, y left; ROS base_link)
+    ego_from_lidar: {translation: [0.94, 0, 1.84], rotation_wxyz: [0.7071, 0, 0, -0.7071]}  # where one needs the other
     axes: optical        # of the cameras: optical (x right, y down, z forward) or link (x forward, y left, z up)
     cameras:
       CAM_FRONT:
@@ -95,7 +96,7 @@ def _require_small(path: Path, content: Any) -> None:
 
 
 def _rig(content: Any) -> Rig:
-    content = _mapping(content, "the file", {"frame", "axes", "cameras"}, ("frame", "cameras"))
+    content = _mapping(content, "the file", {"frame", "ego_from_lidar", "axes", "cameras"}, ("frame", "cameras"))
     frame = _choice("frame", content["frame"], _FRAMES)
     axes = content.get("axes", "optical")
     cameras = _mapping(content["cameras"], "cameras", None, ())
@@ -119,7 +120,9 @@ def _rig(content: Any) -> Rig:
     _require_this_reading(np.array(poses), {reading: np.array(found) for reading, found in readings.items()})
     cam_from_grid = invert_rigid(np.array(poses).reshape(-1, 4, 4))
     names = tuple(str(name) for name in cameras)
-    return Rig(names, np.array(matrices), cam_from_grid, np.array(sizes), frame, tuple(lenses))
+    lidar = content.get("ego_from_lidar")
+    ego_from_lidar = None if lidar is None else _matrix("ego_from_lidar", lidar)[0]
+    return Rig(names, np.array(matrices), cam_from_grid, np.array(sizes), frame, tuple(lenses), ego_from_lidar)
 
 
 def _require_this_reading(poses: np.ndarray, readings: dict[str, np.ndarray]) -> None:
@@ -179,20 +182,21 @@ def _pose(name: str, camera: dict) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     given = [key for key in _POSES if key in camera]
     if len(given) != 1:
         raise CalibrationError(f"{name} wants its pose once, as grid_from_cam or as cam_from_grid; found {given}")
-    key = given[0]
-    what = f"{key} of {name}"
-    keys = {"matrix", "translation", "rotation", "rotation_wxyz", "rotation_xyzw"}
-    pose = _mapping(camera[key], what, keys, ())
-    other_key = _POSES[1 - _POSES.index(key)]
-    if "matrix" in pose:
-        matrix = _vector(f"matrix of {what}", pose["matrix"], (16,)).reshape(4, 4)
-        require_rigid(what, matrix)
-        readings = {f"as {other_key}": invert_rigid(matrix)}
-    else:
-        matrix, readings = _pose_of_quaternion(what, pose)
-        readings[f"as {other_key}"] = invert_rigid(matrix)
+    key, other_key = given[0], _POSES[1 - _POSES.index(given[0])]
+    matrix, readings = _matrix(f"{key} of {name}", camera[key])
+    readings[f"as {other_key}"] = invert_rigid(matrix)
     grid_from: Callable[[np.ndarray], np.ndarray] = invert_rigid if key == "cam_from_grid" else lambda pose: pose
     return grid_from(matrix), {reading: grid_from(other) for reading, other in readings.items()}
+
+
+def _matrix(what: str, value: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A pose [4, 4], and what the same numbers are in other readings."""
+    pose = _mapping(value, what, {"matrix", "translation", "rotation", "rotation_wxyz", "rotation_xyzw"}, ())
+    if "matrix" not in pose:
+        return _pose_of_quaternion(what, pose)
+    matrix = _vector(f"matrix of {what}", pose["matrix"], (16,)).reshape(4, 4)
+    require_rigid(what, matrix)
+    return matrix, {}
 
 
 def _pose_of_quaternion(what: str, pose: dict) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -132,6 +132,7 @@ def seen_columns(
     """
     if rig.sizes is None:
         raise UserError("what cameras look at depends on the sizes of their images; give the rig its `sizes`")
+    rig = rig.in_frame(grid.frame)
     points = grid.centers_m()[:, :, band]  # [X, Y, B, 3]
     seen = np.zeros(grid.shape[:2], bool)
     looking = set(rig.cameras if cameras is None else cameras)

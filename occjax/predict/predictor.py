@@ -58,7 +58,7 @@ class Predictor:
 
         Raises:
           ImageError: no image, or one that does not belong to the rig.
-          CalibrationError: the rig is of another frame, or sees nothing of the grid.
+          CalibrationError: the rig is of another frame and does not say where that is, or sees nothing of the grid.
         """
         return self.predict(self.prepare(images, rig))
 
@@ -67,8 +67,7 @@ class Predictor:
         if isinstance(rig, CameraRig):
             names = self.cameras if len(self.cameras) == rig.is_present.shape[-1] else None
             rig = Rig.from_camera_rig(rig, cameras=names)
-        self._require_frame(rig)
-        return prepare(images, rig, self.input_size)
+        return prepare(images, rig.in_frame(self.grid.frame), self.input_size)
 
     def predict(self, frame: NetworkInput) -> Occupancy:
         """Occupancy of a frame that `prepare` made."""
@@ -101,7 +100,7 @@ class Predictor:
         Raises:
           CalibrationError: the rig is of another frame, sees nothing of the grid, or does not say its image sizes.
         """
-        self._require_frame(rig)
+        rig = rig.in_frame(self.grid.frame)
         if rig.sizes is None:
             raise CalibrationError("a rig that stays has to say the sizes of its images; give it `sizes`")
         self.fix_input(rig.to_input(rig.sizes, np.ones(len(rig.cameras), bool), self.input_size))
@@ -177,17 +176,6 @@ class Predictor:
             "metres, that they go from the grid's frame to the camera and not back, and that the intrinsics are those "
             "of the images"
         )
-
-    def _require_frame(self, rig: Rig) -> None:
-        if rig.frame not in (None, self.grid.frame):
-            described = {
-                "lidar": "x right, y forward, 1.84 m above the ground",
-                "ego": "x forward, y left, on the ground",
-            }
-            raise CalibrationError(
-                f"the rig is in the {rig.frame} frame, but this network's grid lies in the {self.grid.frame} frame "
-                f"({described[self.grid.frame]}); give the poses of the cameras in that frame"
-            )
 
 
 def _key(rig: CameraRig) -> bytes:

@@ -15,8 +15,15 @@ from occjax.grid import FRAMES
 from occjax.types import CameraRig
 
 MAX_CAMERAS = 12
+# As a calibration file has it.
+NUSCENES_LIDAR = "{translation: [0.94, 0.0, 1.84], rotation_wxyz: [0.7071, 0.0, 0.0, -0.7071]}"
+_FRAMES_IN_WORDS = {
+    "lidar": "x right, y forward, 1.84 m above the ground",
+    "ego": "x forward, y left, on the ground",
+}
 # Cosine between the image's downward direction and the ground's: below that, no camera of a vehicle is mounted so.
 _UPRIGHT = 0.25
+_LIDAR_AXES = 0.8
 _LARGEST_OFFSET_M = 30.0
 
 
@@ -67,6 +74,7 @@ class Rig:
       sizes: int32 [N, 2] width and height of the recorded images, or None: of any size that the intrinsics can be of.
       frame: "lidar" (x right, y forward, z up) or "ego" (x forward, y left, z up); None = the network's, whichever.
       lenses: of each camera, or None where it is a pinhole.
+      ego_from_lidar: float64 [4, 4] pose of the LiDAR on the vehicle, which `in_frame` needs, or None.
     """
 
     cameras: tuple[str, ...]
@@ -75,6 +83,7 @@ class Rig:
     sizes: np.ndarray | None = None
     frame: str | None = None
     lenses: tuple[Lens | None, ...] = ()
+    ego_from_lidar: np.ndarray | None = None
 
     def __post_init__(self):
         names = self.cameras
@@ -90,6 +99,9 @@ class Rig:
         set_field("lenses", tuple(self.lenses) or (None,) * len(names))
         if self.sizes is not None:
             set_field("sizes", _array("sizes", self.sizes, (len(names), 2)).astype(np.int32))
+        if self.ego_from_lidar is not None:
+            set_field("ego_from_lidar", _array("ego_from_lidar", self.ego_from_lidar, (4, 4), np.float64))
+            _require_lidar(self.ego_from_lidar)
         for camera, name in enumerate(names):
             require_intrinsics(name, self.pixel_from_cam[camera])
             require_rigid(f"cam_from_grid of {name}", self.cam_from_grid[camera])
@@ -114,7 +126,8 @@ class Rig:
         grid_from_cam=None,
         cameras: Sequence[str] | None = None,
         sizes=None,
-        frame: str | None = None,
+        frame: str | None,
+        ego_from_lidar=None,
     ) -> "Rig":
         """The rig of plain matrices.
 
@@ -123,7 +136,8 @@ class Rig:
           cam_from_grid, grid_from_cam: [N, 4, 4], one of the two; metres.
           cameras: names; by default camera_0, camera_1, ...
           sizes: [N, 2] width and height of the recorded images; None = whatever comes.
-          frame: that `grid` stands for, "lidar" or "ego"; None = the network's.
+          frame: that `grid` stands for, "lidar" or "ego"; None = the network's, whichever that is.
+          ego_from_lidar: [4, 4] pose of the LiDAR on the vehicle: see `in_frame`.
 
         Raises:
           CalibrationError: an array that no camera can have: transposed, not rigid, upside down.
@@ -138,7 +152,8 @@ class Rig:
                 require_rigid(f"grid_from_cam of {name}", pose)
             cam_from_grid = invert_rigid(poses)
         sizes = None if sizes is None else np.asarray(sizes)
-        return cls(names, np.asarray(pixel_from_cam), np.asarray(cam_from_grid), sizes, frame)
+        matrices = (np.asarray(pixel_from_cam), np.asarray(cam_from_grid))
+        return cls(names, *matrices, sizes, frame, ego_from_lidar=ego_from_lidar)
 
     @classmethod
     def from_camera_rig(cls, rig: CameraRig, *, cameras: Sequence[str] | None = None) -> "Rig":
@@ -153,7 +168,24 @@ class Rig:
             rig = CameraRig(*(None if part is None else np.asarray(part)[0] for part in rig))
         if rig.augmented_from_grid is not None and np.abs(rig.augmented_from_grid - np.eye(3)).max() > 1e-6:
             raise CalibrationError("this CameraRig is augmented in the BEV; predict from the rig as recorded")
-        return cls.from_arrays(rig.pixel_from_cam, cam_from_grid=rig.cam_from_grid, cameras=cameras)
+        return cls.from_arrays(rig.pixel_from_cam, cam_from_grid=rig.cam_from_grid, cameras=cameras, frame=None)
+
+    def in_frame(self, frame: str) -> "Rig":
+        """This rig with its poses in another frame; one without a frame is in whichever is asked for.
+
+        Raises:
+          CalibrationError: they are in the other one, and `ego_from_lidar` is not known.
+        """
+        if self.frame in (None, frame):
+            return self
+        if self.ego_from_lidar is None:
+            raise CalibrationError(
+                f"the rig is in the {self.frame} frame, but this network's grid lies in the {frame} frame "
+                f"({_FRAMES_IN_WORDS[frame]}): give the poses of the cameras in that frame, or say where the LiDAR is; "
+                f"on nuScenes' vehicles, and good enough where there is none, it is ego_from_lidar: {NUSCENES_LIDAR}"
+            )
+        old_from_new = self.ego_from_lidar if frame == "lidar" else invert_rigid(self.ego_from_lidar)
+        return dataclasses.replace(self, cam_from_grid=self.cam_from_grid @ old_from_new, frame=frame)
 
     def to_input(self, sizes: np.ndarray, is_present: np.ndarray, input_size: tuple[int, int]) -> CameraRig:
         """What the network is given, with a batch axis of 1.
@@ -207,6 +239,18 @@ def require_rigid(what: str, matrix: Float[np.ndarray, "4 4"]) -> None:
         )
 
 
+def _require_lidar(ego_from_lidar: Float[np.ndarray, "4 4"]) -> None:
+    """Raises CalibrationError unless the axes are those of nuScenes' LiDAR, within what mounting explains."""
+    require_rigid("ego_from_lidar", ego_from_lidar)
+    ahead, up = ego_from_lidar[0, 1], ego_from_lidar[2, 2]
+    if min(ahead, up) < _LIDAR_AXES:
+        raise CalibrationError(
+            f"ego_from_lidar is of another frame than nuScenes' LiDAR, whose x points right, y ahead and z up: its y "
+            f"points {_degrees(ahead)} away from ahead, its z {_degrees(up)} from up; check the order of its "
+            f"quaternion; on nuScenes' vehicles it is {NUSCENES_LIDAR}"
+        )
+
+
 def require_size(name: str, pixel_from_cam: Float[np.ndarray, "3 3"], size) -> None:
     """Raises CalibrationError where the intrinsics cannot be of an image of this width and height."""
     cx, cy = pixel_from_cam[:2, 2]
@@ -233,7 +277,7 @@ def _array(name: str, values, shape: tuple[int, ...], dtype=np.float32) -> np.nd
     except (TypeError, ValueError) as error:
         raise CalibrationError(f"{name} must be numbers of shape {shape}: {error}") from error
     if array.shape != shape:
-        raise CalibrationError(f"{name} must have shape {shape}, a matrix for each camera; found {array.shape}")
+        raise CalibrationError(f"{name} must have shape {shape}; found {array.shape}")
     if not np.isfinite(array).all():
         raise CalibrationError(f"{name} holds numbers that are not finite; correct the calibration")
     return array

@@ -124,9 +124,7 @@ def _reference_frame(config: Config, calibration: Path | None) -> tuple[Rig, Net
             cameras=config.data.cameras,
         )
         return rig, prepare(files, rig, size)
-    rig = read_calibration(calibration)
-    if rig.frame != config.grid.frame:
-        raise UserError(f"{calibration} is in the {rig.frame} frame, the grid in the {config.grid.frame} frame")
+    rig = read_calibration(calibration).in_frame(config.grid.frame)
     rng = np.random.default_rng(0)
     assert rig.sizes is not None
     images = [

@@ -64,7 +64,7 @@ def predict_workdir(
     # Before the network, which takes longer to load.
     if most_frames < 1:
         raise UserError(f"--frames must be at least 1, not {most_frames}")
-    rig = read_calibration(calibration)
+    rig = read_calibration(calibration).in_frame(config.grid.frame)
     if robot is not None:
         band_of(robot, config.grid.build())
     frames = _frames(images, rig.cameras)

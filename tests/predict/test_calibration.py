@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import occjax
-from occjax.predict.rig import CalibrationError, Rig, levelness
+from occjax.predict.rig import NUSCENES_LIDAR, CalibrationError, Rig, levelness
 from occjax.synthetic.rig import MOUNTS, ego_from_sensor, pixel_from_cam
 
 NAMES = tuple(name for name in MOUNTS if name.startswith("CAM"))
@@ -56,6 +56,29 @@ def test_a_file_says_where_the_cameras_look(frame, tmp_path):
     np.testing.assert_allclose(rig.cam_from_grid, wanted, atol=1e-5)
     np.testing.assert_allclose(rig.pixel_from_cam, [pixel_from_cam(name, 1600, 900) for name in NAMES], rtol=1e-6)
     assert rig.lenses == (None,) * 6
+
+
+@pytest.mark.parametrize(("frame", "other"), [("ego", "lidar"), ("lidar", "ego")])
+def test_a_rig_that_knows_its_lidar_can_change_its_frame(frame, other, tmp_path):
+    lidar = ego_from_sensor("LIDAR_TOP")
+    pose = {"translation": lidar[:3, 3].tolist(), "rotation_wxyz": wxyz_of(lidar[:3, :3])}
+    rig = read({"ego_from_lidar": pose, **written(frame)}, tmp_path)
+    moved = rig.in_frame(other)
+    assert rig.in_frame(frame) is rig and moved.frame == other
+    np.testing.assert_allclose(moved.cam_from_grid, np.linalg.inv(list(poses(other).values())), atol=1e-5)
+    with pytest.raises(CalibrationError, match=f"in the {frame} frame.*in the {other} frame.*ego_from_lidar: {{transl"):
+        read(written(frame), tmp_path).in_frame(other)
+
+
+def test_a_lidar_with_other_axes_is_told(tmp_path):
+    # What is said to be nuScenes' is taken.
+    remedy = yaml.safe_load(NUSCENES_LIDAR)
+    assert read({"ego_from_lidar": remedy, **written()}, tmp_path).in_frame("lidar").frame == "lidar"
+    for rotation in ({"rotation_xyzw": remedy["rotation_wxyz"]}, {"rotation_wxyz": [1, 0, 0, 0]}):
+        with pytest.raises(CalibrationError, match="of another frame than nuScenes' LiDAR.*its y points 90° away"):
+            read({"ego_from_lidar": {"translation": [1, 0, 1.8], **rotation}, **written()}, tmp_path)
+    with pytest.raises(CalibrationError, match="ego_from_lidar is either {matrix: 4x4} or"):
+        read({"ego_from_lidar": {"translation": [1, 0, 1.8]}, **written()}, tmp_path)
 
 
 def test_every_spelling_of_a_pose_is_the_same(tmp_path):
@@ -233,7 +256,7 @@ def test_rigs_of_arrays():
     pose = np.array(list(poses("lidar").values()))
     rig = Rig.from_arrays(k, grid_from_cam=pose, cameras=NAMES, frame="lidar")
     np.testing.assert_allclose(rig.cam_from_grid @ pose, np.tile(np.eye(4), (6, 1, 1)), atol=1e-6)
-    assert Rig.from_arrays(k, cam_from_grid=np.linalg.inv(pose)).cameras[5] == "camera_5"
+    assert Rig.from_arrays(k, cam_from_grid=np.linalg.inv(pose), frame=None).cameras[5] == "camera_5"
     for change, says in (
         ({"cam_from_grid": pose}, "is not upright.*its inverse would be upright: is it grid_from_cam"),
         ({"cam_from_grid": pose, "grid_from_cam": pose}, "either cam_from_grid or grid_from_cam"),
@@ -244,7 +267,7 @@ def test_rigs_of_arrays():
         ({"grid_from_cam": pose, "frame": "map"}, "one of lidar, ego, not 'map'"),
     ):
         with pytest.raises(CalibrationError, match=says):
-            Rig.from_arrays(k, **change)
+            Rig.from_arrays(k, **{"frame": "lidar", **change})
     many = np.tile(k[:1], (13, 1, 1))
     with pytest.raises(CalibrationError, match="1 to 12 cameras"):
-        Rig.from_arrays(many, grid_from_cam=np.tile(pose[:1], (13, 1, 1)))
+        Rig.from_arrays(many, grid_from_cam=np.tile(pose[:1], (13, 1, 1)), frame="lidar")

@@ -16,7 +16,7 @@ BAND = (-0.5, 0.5)
 # A camera at the origin that looks along x, 90° wide.
 POSE = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 K = np.array([[100.0, 0, 100], [0, 100, 100], [0, 0, 1]])
-RIG = Rig.from_arrays(K[None], grid_from_cam=POSE[None], sizes=[[200, 200]])
+RIG = Rig.from_arrays(K[None], grid_from_cam=POSE[None], sizes=[[200, 200]], frame="ego")
 
 
 def occupancy_of(*voxels, grid=GRID):
@@ -72,7 +72,7 @@ def test_what_cannot_be_is_told():
         (RIG, Robot(BAND), 0.0, "a probability above 0"),
         (RIG, Robot(BAND, radius_m=-1.0), 0.5, "radii and scaling of a robot are 0 or more"),
         (RIG, Robot(BAND, inflation_radius_m=float("nan")), 0.5, "radii and scaling of a robot are 0 or more"),
-        (Rig.from_arrays(K[None], grid_from_cam=POSE[None]), Robot(BAND), 0.5, "give the rig its `sizes`"),
+        (Rig.from_arrays(K[None], grid_from_cam=POSE[None], frame="ego"), Robot(BAND), 0.5, "give the rig its `sizes`"),
     ):
         with pytest.raises(UserError, match=says):
             cost_map(occupancy, rig, robot, threshold=threshold)
@@ -87,7 +87,7 @@ def test_what_a_robot_would_touch_is_known_to_be_bad_where_nobody_looks():
 
 def test_what_a_camera_without_an_image_would_see_is_unknown():
     behind = np.diag([-1.0, -1, 1, 1]) @ POSE
-    rig = Rig.from_arrays(np.stack([K, K]), grid_from_cam=np.stack([POSE, behind]), sizes=[[200, 200]] * 2)
+    rig = Rig.from_arrays(np.stack([K, K]), grid_from_cam=np.stack([POSE, behind]), sizes=[[200, 200]] * 2, frame="ego")
     occupancy = occupancy_of()
     both, front = cost_map(occupancy, rig, Robot(BAND)), cost_map(occupancy, rig, Robot(BAND), cameras=["camera_0"])
     assert both.values[12, 8] == both.values[3, 8] == front.values[12, 8] == 0 and front.values[3, 8] == -1

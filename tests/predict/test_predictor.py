@@ -17,10 +17,12 @@ from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
 from occjax.metrics.prediction_files import read_prediction
+from occjax.predict.cost_map import seen_columns
 from occjax.predict.forward import make_predictor
 from occjax.predict.images import ImageError
 from occjax.predict.rig import CalibrationError, Rig
 from occjax.predict.stored_weights import restore
+from occjax.synthetic.rig import ego_from_sensor
 from occjax.system.mesh import make_mesh
 from occjax.types import CameraRig
 
@@ -218,7 +220,20 @@ def test_a_rig_that_does_not_fit_the_grid_is_told(predictor, sample):
     poses = np.linalg.inv(rig.cam_from_grid)
     poses[0, 1, 3], poses[1, 1, 3] = 20, -20
     with pytest.raises(CalibrationError, match="none of the 2 cameras sees anything of the grid"):
-        predictor(files, Rig.from_arrays(rig.pixel_from_cam, grid_from_cam=poses, cameras=rig.cameras))
+        predictor(files, Rig.from_arrays(rig.pixel_from_cam, grid_from_cam=poses, cameras=rig.cameras, frame="lidar"))
+
+
+def test_a_rig_in_the_other_frame_is_brought_to_the_grids(predictor, sample):
+    _, files, rig = sample
+    ego_from_lidar = ego_from_sensor("LIDAR_TOP")
+    cam_from_ego = rig.cam_from_grid @ np.linalg.inv(ego_from_lidar)
+    in_ego = Rig(rig.cameras, rig.pixel_from_cam, cam_from_ego, rig.sizes, "ego", ego_from_lidar=ego_from_lidar)
+    found, wanted = predictor(files, in_ego), predictor(files, rig)
+    np.testing.assert_allclose(found.logits, wanted.logits, atol=1e-4)
+    band = np.ones(predictor.grid.shape[2], bool)
+    seen = seen_columns(in_ego, predictor.grid, band, ["CAM_FRONT"])
+    np.testing.assert_array_equal(seen, seen_columns(rig, predictor.grid, band, ["CAM_FRONT"]))
+    assert 0 < seen.mean() < 1
 
 
 @pytest.mark.slow
