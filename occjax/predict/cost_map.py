@@ -26,7 +26,7 @@ class Robot(NamedTuple):
     Attributes:
       height_m: its lower and upper end, z in the grid's frame; what has its voxels' centres between them is in its way.
       radius_m: seen from above.
-      inflation_radius_m: how far costs reach around obstacles, from the centres of their cells; 0 = its radius.
+      inflation_radius_m: how far costs reach around obstacles, from the edges of their cells; 0 = its radius.
       cost_scaling: how fast they fall beyond its radius, per metre.
     """
 
@@ -73,7 +73,9 @@ def cost_map(
     A column's cost is the largest probability of an obstacle in the robot's band of heights, in per cent; from
     `threshold` on it is one, 100. Probabilities are `occupancy`'s: calibrated where a temperature was fitted. Around
     obstacles costs fall as nav2's inflation layer has it: 99 within the robot's radius, then
-    99 exp(-cost_scaling · distance beyond it) up to the inflation radius. A column that no camera looks at is unknown,
+    99 exp(-cost_scaling · distance beyond it) up to the inflation radius. Distances are from a cell's centre to the
+    edge of the obstacle's cell, which is not small beside a robot: to its centre, as nav2 takes it of cells of 5 cm, a
+    robot of 0.4 m would seem to pass in the cell beside one of 0.5 m. A column that no camera looks at is unknown,
     whatever the network believes, unless it is an obstacle or within the robot's radius of one.
 
     Args:
@@ -94,9 +96,7 @@ def cost_map(
     is_obstacle = probability >= threshold
     cost = np.where(is_obstacle, LETHAL, np.round(np.minimum(probability * 100, INSCRIBED - 1)))
     if is_obstacle.any():
-        # To the centre of the nearest obstacle's cell.
-        distance = cv2.distanceTransform((~is_obstacle).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        distance = distance * grid.voxel_size_m
+        distance = _distance_in_cells(is_obstacle) * grid.voxel_size_m
         beyond = INSCRIBED * np.exp(-cost_scaling * np.maximum(distance - radius_m, 0))
         reach = max(radius_m, inflation_radius_m)
         inflated = np.where((distance <= reach) & ~is_obstacle & (reach > 0), np.floor(beyond), 0)
@@ -105,6 +105,15 @@ def cost_map(
     is_known = seen_columns(rig, grid, band, cameras) | (cost >= INSCRIBED)
     values = np.where(is_known, cost, UNKNOWN).astype(np.int8)
     return CostMap(values, grid.voxel_size_m, (grid.lower_m[0], grid.lower_m[1]))
+
+
+def _distance_in_cells(is_obstacle: Bool[np.ndarray, "x y"]) -> Float[np.ndarray, "x y"]:
+    """From the centre of each cell to the nearest point of an obstacle's cell, in cells; 0 within one."""
+    # On a lattice of half cells, where that nearest point is always one of nine: centre, edges' middles, corners.
+    lattice = np.zeros([2 * side + 1 for side in is_obstacle.shape], np.uint8)
+    lattice[1::2, 1::2] = is_obstacle
+    lattice = cv2.dilate(lattice, np.ones((3, 3), np.uint8))
+    return cv2.distanceTransform(1 - lattice, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1::2, 1::2] / 2
 
 
 def band_of(robot: Robot, grid: VoxelGrid) -> Bool[np.ndarray, "z"]:

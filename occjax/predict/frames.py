@@ -29,9 +29,10 @@ def frames_of_folder(folder: str | Path, cameras: tuple[str, ...]) -> Iterator[d
     found = {camera: _times(folder / camera) for camera in cameras}
     found = {camera: images for camera, images in found.items() if images}
     if not found:
-        there = ", ".join(sorted(path.name for path in folder.glob("*/"))) or "nothing"
+        there = ", ".join(sorted(path.name for path in folder.glob("*/"))) or "no folder of a camera"
         raise ImageError(
-            f"{folder} holds no images <camera>/<time>.jpg of the rig's cameras {', '.join(cameras)}; it holds {there}"
+            f"{folder} holds no images <camera>/<time>.jpg of the rig's cameras {', '.join(cameras)}; it holds "
+            f"{there}: name the folder above the cameras'"
         )
     reference = max(found, key=lambda camera: len(found[camera]))
     times = np.array(sorted(found[reference]))
@@ -46,6 +47,21 @@ def frames_of_folder(folder: str | Path, cameras: tuple[str, ...]) -> Iterator[d
             if abs(candidate - time) <= limit:
                 frame[camera] = found[camera][candidate]
         yield frame
+
+
+def frames_in_words(folder: str | Path, frames: list[dict[str, Path]], cameras: tuple[str, ...]) -> str:
+    """What a folder's frames are of, and what they lack: cameras, images of one time, a calibration."""
+    parts = [f"{len(frames)} frames of {', '.join(camera for camera in cameras if any(camera in f for f in frames))}"]
+    lacking = {camera: sum(camera not in frame for frame in frames) for camera in cameras}
+    parts += [f"{camera} has no image in {count} of them" for camera, count in lacking.items() if count]
+    times = [[float(path.stem) for path in frame.values()] for frame in frames]
+    apart = max(max(found) - min(found) for found in times)
+    if apart:
+        parts.append(f"images of one frame are up to {apart:.6g} apart, in the unit of their names")
+    strangers = sorted(path.name for path in Path(folder).glob("[!.]*/") if path.name not in cameras)
+    if strangers:
+        parts.append(f"the calibration knows no {', '.join(strangers)}")
+    return "; ".join(parts)
 
 
 def _times(folder: Path) -> dict[float, Path]:

@@ -32,28 +32,25 @@ class RosBag:
 
     def __init__(self, writer: Any, store: Any, frame_id: str):
         self._writer, self._store, self._frame_id = writer, store, frame_id
-        self._connections = {
-            topic: writer.add_connection(topic, kind, typestore=store)
-            for topic, kind in (
-                (COST_MAP_TOPIC, "nav_msgs/msg/OccupancyGrid"),
-                (POINTS_TOPIC, "sensor_msgs/msg/PointCloud2"),
-            )
-        }
+        self._connections: dict[str, Any] = {}
 
-    def write(self, occupancy: Occupancy, costs: CostMap, stamp_ns: int) -> None:
+    def write(self, occupancy: Occupancy, costs: CostMap | None, stamp_ns: int) -> None:
         """Adds a frame.
 
         Args:
           occupancy: of the frame; its voxels that are not free become points.
-          costs: of the frame.
+          costs: of the frame; None = points alone.
           stamp_ns: time of the frame, nanoseconds since 1970.
         """
-        for topic, message in (
-            (COST_MAP_TOPIC, self._grid(costs, stamp_ns)),
-            (POINTS_TOPIC, self._cloud(occupancy.points(), stamp_ns)),
-        ):
-            connection = self._connections[topic]
-            self._writer.write(connection, stamp_ns, self._store.serialize_cdr(message, connection.msgtype))
+        if costs is not None:
+            self._add(COST_MAP_TOPIC, self._grid(costs, stamp_ns), stamp_ns)
+        self._add(POINTS_TOPIC, self._cloud(occupancy.points(), stamp_ns), stamp_ns)
+
+    def _add(self, topic: str, message: Any, stamp_ns: int) -> None:
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, message.__msgtype__, typestore=self._store)
+        connection = self._connections[topic]
+        self._writer.write(connection, stamp_ns, self._store.serialize_cdr(message, connection.msgtype))
 
     def _make(self, kind: str, **fields: Any) -> Any:
         return self._store.types[kind](**fields)

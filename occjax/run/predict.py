@@ -3,11 +3,13 @@
 import argparse
 import contextlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from occjax.classes import IGNORE
 from occjax.config import Config
 from occjax.drawing.page import MOST_FRAMES, write_page
 from occjax.drawing.page_frame import FrameVolume, SceneFrame, pack_frame
@@ -15,8 +17,8 @@ from occjax.drawing.sheet import draw_sample
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.predict.calibration import read_calibration
-from occjax.predict.cost_map import Robot, band_of, cost_map
-from occjax.predict.frames import frames_of_folder
+from occjax.predict.cost_map import Robot, band_of, cost_map, seen_columns
+from occjax.predict.frames import frames_in_words, frames_of_folder
 from occjax.predict.images import NetworkInput
 from occjax.predict.load import load_predictor
 from occjax.predict.occupancy import Occupancy
@@ -52,8 +54,8 @@ def predict_workdir(
       best: the checkpoint with the best validation mIoU.
       most_frames: how many the page shows, the first ones.
       robot: whose cost map is written for each frame, `<frame>_cost_map.npz`.
-      bag: folder of a ROS bag with cost maps, which wants a robot, and points; frames have the times of their names,
-        images that were named one by one 0.
+      bag: folder of a ROS bag with points, and with cost maps where there is a robot; frames have the times of their
+        names, images that were named one by one 0.
 
     Returns:
       the files that were written, and the bag.
@@ -67,9 +69,12 @@ def predict_workdir(
     rig = read_calibration(calibration).in_frame(config.grid.frame)
     if robot is not None:
         band_of(robot, config.grid.build())
+    is_folder = "=" not in images
     frames = _frames(images, rig.cameras)
-    times = [next(iter(frame.values())).stem if "=" not in images else "0" for frame in frames]
-    stamps_ns = [stamp_of(time) if bag else 0 for time in times]
+    names = [next(iter(frame.values())).stem for frame in frames] if is_folder else ["prediction"]
+    stamps_ns = [stamp_of(name) if bag and is_folder else 0 for name in names]
+    if is_folder:
+        _log.info("%s: %s", images, frames_in_words(images, frames, rig.cameras))
     written, packed = [], []
     progress = Progress("predicting", len(frames), _log.info, unit="frames", untimed=1)
     try:
@@ -84,22 +89,21 @@ def predict_workdir(
                 else f"calibrated by temperature {predictor.temperature:.3f}",
             )
             is_single = len(frames) == 1
-            names = ["prediction"] if is_single else times
             occupancies = [predictor(frames[0], rig)] if is_single else predictor.stream(frames, rig)
             for number, occupancy in enumerate(occupancies):
-                written.append(occupancy.save(output / f"{names[number]}.npz"))
-                if robot is not None:
-                    costs = cost_map(occupancy, rig, robot, cameras=frames[number])
-                    written.append(costs.save(output / f"{names[number]}_cost_map.npz"))
-                    if open_bag is not None:
-                        open_bag.write(occupancy, costs, stamps_ns[number])
+                name, frame = names[number], frames[number]
+                written.append(occupancy.save(output / f"{name}.npz"))
+                costs = None if robot is None else cost_map(occupancy, rig, robot, cameras=frame)
+                if costs is not None:
+                    written.append(costs.save(output / f"{name}_cost_map.npz"))
+                if open_bag is not None:
+                    open_bag.write(occupancy, costs, stamps_ns[number])
                 if number < most_frames:
                     # Read once more: a stream does not keep what it has predicted.
-                    shown = _shown(names[number], predictor.prepare(frames[number], rig), rig, occupancy)
+                    shown = _shown(name, predictor.prepare(frame, rig), rig, occupancy, frame)
                     packed.append(pack_frame(shown, rig.cameras, predictor.grid.frame))
                     if is_single:
-                        path = output / "prediction.png"
-                        written.append(_draw(path, shown, rig, predictor.grid, title=str(workdir)))
+                        written.append(_draw(output / f"{name}.png", shown, rig, predictor.grid, title=str(workdir)))
                 progress.advance()
         page = output / "scene.html"
         written.append(write_page(page, packed, predictor.grid, title=str(workdir), camera_names=rig.cameras))
@@ -112,7 +116,7 @@ def predict_workdir(
 def predict_by_options(config: Config, workdir: Path, options: argparse.Namespace) -> list[Path]:
     """`predict_workdir` by what the command line says."""
     robot = None
-    if not options.robot_height and (options.ros_bag or options.robot_radius or options.inflation_radius):
+    if not options.robot_height and (options.robot_radius or options.inflation_radius):
         raise UserError("cost maps are of the heights that a robot fills; name them with --robot-height=LOW,HIGH")
     if options.robot_height:
         robot = Robot(options.robot_height, options.robot_radius or 0.0, options.inflation_radius or 0.0)
@@ -129,11 +133,15 @@ def predict_by_options(config: Config, workdir: Path, options: argparse.Namespac
     )
 
 
-def _shown(title: str, frame: NetworkInput, rig: Rig, occupancy: Occupancy) -> SceneFrame:
-    """A frame for the page and the picture, its images of the shape in which they were taken, where that is known."""
-    aspects = None if rig.sizes is None else (rig.sizes[:, 0] / rig.sizes[:, 1]).tolist()
-    prediction = FrameVolume(occupancy.classes, occupancy.confidence())
-    return SceneFrame(title, np.asarray(frame.images[0]), prediction, aspects=aspects)
+def _shown(title: str, images: NetworkInput, rig: Rig, occupancy: Occupancy, cameras: Iterable[str]) -> SceneFrame:
+    """A frame for the page and the picture: images as they were taken, voxels where one of its cameras looks."""
+    assert rig.sizes is not None
+    seen = seen_columns(rig, occupancy.grid, np.ones(occupancy.grid.shape[2], bool), cameras)
+    # What it believes of the rest is in the files, but nobody should take it for seen.
+    classes = np.where(seen[..., None], occupancy.classes, np.uint8(IGNORE))
+    aspects = (rig.sizes[:, 0] / rig.sizes[:, 1]).tolist()
+    prediction = FrameVolume(classes, occupancy.confidence())
+    return SceneFrame(title, np.asarray(images.images[0]), prediction, aspects=aspects)
 
 
 def _draw(path: Path, frame: SceneFrame, rig: Rig, grid: VoxelGrid, *, title: str) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from occjax.classes import FREE
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
-from occjax.predict.cost_map import Robot, cost_map, seen_columns
+from occjax.predict.cost_map import Robot, _distance_in_cells, cost_map, seen_columns
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.rig import Rig
 
@@ -52,9 +52,26 @@ def test_costs_fall_around_an_obstacle():
         RIG,
         Robot(BAND, radius_m=0.5, inflation_radius_m=1.2, cost_scaling=2.0),
     ).values
-    along = values[12:16, 8].tolist()  # 0, 0.5, 1.0 and 1.5 m away
-    assert along == [100, 99, int(99 * np.exp(-2.0 * 0.5)), 0]
-    assert values[13, 9] == int(99 * np.exp(-2.0 * (0.5 * 2**0.5 - 0.5)))
+    along = values[12:16, 8].tolist()  # centres 0.25, 0.75 and 1.25 m from the edge of its cell
+    assert along == [100, 99, int(99 * np.exp(-2.0 * 0.25)), 0]
+    assert values[13, 9] == 99 and values[14, 10] == int(99 * np.exp(-2.0 * (0.75 * 2**0.5 - 0.5)))
+
+
+def test_a_robot_as_large_as_a_cell_cannot_pass_beside_an_obstacle():
+    """Centre to centre it is 0.5 m, but the obstacle may stand at the edge, 0.25 m away."""
+    values = cost_map(occupancy_of((12, 8, 1, CAR, 0.9)), RIG, Robot(BAND, radius_m=0.4)).values
+    assert values[11:14, 7:10].tolist() == [[99, 99, 99], [99, 100, 99], [99, 99, 99]]
+    assert (values == 99).sum() == 8
+    assert (cost_map(occupancy_of((12, 8, 1, CAR, 0.9)), RIG, Robot(BAND)).values == 99).sum() == 0
+
+
+def test_distances_are_to_the_nearest_point_of_a_cell():
+    rng = np.random.default_rng(0)
+    is_obstacle = rng.random((13, 9)) < 0.05
+    index = np.stack(np.meshgrid(np.arange(13), np.arange(9), indexing="ij"), axis=-1)
+    apart = np.abs(index[:, :, None] - index[is_obstacle])  # [13, 9, obstacles, 2]
+    wanted = np.hypot(*np.moveaxis(np.maximum(apart - 0.5, 0), -1, 0)).min(-1)
+    np.testing.assert_allclose(_distance_in_cells(is_obstacle), wanted, atol=1e-5)
 
 
 def test_seen_columns_by_hand():

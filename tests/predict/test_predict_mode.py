@@ -11,8 +11,10 @@ from occjax.classes import FREE
 from occjax.errors import UserError
 from occjax.metrics.prediction_files import read_prediction
 from occjax.predict.calibration import read_calibration
-from occjax.predict.cost_map import Robot, cost_map
+from occjax.predict.cost_map import Robot, cost_map, seen_columns
 from occjax.run import predict as predict_mode
+
+NAMES = ("CAM_FRONT", "CAM_BACK")
 
 
 @pytest.fixture
@@ -75,11 +77,14 @@ def test_a_folder_becomes_a_file_for_each_time(run_mode, predictor, sample, fram
     whole, front = predictor(files, rig), predictor({"CAM_FRONT": files["CAM_FRONT"]}, rig)
     page = scene_of(written[-1].read_text())
     assert [frame["title"] for frame in page["frames"]] == ["2", "10"]
-    for path, frame, wanted in zip(written, page["frames"], (whole, front), strict=False):
+    for path, frame, wanted, cameras in zip(written, page["frames"], (whole, front), (NAMES, NAMES[:1]), strict=False):
         np.testing.assert_array_equal(read_prediction(path)[0], wanted.classes)
         ((name, (classes, levels)),) = unpacked(frame, page)[0].items()
+        shown = wanted.classes.copy()
+        # Where none of the frame's cameras looks, nothing is shown.
+        shown[~seen_columns(rig, predictor.grid, np.ones(shown.shape[2], bool), cameras)] = FREE
         # Of the LiDAR's frame: forward is y, left is -x.
-        np.testing.assert_array_equal(classes, wanted.classes.swapaxes(0, 1)[:, ::-1])
+        np.testing.assert_array_equal(classes, shown.swapaxes(0, 1)[:, ::-1])
         confidence = wanted.confidence().swapaxes(0, 1)[:, ::-1]
         assert name == "prediction" and np.abs(levels / 15 - confidence)[classes != FREE].max() < 0.04
     assert len(page["frames"][1]["images"]) == len(rig.cameras)
@@ -120,9 +125,33 @@ def test_a_bag_has_a_message_of_each_kind_for_each_frame(run_mode, frames, tmp_p
     assert times == [(time * seconds, topic) for time in (2, 10) for topic in topics]
 
 
+def test_a_bag_without_a_robot_has_points_alone(run_mode, frames, tmp_path):
+    rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="pip install 'occjax[ros]'")
+    run_mode(str(frames), bag=tmp_path / "bag")
+    with rosbag2.Reader(tmp_path / "bag") as bag:
+        assert list(bag.topics) == ["/occupancy/points"] and bag.message_count == 2
+
+
+def test_a_folder_with_one_frame_names_its_files_by_their_time(run_mode, frames):
+    (frames / "CAM_FRONT/10.jpg").unlink()
+    assert [path.name for path in run_mode(str(frames))] == ["2.npz", "2.png", "scene.html"]
+
+
+def test_what_frames_lack_is_told(run_mode, frames, caplog):
+    (frames / "CAM_SIDE").mkdir()
+    (frames / "CAM_BACK/2.jpg").rename(frames / "CAM_BACK/2.25.jpg")
+    with caplog.at_level("INFO"):
+        run_mode(str(frames))
+    assert (
+        "2 frames of CAM_BACK, CAM_FRONT; CAM_BACK has no image in 1 of them; images of one frame are up to 0.25 "
+        "apart, in the unit of their names; the calibration knows no CAM_SIDE"
+    ) in caplog.text
+    assert "predicting: 2/2 frames" in caplog.text
+
+
 def test_what_a_robot_lacks_is_told(capsys, run, calibration, tmp_path):
     mode = ["--mode=predict", f"--workdir={run}", f"--calibration={calibration}", "--images=frames", "--output=out"]
-    assert main([*mode, f"--ros-bag={tmp_path}/bag"]) == 2
+    assert main([*mode, "--robot-radius=0.4"]) == 2
     assert "name them with --robot-height=LOW,HIGH" in capsys.readouterr().err
     for text in ("1", "1,x", "2,1", "nan,1"):
         with pytest.raises(SystemExit):
