@@ -63,7 +63,7 @@ def measure_inference(config: Config, frame: NetworkInput) -> list[str]:
     exported: list[bytes] = []
 
     def float32() -> Runtime:
-        exported.append(onnx_model(fixed_network(config, weights, frame.rig, ("classes",)))[0])
+        exported.append(onnx_model(fixed_network(config, weights, frame.rig, ("classes",)), {})[0])
         return onnx_runtime(exported[0], frame.images)
 
     def int8() -> Runtime:

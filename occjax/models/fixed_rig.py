@@ -23,13 +23,18 @@ class FixedRig(NamedTuple):
     Attributes:
       context_gate, depth_gate: float32 [N, C].
       plan: which point falls into which cell.
-      coverage: share of the BEV cells that have a point.
+      covers: bool [N, cells], the BEV cells that have a point of each camera; None in what a program is given.
     """
 
     context_gate: Array
     depth_gate: Array
     plan: SplatPlan
-    coverage: float
+    covers: np.ndarray | None
+
+    def coverage(self, is_present: np.ndarray | None = None) -> float:
+        """Share of the BEV cells that have a point of a camera that is present; None = all are."""
+        assert self.covers is not None
+        return float(self.covers[slice(None) if is_present is None else is_present].any(0).mean())
 
 
 def fix_rig(student: Student, rig: CameraRig, image_size: tuple[int, int]) -> FixedRig:
@@ -51,8 +56,11 @@ def fix_rig(student: Student, rig: CameraRig, image_size: tuple[int, int]) -> Fi
 
     (context_gate, depth_gate), cells = gates_and_cells(rig)
     num_cells = transform.grid.shape[0] * transform.grid.shape[1]
-    plan = plan_splat(np.asarray(cells[0]), num_cells)
-    return FixedRig(context_gate, depth_gate, plan, float(np.mean(plan.row_of_cell > 0)))
+    cells = np.asarray(cells[0])
+    covers = np.zeros((len(cells), num_cells + 1), bool)
+    for camera, its_cells in enumerate(cells):
+        covers[camera, its_cells] = True
+    return FixedRig(context_gate, depth_gate, plan_splat(cells, num_cells), covers[:, :num_cells])
 
 
 def fixed_rig_logits(

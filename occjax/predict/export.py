@@ -1,7 +1,9 @@
 """Export of a student for one rig: ONNX without custom operators, StableHLO, and what they are verified by."""
 
 import importlib
+import importlib.util
 import io
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 from occjax.config import Config
 from occjax.models.preprocess import normalize_images
 from occjax.models.student import abstract_student, apply_student
+from occjax.predict.export_card import facts_of, metadata_of
 from occjax.predict.export_folder import MODELS, ExportError, NetworkExport
 from occjax.predict.fixed_network import FixedNetwork, agreement, fixed_network, output_of
 from occjax.predict.onnx_check import operators_of, tensorrt_problems
@@ -19,6 +22,7 @@ from occjax.predict.rig import Rig
 from occjax.predict.stored_weights import Weights
 from occjax.types import CameraRig
 
+_log = logging.getLogger(__name__)
 OPSET = 20
 # Of the voxels, in float32: sums in another order change the class of hardly any.
 _LEAST_AGREEMENT = 0.9999
@@ -57,16 +61,9 @@ def make_export(
     """
     network = fixed_network(config, weights, camera_rig, outputs)
     wanted = _reference(config, weights, images, camera_rig, outputs)
-    made = {"onnx": (onnx_model, _run_onnx), "stablehlo": (_stablehlo, _run_stablehlo)}
     facts: dict[str, Any] = {}
     models: dict[str, bytes] = {}
-    for name in formats:
-        make, run = made[name]
-        models[MODELS[name]], facts[name] = make(network)
-        if verify:
-            found = dict(zip(outputs, run(models[MODELS[name]], images), strict=True))
-            _require_agreement(name, found, wanted)
-    manifest = {
+    manifest: dict[str, Any] = {
         "formats": facts,
         "outputs": list(outputs),
         "input": list(network.input_shape),
@@ -80,7 +77,18 @@ def make_export(
             "cam_from_grid": camera_rig.cam_from_grid[0].tolist(),
             "input_from_pixel": camera_rig.input_from_pixel[0].tolist(),
         },
+        **facts_of(rig, config.grid.build()),
     }
+    made = {"onnx": (onnx_model, _run_onnx), "stablehlo": (_stablehlo, _run_stablehlo)}
+    for name in formats:
+        make, run = made[name]
+        _log.info("%s: traced and converted, which takes up to a minute", name)
+        models[MODELS[name]], facts[name] = make(network, metadata_of(manifest))
+        if verify:
+            found = dict(zip(outputs, run(models[MODELS[name]], images), strict=True))
+            facts[name]["agreement"] = _require_agreement(name, found, wanted)
+            said = ", ".join(f"{100 * share:.4f} % of {output}" for output, share in facts[name]["agreement"].items())
+            _log.info("%s: agrees with the student on %s", name, said or "probabilities")
     return NetworkExport(models, {"images": images, **wanted}, manifest)
 
 
@@ -95,12 +103,13 @@ def _reference(config: Config, weights: Weights, images, rig: CameraRig, outputs
     return jax.tree.map(np.asarray, jax.jit(forward)(weights.params, weights.batch_stats, images, rig))
 
 
-def _require_agreement(name: str, found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
-    for output in ("classes", "bev"):
-        if output in wanted and agreement(found[output], wanted[output]) < _LEAST_AGREEMENT:
-            share = 100 * agreement(found[output], wanted[output])
+def _require_agreement(name: str, found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dict[str, float]:
+    """Share of voxels and of columns with the student's class, by output."""
+    shares = {output: agreement(found[output], wanted[output]) for output in ("classes", "bev") if output in wanted}
+    for output, share in shares.items():
+        if share < _LEAST_AGREEMENT:
             raise ExportError(
-                f"{name}: {share:.4f} % of the {output} agree with the student's, less than "
+                f"{name}: {100 * share:.4f} % of the {output} agree with the student's, less than "
                 f"{100 * _LEAST_AGREEMENT} %; nothing was written; --no-verify writes it all the same"
             )
     if "probabilities" in wanted:
@@ -112,9 +121,27 @@ def _require_agreement(name: str, found: dict[str, np.ndarray], wanted: dict[str
                 f"{name}: probabilities differ by up to {difference:.2g} from the student's; nothing was written; "
                 "--no-verify writes it all the same"
             )
+    return shares
 
 
-def _stablehlo(network: FixedNetwork) -> tuple[bytes, dict]:
+def require_packages(formats: tuple[str, ...]) -> None:
+    """Raises ExportError where a package is absent that "onnx", "int8" or "stablehlo" among `formats` needs."""
+    if "onnx" in formats:
+        _onnx_packages()
+    if "stablehlo" in formats and importlib.util.find_spec("flatbuffers") is None:
+        raise _no_flatbuffers()
+
+
+def _onnx_packages() -> tuple[Any, ...]:
+    """The modules onnx, jax2onnx and onnxruntime."""
+    try:
+        # By name, as everything that comes with an extra: type checkers run without it.
+        return tuple(importlib.import_module(name) for name in ("onnx", "jax2onnx", "onnxruntime"))
+    except ImportError as error:
+        raise ExportError(f"ONNX needs packages that are not here ({error}); {_NEWEST}") from error
+
+
+def _stablehlo(network: FixedNetwork, metadata: dict[str, str]) -> tuple[bytes, dict]:
     from jax import export
 
     shape = jax.ShapeDtypeStruct(network.input_shape, np.uint8)
@@ -123,7 +150,7 @@ def _stablehlo(network: FixedNetwork) -> tuple[bytes, dict]:
     try:
         return bytes(exported.serialize()), {"platforms": list(platforms)}
     except ImportError as error:
-        raise _no_flatbuffers(error) from error
+        raise _no_flatbuffers() from error
 
 
 def _run_stablehlo(data: bytes, images: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -141,24 +168,24 @@ def stablehlo_program(data: bytes) -> Callable[[np.ndarray], Any]:
     try:
         return jax.jit(export.deserialize(bytearray(data)).call)
     except ImportError as error:
-        raise _no_flatbuffers(error) from error
+        raise _no_flatbuffers() from error
 
 
-def _no_flatbuffers(error: ImportError) -> ExportError:
-    return ExportError(f"StableHLO needs the package flatbuffers ({error}): pip install flatbuffers")
+def _no_flatbuffers() -> ExportError:
+    return ExportError("StableHLO needs the package flatbuffers, which is not here: pip install flatbuffers")
 
 
-def onnx_model(network: FixedNetwork) -> tuple[bytes, dict]:
+def onnx_model(network: FixedNetwork, metadata: dict[str, str]) -> tuple[bytes, dict]:
     """The network as an ONNX file within TensorRT's operators, and facts for the manifest.
+
+    Args:
+      network: see there.
+      metadata: texts that the file holds.
 
     Raises:
       ExportError: a package is absent, or the network needs other operators.
     """
-    try:
-        # By name, as everything that comes with an extra: type checkers run without it.
-        onnx, jax2onnx = importlib.import_module("onnx"), importlib.import_module("jax2onnx")
-    except ImportError as error:
-        raise ExportError(f"ONNX needs packages that are not here ({error}); {_NEWEST}") from error
+    onnx, jax2onnx, _ = _onnx_packages()
     shape = jax.ShapeDtypeStruct(network.input_shape, np.uint8)
     model = jax2onnx.to_onnx(
         network.function,
@@ -172,6 +199,7 @@ def onnx_model(network: FixedNetwork) -> tuple[bytes, dict]:
     _drop_unused(model)
     onnx.checker.check_model(model)
     require_tensorrt(model)
+    onnx.helper.set_model_props(model, metadata)
     stream = io.BytesIO()
     onnx.save_model(model, stream)
     return stream.getvalue(), {"opset": OPSET, "operators": operators_of(model)}

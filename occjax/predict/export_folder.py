@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from occjax.config import Config
 from occjax.errors import UserError
+from occjax.grid import VoxelGrid
+from occjax.predict.export_card import CARD, card
+from occjax.predict.fixed_network import OUTPUTS
 from occjax.storage import versions, write_json, writing
 
 # Files by format, those that `occjax.load` takes first in front.
@@ -39,18 +43,27 @@ class NetworkExport(NamedTuple):
 
 def write_export(folder: Path, export: NetworkExport, config: Config) -> list[Path]:
     """Writes an export in the place of whatever export the folder, made if absent, has held; raises OSError."""
-    # The manifest goes first and comes last: without it the folder is no export, and never half of one.
-    for name in (MANIFEST, *MODELS.values()):
-        (folder / name).unlink(missing_ok=True)
-    for name, content in export.models.items():
-        with writing(folder / name) as scratch:
-            scratch.write_bytes(content)
-    with writing(folder / REFERENCE) as scratch, scratch.open("wb") as opened:
-        np.savez_compressed(opened, **export.reference)
-    write_json(folder / "config.json", {"config": config.to_dict(), "versions": versions()})
+    folder.mkdir(parents=True, exist_ok=True)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in export.models.items()}
-    write_json(folder / MANIFEST, {**export.manifest, "sha256": digests})
-    return [folder / name for name in (*export.models, REFERENCE, "config.json", MANIFEST)]
+    # Beside the old one, which stays if this fails.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as scratch:
+        made = Path(scratch)
+        for name, content in export.models.items():
+            with writing(made / name) as path:
+                path.write_bytes(content)
+        with writing(made / REFERENCE) as path, path.open("wb") as opened:
+            np.savez_compressed(opened, **export.reference)
+        write_json(made / "config.json", {"config": config.to_dict(), "versions": versions()})
+        with writing(made / CARD) as path:
+            path.write_text(card(export.manifest, tuple(export.models)), encoding="utf-8")
+        write_json(made / MANIFEST, {**export.manifest, "sha256": digests})
+        # The manifest goes first and comes last: without it the folder is no export, and never half of one.
+        for name in (MANIFEST, *MODELS.values()):
+            (folder / name).unlink(missing_ok=True)
+        names = [*export.models, REFERENCE, "config.json", CARD, MANIFEST]
+        for name in names:
+            (made / name).replace(folder / name)
+    return [folder / name for name in names]
 
 
 def read_model(folder: Path, manifest: dict[str, Any], name: str) -> bytes:
@@ -86,6 +99,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         batch, count, height, width, colours = map(int, found["input"])
         if (batch, count, colours) != (1, len(cameras), 3) or min(height, width) < 1 or height * width > _MOST_PIXELS:
             raise ValueError(f"images of {len(cameras)} cameras are not {found['input']}")
+        if not all(np.isfinite(np.array(rig[name], np.float64)).all() for name in RIG_MATRICES):
+            raise ValueError("matrices hold numbers that are not finite")
+        if found["outputs"] != [name for name in OUTPUTS if name in found["outputs"]]:
+            raise ValueError(f"outputs are some of {', '.join(OUTPUTS)}, in this order, not {found['outputs']}")
+        if not isinstance(found["step"], int):
+            raise TypeError(f"step is a number, not {found['step']!r}")
         if matrices != {name: (len(cameras), size, size) for name, size in RIG_MATRICES.items()}:
             raise ValueError(f"matrices of {len(cameras)} cameras are {matrices}")
         if not all(isinstance(name, str) for name in (*cameras, *found["outputs"])):
@@ -94,6 +113,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError(f"it speaks of no model; there may be {', '.join(MODELS)}")
         if not {MODELS[name] for name in MODELS.keys() & found["formats"].keys()} <= found["sha256"].keys():
             raise ValueError("it does not say what its models are known by")
+        VoxelGrid.from_dict(dict(found["grid"]))
         return {**found, "input": (batch, count, height, width, colours), "coverage": float(found["coverage"])}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ExportError(f"{folder / MANIFEST} cannot be read: {error}; export again") from error

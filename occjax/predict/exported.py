@@ -1,5 +1,6 @@
 """Predictor of an export: StableHLO, ONNX or its INT8 of one rig, which it refuses to leave."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +19,19 @@ from occjax.predict.temperature import NO_TEMPERATURE
 
 # Pixels and metres: as far as a calibration changes by being written and read again.
 _TOLERANCE = 1e-3
+_PACKAGES = {
+    MODELS["stablehlo"]: "flatbuffers",
+    MODELS["onnx"]: "onnxruntime",
+    MODELS["int8"]: "onnxruntime",
+}
 _FLOOR = 1e-7  # probabilities are float16, in which smaller ones are 0
 
 
 class ExportedPredictor(Predictor):
     """As a predictor, of the rig that an export holds.
 
-    StableHLO is taken before ONNX, and ONNX before its INT8, which has to be asked for where it is not alone.
+    StableHLO is taken before ONNX, and ONNX before its INT8, which has to be asked for where it is not alone; a format
+    whose package is absent is passed over.
     """
 
     def __init__(self, config: Config, path: Path):
@@ -32,10 +39,18 @@ class ExportedPredictor(Predictor):
         self._folder = path.parent if path.is_file() else path
         self._manifest = read_manifest(self._folder)
         there = [MODELS[name] for name in MODELS if name in self._manifest["formats"]]
-        self._model = path.name if path.is_file() else there[0]
+        runnable = [file for file in there if importlib.util.find_spec(_PACKAGES[file]) is not None]
+        # Where none can run, the first one's error says what to install.
+        self._model = path.name if path.is_file() else (runnable or there)[0]
         if self._model not in there:
             raise ExportError(f"{path} is no model of the export that it lies in; that has {', '.join(there)}")
         self.grid = config.grid.build()
+        of_config = (self.grid.to_dict(), (config.data.image_height, config.data.image_width))
+        if of_config != (self._manifest["grid"], self._manifest["input"][2:4]):
+            raise ExportError(
+                f"the network in {self._folder} was exported for another grid or input size than its config.json, or "
+                "--config, says; export again, into a folder of its own"
+            )
         self.cameras = tuple(self._manifest["rig"]["cameras"])
         self.input_size = (config.data.image_width, config.data.image_height)
         self.step = self._manifest["step"]
@@ -73,6 +88,10 @@ class ExportedPredictor(Predictor):
         found = frame.rig.is_present.shape[1]
         if found != len(self.cameras):
             raise CalibrationError(f"this export is of {len(self.cameras)} cameras, the rig has {found}; {advice}")
+        # First: of a camera without an image nothing else is known for certain.
+        missing = [name for name, there in zip(self.cameras, frame.rig.is_present[0], strict=True) if not there]
+        if missing:
+            raise CalibrationError(f"an export wants all of its cameras; {', '.join(missing)} missing; {advice}")
         for name in RIG_MATRICES:
             difference = np.abs(np.asarray(getattr(frame.rig, name))[0] - np.asarray(own[name], np.float64)).max(
                 axis=(1, 2)
@@ -82,6 +101,3 @@ class ExportedPredictor(Predictor):
                 raise CalibrationError(
                     f"this export is of another rig: {name} of {camera} differs by {difference.max():.3g}; {advice}"
                 )
-        missing = [name for name, there in zip(self.cameras, frame.rig.is_present[0], strict=True) if not there]
-        if missing:
-            raise CalibrationError(f"an export wants all of its cameras; {', '.join(missing)} missing; {advice}")

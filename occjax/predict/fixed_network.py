@@ -63,8 +63,10 @@ def fixed_network(config: Config, weights: Weights, rig: CameraRig, outputs: tup
     student: Student = nnx.merge(graph, *jax.tree.map(jnp.array, (weights.params, weights.batch_stats)))
     height, width = config.data.image_height, config.data.image_width
     fixed = fix_rig(student, rig, (height, width))
-    if fixed.coverage == 0:
+    coverage = fixed.coverage()
+    if coverage == 0:
         raise CalibrationError("no camera of the rig sees anything of the grid; check the poses and their frame")
+    fixed = fixed._replace(covers=None)
     fold_batch_norm(student)
     student.backbone.pool = padded_max_pool
 
@@ -80,7 +82,7 @@ def fixed_network(config: Config, weights: Weights, rig: CameraRig, outputs: tup
             for name, parts in zip(outputs, zip(*strips, strict=True), strict=True)
         )
 
-    return FixedNetwork(function, (1, rig.is_present.shape[1], height, width, 3), outputs, fixed.coverage)
+    return FixedNetwork(function, (1, rig.is_present.shape[1], height, width, 3), outputs, coverage)
 
 
 def strip_count(grid: VoxelGrid) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 
 from occjax.config import Config
-from occjax.predict.export_folder import MANIFEST
+from occjax.predict.export_folder import MANIFEST, MODELS
 from occjax.predict.exported import ExportedPredictor
 from occjax.predict.model_folder import WEIGHTS, read_model_folder
 from occjax.predict.predictor import Predictor
@@ -30,13 +30,23 @@ def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Pre
     Raises:
       UserError: there is no run, no checkpoint, or one of another version.
     """
-    return load_predictor(load_config(Path(path)), Path(path), best=best, rig=rig)
+    path = Path(path)
+    if path.suffix and not path.exists():
+        raise CheckpointError(f"{path} is not there; {path.parent} holds {_content(path.parent)}")
+    return load_predictor(load_config(path), path, best=best, rig=rig)
 
 
 def load_predictor(config: Config, path: Path, *, best: bool = False, rig: Rig | None = None) -> Predictor:
     """As `load`, with the run's configuration as somebody has changed it."""
     keep_compiled_programs()
+    models = [name for name in MODELS.values() if (path / name).is_file()]
+    if path.is_file() and path.name not in MODELS.values():
+        raise CheckpointError(f"{path} is no network that was exported; to load its folder, name {path.parent}")
+    if models and not (path / MANIFEST).is_file():
+        raise CheckpointError(f"{path} holds {', '.join(models)}, but no {MANIFEST}: an export was cut; export again")
     if path.is_file() or ((path / MANIFEST).is_file() and not (path / WEIGHTS).is_file()):
+        if best:
+            raise CheckpointError(f"{path} is an exported network, which holds one set of weights; leave best out")
         exported = ExportedPredictor(config, path)
         exported.warm_up(len(exported.cameras))
         return exported
@@ -51,3 +61,8 @@ def load_predictor(config: Config, path: Path, *, best: bool = False, rig: Rig |
     else:
         predictor.fix(rig)
     return predictor
+
+
+def _content(folder: Path) -> str:
+    found = sorted(path.name for path in folder.glob("*"))
+    return ", ".join(found[:8]) + (", ..." if len(found) > 8 else "") or "nothing"

@@ -1,5 +1,6 @@
 """Model folder: a student that travels, as model hubs lay it out; weights, configuration, scores and a card."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from occjax.storage import versions, write_json, writing
 from occjax.system.mesh import replicated
 
 WEIGHTS = "model.safetensors"
-_STEP, _TEMPERATURE = "step", "temperature"
+_STEP, _TEMPERATURE, _CONFIG = "step", "temperature", "config_sha256"
 
 
 def write_model_folder(
@@ -41,16 +42,19 @@ def write_model_folder(
     Raises:
       OSError: it cannot be written.
     """
+    entry = config.to_dict()
     arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(weights.params, weights.batch_stats).items()}
     with writing(folder / WEIGHTS) as scratch:
         # As bytes: `save_file` makes files that nobody but their owner can read.
-        facts = {_STEP: str(weights.step), _TEMPERATURE: repr(weights.temperature)}
+        facts = {_STEP: str(weights.step), _TEMPERATURE: repr(weights.temperature), _CONFIG: _digest(entry)}
         scratch.write_bytes(save(arrays, metadata={"format": "occjax", **facts}))
     write_json(
         folder / "config.json",
-        {"config": config.to_dict(), "initialisation": initialisation, "versions": versions()},
+        {"config": entry, "initialisation": initialisation, "versions": versions()},
     )
     written = [folder / WEIGHTS, folder / "config.json"]
+    # Scores of other weights do not stay.
+    (folder / "metrics.json").unlink(missing_ok=True)
     if metrics is not None:
         write_json(folder / "metrics.json", metrics)
         written.append(folder / "metrics.json")
@@ -72,9 +76,15 @@ def read_model_folder(folder: Path, config: Config, mesh: Mesh) -> Weights:
     try:
         stored = load_file(path)
         facts = _metadata(path)
+        is_of_it = _CONFIG not in facts or facts[_CONFIG] == _digest_of(folder / "config.json")
         step, temperature = int(facts.get(_STEP, 0)), sound_temperature(facts.get(_TEMPERATURE, NO_TEMPERATURE))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; export or download it again") from error
+    if not is_of_it:
+        raise CheckpointError(
+            f"{folder / 'config.json'} is not the one that {WEIGHTS} was exported with; keep both files of one export "
+            "together, or export again into a folder of its own"
+        )
     problems = [f"missing: {name}" for name in wanted if name not in stored]
     problems += [f"not in the model: {name}" for name in stored if name not in wanted]
     problems += [
@@ -102,6 +112,15 @@ def named_arrays(params: dict, batch_stats: dict) -> dict[str, Any]:
         for kind, tree in trees.items()
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """Of a configuration as JSON gives it back."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of(path: Path) -> str:
+    return _digest(json.loads(path.read_text(encoding="utf-8"))["config"])
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -45,7 +45,8 @@ class Predictor:
         self._student, _, _ = abstract_student(config.model, self.grid)
         self._arrays = (weights.params, weights.batch_stats)
         self._compiled: dict[Any, jax.stages.Compiled] = {}
-        self._fixed: dict[bytes, FixedRig] = {}
+        # With its arrays on the device, and as the host has it.
+        self._fixed: dict[bytes, tuple[FixedRig, FixedRig]] = {}
         self._compiling = threading.Lock()
 
     def __call__(self, images: Images, rig: Rig | CameraRig) -> Occupancy:
@@ -71,14 +72,17 @@ class Predictor:
 
     def predict(self, frame: NetworkInput) -> Occupancy:
         """Occupancy of a frame that `prepare` made."""
-        fixed = self._fixed.get(_key(frame.rig))
-        if fixed is not None:
-            logits, classes = self._program_of(fixed)(*self._arrays, frame.images, frame.rig.is_present[0], fixed)
-            return Occupancy(logits, classes, float(fixed.coverage), self.grid)
-        logits, classes, coverage = self.program(len(frame.rig.is_present[0]))(*self._arrays, *frame)
+        is_present = frame.rig.is_present[0]
+        constant = self._fixed.get(_key(frame.rig))
+        if constant is not None:
+            fixed, of_cameras = constant
+            coverage = of_cameras.coverage(np.asarray(is_present))
+            logits, classes = self._program_of(fixed)(*self._arrays, frame.images, is_present, fixed)
+        else:
+            logits, classes, coverage = self.program(len(is_present))(*self._arrays, *frame)
         occupancy = Occupancy(logits, classes, float(coverage), self.grid)
         if occupancy.coverage == 0:
-            raise CalibrationError(self._sees_nothing(int(frame.rig.is_present.sum())))
+            raise CalibrationError(self._sees_nothing(int(is_present.sum())))
         return occupancy
 
     def stream(self, frames: Iterable[Images] | str | Path, rig: Rig) -> Stream:
@@ -110,13 +114,14 @@ class Predictor:
         width, height = self.input_size
         cameras = rig.is_present.shape[1]
         student = nnx.merge(self._student, *self._arrays)
-        fixed = fix_rig(student, rig, (height, width))
-        if fixed.coverage == 0:
+        of_cameras = fix_rig(student, rig, (height, width))
+        if of_cameras.coverage() == 0:
             raise CalibrationError(self._sees_nothing(cameras))
-        fixed = jax.tree.map(jnp.asarray, fixed)
+        # On the device, all but what the host asks for.
+        fixed = jax.tree.map(jnp.asarray, of_cameras._replace(covers=None))
         blank, program = self._blank(cameras), self._program_of(fixed)
         jax.block_until_ready(program(*self._arrays, blank.images, blank.rig.is_present[0], fixed))
-        self._fixed[_key(rig)] = fixed
+        self._fixed[_key(rig)] = (fixed, of_cameras)
         return program
 
     def warm_up(self, cameras: int) -> None:

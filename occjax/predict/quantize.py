@@ -51,7 +51,8 @@ def quantized(model: bytes, frames: Iterable[UInt8[np.ndarray, "1 n h w 3"]]) ->
     with tempfile.TemporaryDirectory() as folder:
         source, plain, target = (Path(folder, f"{name}.onnx") for name in ("source", "plain", "int8"))
         # Biases into convolutions, transposes out of the way; ONNX's own operators all the same.
-        onnx.save(_without_zeros(onnx.load_from_string(model)), str(source))
+        loaded = onnx.load_from_string(model)
+        onnx.save(_without_zeros(loaded), str(source))
         preprocess(str(source), str(plain), skip_symbolic_shape=True)
         quantization.quantize_static(
             str(plain),
@@ -66,6 +67,7 @@ def quantized(model: bytes, frames: Iterable[UInt8[np.ndarray, "1 n h w 3"]]) ->
         )
         made = onnx.load(str(target))
     _keep_standard(made)
+    onnx.helper.set_model_props(made, {entry.key: entry.value for entry in loaded.metadata_props})
     made = onnx.shape_inference.infer_shapes(made)
     onnx.checker.check_model(made)
     require_tensorrt(made)

@@ -1,5 +1,6 @@
 """Export of a run for others to use: ONNX and StableHLO of a rig, a model folder, PyTorch weights (`--mode=export`)."""
 
+import logging
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from occjax.convert.torch_weights import state_dict_of
 from occjax.data.index import load_index
 from occjax.errors import UserError
 from occjax.predict.calibration import read_calibration
-from occjax.predict.export import make_export
+from occjax.predict.export import make_export, require_packages
 from occjax.predict.export_folder import write_export
 from occjax.predict.fixed_network import OUTPUTS
 from occjax.predict.images import NetworkInput, prepare
@@ -26,6 +27,7 @@ from occjax.run_config import stored_initialisation
 from occjax.storage import writing
 from occjax.system.mesh import make_mesh
 
+_log = logging.getLogger(__name__)
 FORMATS = ("onnx", "int8", "stablehlo", "safetensors", "pytorch")
 
 
@@ -73,8 +75,15 @@ def export_workdir(
     unknown = [name for name in outputs if name not in OUTPUTS]
     if unknown:
         raise UserError(f"--outputs is some of {', '.join(OUTPUTS)}, with commas between; not {','.join(unknown)}")
+    if len(set(formats)) < len(formats) or len(set(outputs)) < len(outputs):
+        raise UserError("--format and --outputs name everything once")
+    if calibration is not None and not {"onnx", "stablehlo"} & set(formats):
+        raise UserError(f"--calibration is of onnx and stablehlo, which hold a rig; {', '.join(formats)} takes any")
+    if (output / "checkpoints").is_dir() or (output / "best").is_dir():
+        raise UserError(f"{output} is the folder of a run, which an export would write over; choose another --output")
     if "int8" in formats and "onnx" not in formats:
         raise UserError("int8 is made of onnx: --format=onnx,int8")
+    require_packages(formats)
     of_a_rig = tuple(name for name in formats if name in ("onnx", "stablehlo"))
     weights = restore(config, workdir, make_mesh(jax.local_devices()[:1]), best=best)
     state_dict = state_dict_of(config, weights.params, weights.batch_stats) if "pytorch" in formats else None
@@ -122,6 +131,11 @@ def _reference_frame(config: Config, calibration: Path | None) -> tuple[Rig, Net
             version=config.data.version,
             frame=config.grid.frame,
             cameras=config.data.cameras,
+        )
+        # It moved between its cameras' exposures, and never again so.
+        _log.info(
+            "the export is of the rig of sample %s, its motion included; --calibration=FILE exports a vehicle's own",
+            split.tokens[0],
         )
         return rig, prepare(files, rig, size)
     rig = read_calibration(calibration).in_frame(config.grid.frame)

@@ -12,11 +12,17 @@ Result = TypeVar("Result")
 def ahead(
     pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], depth: int
 ) -> Iterator[tuple[Item, "Future[Result]"]]:
-    """Each item with what becomes of it in the pool, in order; `depth` more are under way when it is given out."""
+    """Each item with what becomes of it in the pool, in order; `depth` more are under way when it is given out.
+
+    Where the items end with an error, it is raised after those that came before it.
+    """
     pending: deque[tuple[Item, Future[Result]]] = deque()
-    for item in items:
-        pending.append((item, pool.submit(function, item)))
-        if len(pending) > depth:
-            yield pending.popleft()
-    while pending:
-        yield pending.popleft()
+    try:
+        for item in items:
+            pending.append((item, pool.submit(function, item)))
+            if len(pending) > depth:
+                yield pending.popleft()
+    except Exception:
+        yield from pending
+        raise
+    yield from pending

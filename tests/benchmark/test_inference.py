@@ -92,5 +92,5 @@ def test_the_realtime_student_keeps_within_its_means():
     config, weights, frame = subject(realtime.get_config())
     assert 3e6 < sum(leaf.size for leaf in jax.tree.leaves(weights.params)) < 6e6
     # Refused if an operator lies outside of TensorRT's.
-    model, facts = onnx_model(fixed_network(config, weights, frame.rig, ("classes", "probabilities", "bev")))
+    model, facts = onnx_model(fixed_network(config, weights, frame.rig, ("classes", "probabilities", "bev")), {})
     assert "ScatterND" not in facts["operators"] and len(model) < 32e6

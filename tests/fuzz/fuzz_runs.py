@@ -198,7 +198,7 @@ def _exports(folder: Path, from_file: Callable) -> dict:
     names = ("pixel_from_cam", "cam_from_grid", "input_from_pixel")
     manifest = {
         **{"formats": {"stablehlo": {}}, "outputs": ["classes"], "input": list(shape), "step": STEP, "coverage": 0.5},
-        "sha256": {"model.stablehlo": ""},
+        **{"sha256": {"model.stablehlo": ""}, "grid": config.grid.build().to_dict()},
         "rig": {"cameras": ["a", "b"], "frame": "ego", **{n: np.asarray(getattr(rig, n))[0].tolist() for n in names}},
     }
     (folder / "program" / MANIFEST).write_text(json.dumps(manifest))

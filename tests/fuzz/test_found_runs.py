@@ -133,6 +133,7 @@ RIG = {"cameras": ["a"], "pixel_from_cam": [[[1] * 3] * 3], "cam_from_grid": [[[
 MANIFEST_OF_EXPORT = {
     **{"formats": {"onnx": {}}, "outputs": ["classes"], "input": [1, 1, 4, 8, 3], "step": 4, "coverage": 0.5},
     "rig": {**RIG, "input_from_pixel": [[[1] * 3] * 3]},
+    "grid": Config().grid.build().to_dict(),
     "sha256": {"model.onnx": hashlib.sha256(b"model").hexdigest()},
 }
 
@@ -145,6 +146,8 @@ MANIFEST_OF_EXPORT = {
         *({"input": size} for size in ([1, 1, 1 << 40, 8, 3], [1, 2, 4, 8, 3], [1, 1, 4, 8, 4], [1, 1, -4, -8, 3], 3)),
         *({"rig": {**MANIFEST_OF_EXPORT["rig"], "cam_from_grid": "x"}}, {"coverage": None}, {"outputs": [None]}),
         {"rig": {**MANIFEST_OF_EXPORT["rig"], "cam_from_grid": [[[1] * 3] * 3]}},
+        {"rig": {**MANIFEST_OF_EXPORT["rig"], "cam_from_grid": [[[float("nan")] * 4] * 4]}},
+        *({"grid": {}}, {"grid": None}, {"step": None}, {"outputs": ["bev", "classes"]}, {"outputs": ["classes"] * 2}),
         *({"formats": []}, {"formats": {}}, {"formats": {"pickle": {}}}, {"sha256": []}, {"sha256": {"a": "b"}}),
     ],
 )
@@ -158,13 +161,20 @@ def test_manifest_of_an_export(tmp_path, change):
 
 def test_a_model_that_is_damaged_or_of_another_export_is_not_run(tmp_path):
     (tmp_path / "export.json").write_text(json.dumps(MANIFEST_OF_EXPORT))
+    config = Config()
+    config.data.image_height, config.data.image_width = 4, 8
     with pytest.raises(ExportError, match=r"cannot read .*model.onnx, .*No such file or directory; export again"):
-        ExportedPredictor(Config(), tmp_path)
+        ExportedPredictor(config, tmp_path)
     (tmp_path / "model.onnx").write_bytes(b"model")
     assert read_model(tmp_path, read_manifest(tmp_path), "model.onnx") == b"model"
     (tmp_path / "model.onnx").write_bytes(b"modem")
     with pytest.raises(ExportError, match=r"model.onnx is damaged, or not of the export .*; export again"):
-        ExportedPredictor(Config(), tmp_path)
+        ExportedPredictor(config, tmp_path)
+    # Beside the configuration of another export.
+    for lower_m, width in (((-8.0, -50.0, -5.0), 8), (config.grid.lower_m, 16)):
+        config.grid.lower_m, config.data.image_width = lower_m, width
+        with pytest.raises(ExportError, match="for another grid or input size than its config.json"):
+            ExportedPredictor(config, tmp_path)
 
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9))

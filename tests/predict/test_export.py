@@ -1,25 +1,56 @@
 """An export of a rig says what the student says, holds to its rig, and stays within TensorRT's operators."""
 
+import dataclasses
 import json
+import re
+import sys
+import types
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from occjax.classes import CLASS_NAMES
 from occjax.config import Config
 from occjax.errors import UserError
+from occjax.grid import VoxelGrid
 from occjax.pooling import highest_occupied
 from occjax.predict import export
-from occjax.predict.export_folder import ExportError, NetworkExport, write_export
+from occjax.predict.export_card import card, facts_of
+from occjax.predict.export_folder import RIG_MATRICES, ExportError, NetworkExport, read_manifest, write_export
 from occjax.predict.fixed_network import OUTPUTS, fixed_network, output_of, strip_count
 from occjax.predict.load import load
 from occjax.predict.onnx_check import tensorrt_problems
-from occjax.predict.rig import CalibrationError, Rig
+from occjax.predict.rig import CalibrationError, Lens, Rig
 from occjax.predict.stored_weights import restore
 from occjax.predict.tensorrt_operators import OPERATORS
 from occjax.run.export import export_workdir
 from occjax.system.mesh import make_mesh
+
+K = np.array([[100.0, 0, 80], [0, 100, 45], [0, 0, 1]])
+POSE = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+MANIFEST = {
+    "formats": {},
+    "outputs": ["classes", "bev"],
+    "input": [1, 2, 32, 64, 3],
+    "temperature": 1.5,
+    "step": 7,
+    "rig": {
+        "cameras": ["CAM_FRONT", "CAM_BACK"],
+        **{name: [np.eye(n).tolist()] * 2 for name, n in RIG_MATRICES.items()},
+    },
+    "coverage": 0.5,
+}
+LENS = Lens(
+    True, np.array([[80.0, 0, 82], [0, 80, 45], [0, 0, 1]]), np.array([0.05, -0.01, 0, 0]), np.eye(3), (160, 90)
+)
+
+
+def lens_for(rig):
+    """A fisheye that is undone to the rig's first camera."""
+    return dataclasses.replace(LENS, pixel_from_cam=rig.pixel_from_cam[0].astype(np.float64))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +110,7 @@ def test_the_list_is_that_of_the_support_matrix(shared_dir):
 
 
 def test_what_does_not_agree_is_not_written(config, run, sample, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "_stablehlo", lambda network: (b"", {}))
+    monkeypatch.setattr(export, "_stablehlo", lambda network, metadata: (b"", {}))
     shape = config.grid.shape
     wrong = (np.zeros(shape, np.uint8), np.zeros((*shape, 18), np.float16), np.zeros(shape[:2], np.uint8))
     monkeypatch.setattr(export, "_run_stablehlo", lambda data, images: wrong)
@@ -91,29 +122,72 @@ def test_what_does_not_agree_is_not_written(config, run, sample, tmp_path, monke
     assert not list(tmp_path.iterdir())
     written = export_workdir(config, run, tmp_path, formats=("stablehlo",), verify=False)
     manifest = json.loads((tmp_path / "export.json").read_text())
-    assert manifest["rig"]["cameras"] == ["CAM_FRONT", "CAM_BACK"] and len(written) == 4
+    assert manifest["rig"]["cameras"] == ["CAM_FRONT", "CAM_BACK"] and len(written) == 5
+    assert manifest["classes"] == list(CLASS_NAMES) and manifest["grid"] == config.grid.build().to_dict()
     with pytest.raises(UserError, match="--outputs is some of classes, probabilities, bev.*not voxels"):
         export_workdir(config, run, tmp_path, formats=("onnx",), outputs=("voxels",))
 
 
+def test_what_cannot_be_exported_is_told_before_anything_is_made(config, run, tmp_path):
+    for options, says in (
+        ({"formats": ("stablehlo",), "output": run}, "is the folder of a run, which an export would write over"),
+        ({"formats": ("safetensors",), "calibration": tmp_path / "rig.yaml"}, "--calibration is of onnx and stablehlo"),
+        ({"formats": ("safetensors", "safetensors")}, "name everything once"),
+        ({"formats": ("stablehlo",), "outputs": ("classes", "classes")}, "name everything once"),
+    ):
+        with pytest.raises(UserError, match=says):
+            export_workdir(config, run, **{"output": tmp_path, **options})
+
+
 def test_an_export_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
     def made(*files):
-        return NetworkExport(dict.fromkeys(files, b"model"), {"images": np.zeros(1)}, {"formats": {}})
+        return NetworkExport(dict.fromkeys(files, b"model"), {"images": np.zeros(1)}, MANIFEST)
 
+    lidar = VoxelGrid("lidar", (-4.0, -4.0, -1.0), 0.5, (16, 16, 4))
+    rig = Rig.from_arrays([K, K], grid_from_cam=[POSE, POSE], frame="ego")
+    MANIFEST.update(facts_of(rig, lidar), formats={"stablehlo": {}})
     written = write_export(tmp_path, made("model.onnx", "model_int8.onnx"), Config())
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} and len(written) == 5
+    page = (tmp_path / "EXPORT.md").read_text()
+    for said in ("CAM_FRONT, CAM_BACK, in this order", "x right, y forward, z up, X = 16, Y = 16, Z = 4", "17 free"):
+        assert said in page
+    assert "of the network's logits divided" not in page and "InferenceSession('model.onnx')" in page
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} and len(written) == 6
     # Another rig's, perhaps: what it does not write itself would be taken for its own.
     written = write_export(tmp_path, made("model.stablehlo"), Config())
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} and len(written) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} and len(written) == 5
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export.np, "savez_compressed", full)
+    monkeypatch.setattr("occjax.predict.export_folder.np.savez_compressed", full)
     with pytest.raises(OSError, match="No space left"):
         write_export(tmp_path, made("model.onnx"), Config())
-    # Without its manifest nothing loads it.
-    assert not (tmp_path / "export.json").exists()
+    # The one before is still there, and nothing of what failed.
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written}
+    assert read_manifest(tmp_path)["outputs"] == ["classes", "bev"]
+
+
+@pytest.mark.parametrize("has_lens", [False, True])
+def test_the_program_of_the_card_prepares_images_as_the_predictor_does(
+    has_lens, predictor, sample, tmp_path, monkeypatch
+):
+    rig = sample[2]
+    rig = dataclasses.replace(rig, lenses=(lens_for(rig), None)) if has_lens else rig
+    rng = np.random.default_rng(0)
+    images = [cv2.resize(rng.integers(0, 256, (9, 16, 3)).astype(np.uint8), (160, 90)) for _ in rig.cameras]
+    for name, image in zip(rig.cameras, images, strict=True):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image[..., ::-1])
+    manifest = {**MANIFEST, "rig": {"cameras": list(rig.cameras)}, **facts_of(rig, predictor.grid)}
+    (tmp_path / "export.json").write_text(json.dumps(manifest))
+    program = re.search(r"```python\n(.*)```", card(manifest, ("model.onnx",)), re.S)[1]
+    monkeypatch.chdir(tmp_path)
+    seen = {}
+    session = types.SimpleNamespace(run=lambda outputs, inputs: seen.update(inputs) or ("c", "b"))
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace(InferenceSession=lambda path: session))
+    exec(program, {})
+    wanted = predictor.prepare(images, rig).images
+    assert seen["images"].shape == wanted.shape == (1, 2, 32, 64, 3)
+    np.testing.assert_array_equal(seen["images"], wanted)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +218,7 @@ def test_stablehlo_is_loaded_again_and_keeps_to_its_rig(exported, predictor, con
     with pytest.raises(CalibrationError, match="another rig: cam_from_grid of CAM_BACK differs by 0.25;"):
         loaded(files, Rig(rig.cameras, rig.pixel_from_cam, poses))
     with pytest.raises(CalibrationError, match="CAM_BACK missing"):
-        loaded([files["CAM_FRONT"], None], rig)
+        loaded([files["CAM_FRONT"], None], dataclasses.replace(rig, sizes=None))
     with pytest.raises(CalibrationError, match="of 2 cameras, the rig has 1"):
         loaded([files["CAM_FRONT"]], Rig(rig.cameras[:1], rig.pixel_from_cam[:1], rig.cam_from_grid[:1]))
 
@@ -157,7 +231,7 @@ def test_onnx_without_its_packages_says_what_to_install(monkeypatch):
 
     monkeypatch.setattr(export.importlib, "import_module", absent)
     with pytest.raises(ExportError, match="No module named 'onnx'.*pip install -U jax flax .*'jax2onnx>=0.17.1'"):
-        export.onnx_model(network)
+        export.onnx_model(network, {})
 
 
 @pytest.mark.slow
@@ -185,6 +259,9 @@ def test_onnx_computes_the_same_within_tensorrt(config, run, predictor, tmp_path
     assert np.mean(classes == wanted.classes) > 0.9999
     np.testing.assert_allclose(probabilities, wanted.probabilities, atol=1e-3)
     np.testing.assert_array_equal(load(tmp_path)(images, rig).classes, classes)
+    held = {entry.key: json.loads(entry.value) for entry in model.metadata_props if entry.key != "images"}
+    assert held["classes"] == list(CLASS_NAMES) and held["grid"] == config.grid.build().to_dict()
+    assert held["cameras"] == ["CAM_FRONT", "CAM_BACK"]
 
 
 def test_what_tensorrt_does_not_take_is_named():

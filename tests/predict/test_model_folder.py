@@ -81,6 +81,7 @@ def test_scores_of_these_weights_travel_along(run, config, tmp_path, monkeypatch
     assert json.loads((tmp_path / "metrics.json").read_text()) == results and len(written) == 4
     (folder / "metrics.json").write_text(json.dumps(results | {"step": 8}))
     assert len(export_workdir(config, run, tmp_path, formats=("safetensors",))) == 3
+    assert not (tmp_path / "metrics.json").exists()  # of other weights
 
 
 def test_files_that_do_not_belong_together_are_told(exported, config, tmp_path):
@@ -94,6 +95,15 @@ def test_files_that_do_not_belong_together_are_told(exported, config, tmp_path):
         assert said in str(error.value)
     (tmp_path / "model.safetensors").write_bytes((exported / "model.safetensors").read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="cannot be read: .*export or download it again"):
+        read_model_folder(tmp_path, config, make_mesh())
+
+
+def test_weights_keep_to_the_configuration_of_their_export(exported, config, tmp_path):
+    stored = json.loads((exported / "config.json").read_text())
+    stored["config"]["grid"]["lower_m"] = [-8.0, -4.0, -1.0]
+    (tmp_path / "model.safetensors").write_bytes((exported / "model.safetensors").read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(CheckpointError, match=r"config.json is not the one that model.safetensors was exported with"):
         read_model_folder(tmp_path, config, make_mesh())
 
 

@@ -13,13 +13,16 @@ import yaml
 
 import occjax
 from occjax.classes import FREE
+from occjax.config import Config
 from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
+from occjax.errors import UserError
 from occjax.metrics.prediction_files import read_prediction
 from occjax.predict.cost_map import seen_columns
 from occjax.predict.forward import make_predictor
 from occjax.predict.images import ImageError
+from occjax.predict.load import load_predictor
 from occjax.predict.rig import CalibrationError, Rig
 from occjax.predict.stored_weights import restore
 from occjax.synthetic.rig import ego_from_sensor
@@ -148,9 +151,19 @@ def test_a_rig_that_stays_is_predicted_the_same(predictor, sample):
         assert len(predictor._fixed) == 1
         for frame, before in zip(frames, wanted, strict=True):
             found = predictor(frame, rig)
+            assert found.coverage == pytest.approx(before.coverage)
             np.testing.assert_allclose(found.logits, before.logits, atol=1e-4)
             assert np.mean(found.classes == before.classes) > 0.9999
-        assert found.coverage > before.coverage  # of the rig, whichever cameras are there
+    finally:
+        predictor._fixed.clear()
+    # One camera beside the grid, and no image but its own.
+    poses = rig.cam_from_grid.copy()
+    poses[1, 2, 3] += 29
+    half = Rig(rig.cameras, rig.pixel_from_cam, poses, rig.sizes)
+    predictor.fix(half)
+    try:
+        with pytest.raises(CalibrationError, match="none of the 1 cameras sees anything of the grid"):
+            predictor({"CAM_BACK": files["CAM_BACK"]}, half)
     finally:
         predictor._fixed.clear()
     beside = Rig(rig.cameras, rig.pixel_from_cam, rig.cam_from_grid + np.eye(4)[3] * [[0], [0], [29], [0]], rig.sizes)
@@ -186,7 +199,7 @@ def test_a_stream_gives_the_frames_in_order_and_their_latency(predictor, sample,
         np.testing.assert_array_equal(occupancy.logits, wanted.logits)
     said = capsys.readouterr().out
     assert "3 frames, ms" in said and "p50" in said and "compute" in said and said.strip() == stream.latency()
-    with pytest.raises(ImageError, match="holds no images <camera>/<time>.jpg.*CAM_FRONT, CAM_BACK; it holds nothing"):
+    with pytest.raises(ImageError, match="holds no images .*CAM_FRONT, CAM_BACK; it holds no folder of a camera"):
         predictor.stream(tmp_path / "CAM_FRONT", rig).__iter__().__next__()
 
 
@@ -287,3 +300,14 @@ print(occjax.load.__name__, "jax" in sys.modules)
     assert "load" in dir(occjax)
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         occjax.__getattr__("lode")
+
+
+def test_what_cannot_be_loaded_is_named(run, tmp_path):
+    (tmp_path / "model.onnx").touch()
+    for path, says in (
+        (tmp_path / "none.onnx", "none.onnx is not there; .* holds model.onnx"),
+        (tmp_path, r"holds model.onnx, but no export.json: an export was cut; export again"),
+        (run / "config.json", "config.json is no network that was exported; to load its folder, name"),
+    ):
+        with pytest.raises(UserError, match=says):
+            load_predictor(Config(), path) if path == tmp_path else occjax.load(path)
