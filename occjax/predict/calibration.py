@@ -26,20 +26,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import yaml
 
 from occjax.geometry import invert_rigid, transform_from_pose
-from occjax.predict.rig import CalibrationError, Lens, Rig, levelness, require_intrinsics, require_rigid
+from occjax.predict.lens import CalibrationError, Lens, optics
+from occjax.predict.rig import Rig, levelness, require_rigid
 
 _FRAMES = {"lidar": "lidar", "ego": "ego", "base_link": "ego"}
 # Columns: the axes of an optical frame in one that looks along x with z up (ROS, REP 103).
 _LINK_FROM_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 _AXES = {"optical": np.eye(4), "link": _LINK_FROM_OPTICAL}
-_PINHOLE = ("none", "")
-_FISHEYE = ("equidistant", "fisheye")
-_POLYNOMIAL = ("plumb_bob", "rational_polynomial")
 # Spelling of the calibration files, and that of the message.
 _MATRICES = {
     "camera_matrix": ("K", "k"),
@@ -66,7 +63,9 @@ def read_calibration(path: str | Path) -> Rig:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except UnicodeDecodeError as error:
+        raise CalibrationError(f"calibration {path} is no text in UTF-8; write it as such, YAML") from error
     except OSError as error:
         raise CalibrationError(f"cannot read the calibration {path}: {error.strerror}; check the path") from error
     # What YAML takes for a date or a number need be none.
@@ -77,6 +76,17 @@ def read_calibration(path: str | Path) -> Rig:
         return _rig(content)
     except CalibrationError as error:
         raise CalibrationError(f"calibration {path}: {error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """As the safe one, but two entries of one name are an error, where YAML's readers take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for (key, _), name in zip(node.value, names, strict=False):
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} stands twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _require_small(path: Path, content: Any) -> None:
@@ -103,6 +113,8 @@ def _rig(content: Any) -> Rig:
     matrices, poses, sizes, lenses = [], [], [], []
     readings: dict[str, list[np.ndarray]] = {}
     for name, camera in cameras.items():
+        if name in (None, ""):
+            raise CalibrationError("a camera has no name; write it before the colon")
         camera = _mapping(camera, str(name), _CAMERA_KEYS, ())
         size = (_size(name, camera, "width"), _size(name, camera, "height"))
         pixel_from_cam, lens = _optics(name, camera, size)
@@ -146,7 +158,6 @@ def _optics(name: str, camera: dict, size: tuple[int, int]) -> tuple[np.ndarray,
     if raw is None:
         raise CalibrationError(f"{name} lacks its intrinsics; give camera_matrix: {{data: [nine numbers]}} or K: [...]")
     matrix = raw.reshape(3, 3)
-    require_intrinsics(name, matrix)
     rectification = _numbers(name, camera, "rectification_matrix", (9,))
     if rectification is not None and np.abs(rectification.reshape(3, 3) - np.eye(3)).max() > 1e-6:
         raise CalibrationError(
@@ -156,25 +167,10 @@ def _optics(name: str, camera: dict, size: tuple[int, int]) -> tuple[np.ndarray,
     model = str(camera.get("distortion_model", "") or "").lower()
     coefficients = _numbers(name, camera, "distortion_coefficients", (4, 5, 8, 12, 14, 0))
     coefficients = np.zeros(0) if coefficients is None else coefficients
-    if not coefficients.any() and model in (*_POLYNOMIAL, *_PINHOLE):
-        return matrix, None
-    if model not in (*_FISHEYE, *_POLYNOMIAL):
-        known = ", ".join((*_POLYNOMIAL, *_FISHEYE, "none"))
-        raise CalibrationError(f"distortion_model of {name} must be one of {known}, not {model!r}")
-    is_fisheye = model in _FISHEYE
-    if is_fisheye and coefficients.size != 4:
-        raise CalibrationError(f"a fisheye has four coefficients, k1 to k4; {name} has {coefficients.size}")
     projection = _numbers(name, camera, "projection_matrix", (12,))
-    if projection is not None and projection.any():
-        pinhole = projection.reshape(3, 4)[:, :3]
-        require_intrinsics(name, pinhole)
-    elif is_fisheye:
-        pinhole = cv2.fisheye.estimateNewCameraMatrixForUndistortRectify(
-            matrix, coefficients, size, np.eye(3), balance=0.0
-        )
-    else:
-        pinhole, _ = cv2.getOptimalNewCameraMatrix(matrix, coefficients, size, 0.0)
-    return pinhole, Lens(is_fisheye, matrix, coefficients, pinhole, size)
+    # Of a camera that nobody has rectified, ROS leaves it 0.
+    pinhole = projection.reshape(3, 4)[:, :3] if projection is not None and projection.any() else None
+    return optics(name, matrix, model, coefficients, pinhole, size)
 
 
 def _pose(name: str, camera: dict) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -192,6 +188,8 @@ def _pose(name: str, camera: dict) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def _matrix(what: str, value: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """A pose [4, 4], and what the same numbers are in other readings."""
     pose = _mapping(value, what, {"matrix", "translation", "rotation", "rotation_wxyz", "rotation_xyzw"}, ())
+    if "matrix" in pose and len(pose) > 1:
+        raise CalibrationError(f"{what} is given twice, as a matrix and by {', '.join({*pose} - {'matrix'})}; keep one")
     if "matrix" not in pose:
         return _pose_of_quaternion(what, pose)
     matrix = _vector(f"matrix of {what}", pose["matrix"], (16,)).reshape(4, 4)
@@ -247,8 +245,10 @@ def _choice(what: str, value: Any, choices: dict[str, Any]) -> Any:
 
 
 def _size(name: str, camera: dict, side: str) -> int:
+    if side in camera and f"image_{side}" in camera:
+        raise CalibrationError(f"{name} has both {side} and image_{side}; keep one")
     value = camera.get(f"image_{side}", camera.get(side))
-    if not isinstance(value, int) or not 0 < value <= _LARGEST_IMAGE:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LARGEST_IMAGE:
         raise CalibrationError(
             f"{name} lacks image_{side}, the pixels that its intrinsics are of; found {reprlib.repr(value)}"
         )
@@ -258,6 +258,8 @@ def _size(name: str, camera: dict, side: str) -> int:
 def _numbers(name: str, camera: dict, key: str, counts: tuple[int, ...]) -> np.ndarray | None:
     """The numbers of a matrix in either spelling, or None where it is absent."""
     given = [spelling for spelling in (key, *_MATRICES[key]) if camera.get(spelling) is not None]
+    if len(given) > 1:
+        raise CalibrationError(f"{name} has both {' and '.join(given)}; keep one")
     if not given:
         return None
     value = camera[given[0]]

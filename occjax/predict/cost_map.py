@@ -1,5 +1,6 @@
 """Cost map for a robot: which columns of the grid something stands in, how close that is, and where nobody looks."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -126,8 +127,8 @@ def band_of(robot: Robot, grid: VoxelGrid) -> Bool[np.ndarray, "z"]:
             f"no voxel has its centre between {low} and {high} m: the grid reaches from {grid.lower_m[2]:g} to "
             f"{grid.upper_m[2]:g} m in steps of {grid.voxel_size_m:g} m; give another height of the robot"
         )
-    if not all(value >= 0 for value in robot[1:]):
-        raise UserError(f"radii and scaling of a robot are 0 or more, not {', '.join(map(str, robot[1:]))}")
+    if not all(0 <= value < math.inf for value in robot[1:]):
+        raise UserError(f"radii and scaling of a robot are 0 or more and finite, not {', '.join(map(str, robot[1:]))}")
     return band
 
 
@@ -137,19 +138,25 @@ def seen_columns(
     """Columns of which a voxel of the band lies in an image of `cameras`; what may stand before it is not asked.
 
     Raises:
-      UserError: the rig does not say its image sizes.
+      UserError: the rig does not say its image sizes, or has no such camera.
     """
     if rig.sizes is None:
         raise UserError("what cameras look at depends on the sizes of their images; give the rig its `sizes`")
     rig = rig.in_frame(grid.frame)
     points = grid.centers_m()[:, :, band]  # [X, Y, B, 3]
     seen = np.zeros(grid.shape[:2], bool)
-    looking = set(rig.cameras if cameras is None else cameras)
+    looking = set(rig.cameras if cameras is None else [cameras] if isinstance(cameras, str) else cameras)
+    if unknown := looking - set(rig.cameras):
+        raise UserError(f"the rig has no camera {', '.join(sorted(unknown))}; it has {', '.join(rig.cameras)}")
     for camera, name in enumerate(rig.cameras):
         if name not in looking:
             continue
         pixel, depth_m = _project(points, rig.cam_from_grid[camera], rig.pixel_from_cam[camera])
         inside = (depth_m > 0) & np.all((pixel >= 0) & (pixel < rig.sizes[camera]), axis=-1)
+        lens = rig.lenses[camera]
+        if lens is not None:
+            column, row = np.where(inside[..., None], pixel, 0).astype(int).transpose(3, 0, 1, 2)
+            inside &= lens.sees[row, column]
         seen |= inside.any(-1)
     return seen
 

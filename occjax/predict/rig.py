@@ -4,14 +4,13 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from occjax.data.augment import plain_resize
-from occjax.errors import UserError
 from occjax.geometry import invert_rigid
 from occjax.grid import FRAMES
+from occjax.predict.lens import CalibrationError, Lens, require_field, require_intrinsics
 from occjax.types import CameraRig
 
 MAX_CAMERAS = 12
@@ -25,40 +24,6 @@ _FRAMES_IN_WORDS = {
 _UPRIGHT = 0.25
 _LIDAR_AXES = 0.8
 _LARGEST_OFFSET_M = 30.0
-
-
-class CalibrationError(UserError):
-    """A calibration that no camera of a vehicle can have, or that does not belong to the images or to the grid."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Lens:
-    """Distortion of a lens, by OpenCV's models, and the pinhole camera that its images are brought to.
-
-    Attributes:
-      is_fisheye: OpenCV's fisheye model (ROS: equidistant) in the place of its polynomial one (ROS: plumb_bob,
-        rational_polynomial).
-      distorted_from_cam: float64 [3, 3] intrinsics of the images as recorded.
-      coefficients: float64 [n]: four of a fisheye; k1 k2 p1 p2 k3 ... otherwise.
-      pixel_from_cam: float64 [3, 3] intrinsics after undistorting.
-      size: width and height of both images, pixels.
-    """
-
-    is_fisheye: bool
-    distorted_from_cam: np.ndarray
-    coefficients: np.ndarray
-    pixel_from_cam: np.ndarray
-    size: tuple[int, int]
-
-    @functools.cached_property
-    def _maps(self) -> tuple[np.ndarray, np.ndarray]:
-        make = cv2.fisheye.initUndistortRectifyMap if self.is_fisheye else cv2.initUndistortRectifyMap
-        matrices = (self.distorted_from_cam, self.coefficients, np.eye(3), self.pixel_from_cam)
-        return make(*matrices, self.size, cv2.CV_16SC2)
-
-    def undistort(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        """The image as the pinhole camera would have taken it; black where the lens saw nothing."""
-        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,6 +62,8 @@ class Rig:
         set_field("pixel_from_cam", _array("pixel_from_cam", self.pixel_from_cam, (len(names), 3, 3)))
         set_field("cam_from_grid", _array("cam_from_grid", self.cam_from_grid, (len(names), 4, 4)))
         set_field("lenses", tuple(self.lenses) or (None,) * len(names))
+        if len(self.lenses) != len(names):
+            raise CalibrationError(f"a rig of {len(names)} cameras has as many lenses, None for pinholes")
         if self.sizes is not None:
             set_field("sizes", _array("sizes", self.sizes, (len(names), 2)).astype(np.int32))
         if self.ego_from_lidar is not None:
@@ -206,18 +173,6 @@ _AXES_HINT = (
 )
 
 
-def require_intrinsics(name: str, pixel_from_cam: Float[np.ndarray, "3 3"]) -> None:
-    """Raises CalibrationError unless the matrix is one of intrinsics, without skew."""
-    k = pixel_from_cam
-    rule = "intrinsics are [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels"
-    if np.any(np.abs(k[2, :2]) > 1e-6) and not k[:2, 2].any():
-        raise CalibrationError(f"pixel_from_cam of {name} is transposed: {rule}; found {k.tolist()}; transpose it")
-    if np.abs(k[2] - [0, 0, 1]).max() > 1e-6 or k[0, 0] <= 0 or k[1, 1] <= 0 or abs(k[1, 0]) > 1e-6:
-        raise CalibrationError(f"pixel_from_cam of {name}: {rule}; found {k.tolist()}; correct it")
-    if abs(k[0, 1]) > 0.01 * k[0, 0]:
-        raise CalibrationError(f"pixel_from_cam of {name} has a skew of {k[0, 1]:g}; {rule}; rectify its images")
-
-
 def require_rigid(what: str, matrix: Float[np.ndarray, "4 4"]) -> None:
     """Raises CalibrationError unless the matrix is a rotation and a translation in metres."""
     last = np.array([0.0, 0, 0, 1])
@@ -260,6 +215,7 @@ def require_size(name: str, pixel_from_cam: Float[np.ndarray, "3 3"], size) -> N
             f"intrinsics of {name} have their centre at ({cx:g}, {cy:g}), which is not near the middle of an image of "
             f"{size[0]}×{size[1]}: they are of another size; scale fx, cx by the width and fy, cy by the height"
         )
+    require_field(name, pixel_from_cam, size)
 
 
 def levelness(grid_from_cam: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n"]:
@@ -273,7 +229,7 @@ def _degrees(cosine: float) -> str:
 
 def _array(name: str, values, shape: tuple[int, ...], dtype=np.float32) -> np.ndarray:
     try:
-        array = np.asarray(values, dtype)
+        array = np.array(values, dtype)  # a copy: what was checked stays as it is
     except (TypeError, ValueError) as error:
         raise CalibrationError(f"{name} must be numbers of shape {shape}: {error}") from error
     if array.shape != shape:

@@ -77,6 +77,8 @@ def predict_workdir(
         _log.info("%s: %s", images, frames_in_words(images, frames, rig.cameras))
     written, packed = [], []
     progress = Progress("predicting", len(frames), _log.info, unit="frames", untimed=1)
+    if bag is not None and bag.resolve() in (output.resolve(), *output.resolve().parents):
+        raise UserError(f"the bag is a folder of its own, and {output} is it or lies in it; choose another --ros-bag")
     try:
         with contextlib.ExitStack() as opened:
             # What it wants and lacks is told now.
@@ -160,4 +162,7 @@ def _frames(images: str, cameras: tuple[str, ...]) -> list[dict[str, Path]]:
     wrong = [name for name, _, path in pairs if not name or not path]
     if wrong:
         raise UserError(f"--images is CAMERA=FILE,CAMERA=FILE or a folder <camera>/<time>.jpg; found {images!r}")
+    names = [name for name, _, _ in pairs]
+    if len(set(names)) < len(names):
+        raise UserError(f"--images names a camera twice; found {images!r}")
     return [{name: Path(path) for name, _, path in pairs}]

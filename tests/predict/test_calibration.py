@@ -2,50 +2,14 @@
 
 import copy
 
-import cv2
 import numpy as np
 import pytest
 import yaml
+from calibration_files import NAMES, poses, read, written, wxyz_of
 
 import occjax
 from occjax.predict.rig import NUSCENES_LIDAR, CalibrationError, Rig, levelness
-from occjax.synthetic.rig import MOUNTS, ego_from_sensor, pixel_from_cam
-
-NAMES = tuple(name for name in MOUNTS if name.startswith("CAM"))
-
-
-def wxyz_of(rotation) -> list[float]:
-    """Quaternion of a rotation, by its axis and angle."""
-    vector = cv2.Rodrigues(rotation)[0].ravel()
-    angle = np.linalg.norm(vector)
-    return [float(np.cos(angle / 2)), *(np.sin(angle / 2) * vector / angle).tolist()]
-
-
-def poses(frame: str) -> dict[str, np.ndarray]:
-    frame_from_ego = np.linalg.inv(ego_from_sensor("LIDAR_TOP")) if frame == "lidar" else np.eye(4)
-    return {name: frame_from_ego @ ego_from_sensor(name) for name in NAMES}
-
-
-def written(frame="ego", names=NAMES) -> dict:
-    """The rig of the generated city as a file."""
-    cameras = {}
-    for name in names:
-        pose = poses(frame)[name]
-        cameras[name] = {
-            "image_width": 1600,
-            "image_height": 900,
-            "camera_matrix": {"rows": 3, "cols": 3, "data": pixel_from_cam(name, 1600, 900).ravel().tolist()},
-            "distortion_model": "plumb_bob",
-            "distortion_coefficients": {"rows": 1, "cols": 5, "data": [0.0] * 5},
-            "grid_from_cam": {"translation": pose[:3, 3].tolist(), "rotation_wxyz": wxyz_of(pose[:3, :3])},
-        }
-    return {"frame": frame, "cameras": cameras}
-
-
-def read(content, tmp_path) -> Rig:
-    path = tmp_path / "rig.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return occjax.read_calibration(path)
+from occjax.synthetic.rig import ego_from_sensor, pixel_from_cam
 
 
 @pytest.mark.parametrize("frame", ["ego", "lidar"])
@@ -187,7 +151,10 @@ LEFT = poses("ego")["CAM_FRONT_LEFT"]
         (lambda e: e.update(rectification_matrix=transposed(POSE[:3, :3])), "turns its images"),
         (lambda e: e.update(fov=90), "unknown entries fov"),
         (lambda e: e.update(camera_matrix={"data": [1, 2]}), "must be 9 finite numbers; found 2"),
-        (lambda e: e.update(camera_matrix={"data": ["a"] * 9}), "must be a list of numbers"),
+        (lambda e: e.update(k=[1.0] * 9), "has both k and K|has both camera_matrix and k; keep one"),
+        (lambda e: e.update(width=1600), "has both width and image_width; keep one"),
+        (lambda e: e.update(image_width=True), "lacks image_width, .*found True"),
+        (lambda e: e["grid_from_cam"].update(matrix=POSE.tolist()), "given twice, as a matrix and by"),
     ],
 )
 def test_mistakes_in_a_file_are_told(change, says, tmp_path):
@@ -204,6 +171,9 @@ def test_what_is_no_calibration_is_told(tmp_path):
         occjax.read_calibration(tmp_path / "absent.yaml")
     for content, says in (
         ("[", "is no YAML"),
+        ("{frame: ego, cameras: {}, frame: lidar}", "'frame' stands twice"),
+        ("{frame: ego, cameras: {A: {}, B: {}, A: {}}}", "'A' stands twice"),
+        ("{frame: ego, cameras: {'': {}}}", "a camera has no name"),
         ("- 1", "must be a mapping"),
         ("cameras: {}", "lacks frame"),
         ("{frame: map, cameras: {}}", "frame must be one of lidar, ego, base_link, not 'map'"),
@@ -212,43 +182,22 @@ def test_what_is_no_calibration_is_told(tmp_path):
         (tmp_path / "rig.yaml").write_text(content)
         with pytest.raises(CalibrationError, match=says):
             occjax.read_calibration(tmp_path / "rig.yaml")
+    (tmp_path / "rig.yaml").write_bytes("frame: Lücke".encode("latin-1"))
+    with pytest.raises(CalibrationError, match="is no text in UTF-8; write it as such"):
+        occjax.read_calibration(tmp_path / "rig.yaml")
 
 
-@pytest.mark.parametrize("model", ["equidistant", "plumb_bob"])
-def test_a_lens_is_undone(model, tmp_path):
-    """A picture is bent as the lens would, pixel by pixel through OpenCV's projection, and comes back."""
-    size = (320, 180)
-    k = pixel_from_cam("CAM_FRONT", *size)
-    rng = np.random.default_rng(0)
-    picture = cv2.resize(rng.integers(0, 256, (9, 16, 3)).astype(np.uint8), size, interpolation=cv2.INTER_CUBIC)
-    coefficients = np.array(
-        [-0.02, 0.01, -0.004, 0.001] if model == "equidistant" else [-0.2, 0.05, 0.001, -0.002, 0.01]
-    )
-    u, v = np.meshgrid(np.arange(size[0], dtype=np.float64), np.arange(size[1], dtype=np.float64))
-    bent = np.stack([u, v], -1).reshape(-1, 1, 2)
-    undo = cv2.fisheye.undistortPoints if model == "equidistant" else cv2.undistortPoints
-    straight = undo(bent, k, coefficients, P=k).reshape(*size[::-1], 2).astype(np.float32)
-    recorded = cv2.remap(picture, straight[..., 0], straight[..., 1], cv2.INTER_LINEAR)
-    content = written(names=("CAM_FRONT",))
-    entry = content["cameras"]["CAM_FRONT"]
-    entry |= {
-        "image_width": size[0],
-        "image_height": size[1],
-        "camera_matrix": {"data": k.ravel().tolist()},
-        "distortion_model": model,
-        "distortion_coefficients": {"data": coefficients.tolist()},
-        "projection_matrix": {"data": np.column_stack([k, np.zeros(3)]).ravel().tolist()},
-    }
-    rig = read(content, tmp_path)
-    np.testing.assert_allclose(rig.pixel_from_cam[0], k, rtol=1e-6)
-    inner = (slice(20, -20), slice(30, -30))
-    difference = np.abs(rig.lenses[0].undistort(recorded).astype(int) - picture)[inner]
-    assert difference.mean() < 2 < 8 < np.abs(recorded.astype(int) - picture)[inner].mean()
-    # Without a projection OpenCV chooses a pinhole that the image fills.
-    del entry["projection_matrix"]
-    rig = read(content, tmp_path)
-    assert (rig.lenses[0].undistort(np.full_like(recorded, 200))[2:-2, 2:-2] > 150).all()
-    assert np.abs(rig.pixel_from_cam[0] - k).max() > 1
+def test_a_rig_is_as_it_was_checked():
+    poses_of_rig = np.array(list(poses("lidar").values()), np.float32)
+    k = np.array([pixel_from_cam(name, 1600, 900) for name in NAMES], np.float32)
+    inverse = np.linalg.inv(poses_of_rig)
+    rig = Rig.from_arrays(k, cam_from_grid=inverse, frame="lidar")
+    before = rig.cam_from_grid.copy()
+    inverse[:], k[:] = np.nan, np.nan
+    np.testing.assert_array_equal(rig.cam_from_grid, before)
+    assert np.isfinite(rig.pixel_from_cam).all()
+    with pytest.raises(CalibrationError, match="as many lenses"):
+        Rig(rig.cameras, rig.pixel_from_cam, rig.cam_from_grid, lenses=(None,))
 
 
 def test_rigs_of_arrays():

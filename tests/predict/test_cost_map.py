@@ -1,5 +1,7 @@
 """A cost map by hand: obstacles, what is around them, the ground, and what nobody sees."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from occjax.classes import FREE
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.predict.cost_map import Robot, _distance_in_cells, cost_map, seen_columns
+from occjax.predict.lens import Lens
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.rig import Rig
 
@@ -89,6 +92,7 @@ def test_what_cannot_be_is_told():
         (RIG, Robot(BAND), 0.0, "a probability above 0"),
         (RIG, Robot(BAND, radius_m=-1.0), 0.5, "radii and scaling of a robot are 0 or more"),
         (RIG, Robot(BAND, inflation_radius_m=float("nan")), 0.5, "radii and scaling of a robot are 0 or more"),
+        (RIG, Robot(BAND, cost_scaling=float("inf")), 0.5, "0 or more and finite, not 0.0, 0.0, inf"),
         (Rig.from_arrays(K[None], grid_from_cam=POSE[None], frame="ego"), Robot(BAND), 0.5, "give the rig its `sizes`"),
     ):
         with pytest.raises(UserError, match=says):
@@ -106,5 +110,17 @@ def test_what_a_camera_without_an_image_would_see_is_unknown():
     behind = np.diag([-1.0, -1, 1, 1]) @ POSE
     rig = Rig.from_arrays(np.stack([K, K]), grid_from_cam=np.stack([POSE, behind]), sizes=[[200, 200]] * 2, frame="ego")
     occupancy = occupancy_of()
+    with pytest.raises(UserError, match="the rig has no camera CAM_FORNT; it has camera_0, camera_1"):
+        cost_map(occupancy, rig, Robot(BAND), cameras="CAM_FORNT")
     both, front = cost_map(occupancy, rig, Robot(BAND)), cost_map(occupancy, rig, Robot(BAND), cameras=["camera_0"])
     assert both.values[12, 8] == both.values[3, 8] == front.values[12, 8] == 0 and front.values[3, 8] == -1
+
+
+def test_what_a_lens_did_not_see_is_unknown():
+    """A pinhole of 127° of what a lens saw 90° of: the edges of its image are black."""
+    wide = np.array([[50.0, 0, 100], [0, 50, 100], [0, 0, 1]])
+    pinhole = dataclasses.replace(RIG, pixel_from_cam=wide[None])
+    rig = dataclasses.replace(pinhole, lenses=(Lens(False, K, np.array([1e-9, 0, 0, 0]), wide, (200, 200)),))
+    band = np.array([False, True, True, False])
+    np.testing.assert_array_equal(seen_columns(rig, GRID, band), seen_columns(RIG, GRID, band))
+    assert seen_columns(rig, GRID, band).sum() < seen_columns(pinhole, GRID, band).sum()

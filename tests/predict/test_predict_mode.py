@@ -159,6 +159,17 @@ def test_what_a_robot_lacks_is_told(capsys, run, calibration, tmp_path):
         assert f"--robot-height must be LOW,HIGH, two numbers in this order, not '{text}'" in capsys.readouterr().err
 
 
+def test_a_bag_and_the_output_are_two_folders(run_mode, frames, tmp_path):
+    for bag in (tmp_path / "out", tmp_path):
+        with pytest.raises(UserError, match="choose another --ros-bag"):
+            run_mode(str(frames), bag=bag)
+
+
+def test_a_camera_is_named_once(run_mode):
+    with pytest.raises(UserError, match="--images names a camera twice"):
+        run_mode("CAM_FRONT=a.jpg,CAM_FRONT=b.jpg")
+
+
 @pytest.mark.parametrize("images", ["CAM_FRONT=", "=front.jpg", "front.jpg,CAM_BACK=back.jpg"])
 def test_images_that_are_not_named_are_told(run_mode, images):
     with pytest.raises(UserError, match="--images is CAMERA=FILE,CAMERA=FILE or a folder"):

@@ -13,16 +13,13 @@ import yaml
 
 import occjax
 from occjax.classes import FREE
-from occjax.config import Config
 from occjax.data.index import load_index
 from occjax.data.parts import Parts
 from occjax.data.pipeline import make_eval_loader
-from occjax.errors import UserError
 from occjax.metrics.prediction_files import read_prediction
 from occjax.predict.cost_map import seen_columns
 from occjax.predict.forward import make_predictor
 from occjax.predict.images import ImageError
-from occjax.predict.load import load_predictor
 from occjax.predict.rig import CalibrationError, Rig
 from occjax.predict.stored_weights import restore
 from occjax.synthetic.rig import ego_from_sensor
@@ -300,14 +297,3 @@ print(occjax.load.__name__, "jax" in sys.modules)
     assert "load" in dir(occjax)
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         occjax.__getattr__("lode")
-
-
-def test_what_cannot_be_loaded_is_named(run, tmp_path):
-    (tmp_path / "model.onnx").touch()
-    for path, says in (
-        (tmp_path / "none.onnx", "none.onnx is not there; .* holds model.onnx"),
-        (tmp_path, r"holds model.onnx, but no export.json: an export was cut; export again"),
-        (run / "config.json", "config.json is no network that was exported; to load its folder, name"),
-    ):
-        with pytest.raises(UserError, match=says):
-            load_predictor(Config(), path) if path == tmp_path else occjax.load(path)
