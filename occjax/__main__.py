@@ -20,6 +20,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import occjax
 from occjax.system.command_line import Parser, band, say, show_log, status, words
 from occjax.system.stop_requests import leave
 
@@ -47,6 +48,8 @@ _DEVICE_REMEDY = (
     "--config.model.remat_backbone=True or --config.model.compute_dtype=bfloat16; --mode=benchmark measures what fits"
 )
 _OF_A_RUN = ("eval", "visualize", "view", "predict", "export", "dump")
+# Of the run in a --workdir that is named, else of the default configuration.
+_OF_A_NAMED_RUN = ("config", "doctor")
 _SWITCH = {"action": argparse.BooleanOptionalAction}
 # Options that only some modes read: the modes, the help, and what argparse must know besides.
 _OPTIONS: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
@@ -108,7 +111,9 @@ def _run(arguments: list[str]) -> int:
     named = options.config or DEFAULT_CONFIG
     workdir = Path(options.workdir or f"runs/{Path(named.split(':')[0]).stem}")
     # A run is looked at as it was trained, unless somebody says otherwise.
-    is_own = options.config is None and (options.mode in _OF_A_RUN or (options.mode == "config" and options.workdir))
+    is_own = options.config is None and (
+        options.mode in _OF_A_RUN or (options.mode in _OF_A_NAMED_RUN and options.workdir)
+    )
     config = apply_overrides(load_config(workdir) if is_own else load_config_file(named), overrides)
     if options.mode == "doctor":
         from occjax.run.doctor import report
@@ -273,8 +278,9 @@ def _parser(default_config: str) -> Parser:
         metavar="FILE",
         help=f"configuration file, by default {default_config}; override any field with --config.section.field=value. "
         "eval, visualize, view, predict, export and dump take the workdir's own configuration unless this is given, "
-        "and config that of a --workdir which is named",
+        "config and doctor that of a --workdir which is named",
     )
+    add("--version", action="version", version=f"occjax {occjax.__version__}")
     add("--workdir", metavar="DIR", help="folder of the run; by default runs/<name of the configuration file>")
     modes = "; ".join(f"{name}: {what}" for name, what in _MODES.items())
     add("--mode", choices=list(_MODES), default="train", help=modes)

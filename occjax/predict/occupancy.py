@@ -45,6 +45,10 @@ class Occupancy:
         self._logits, self.grid, self.coverage = logits, grid, coverage
         self.classes = np.asarray(classes)  # uint8 [X, Y, Z] most probable class
 
+    def __repr__(self) -> str:
+        count = int(np.count_nonzero(self.classes != FREE))
+        return f"<Occupancy of {self.grid}: {count} voxels occupied, {100 * self.coverage:.0f} % of the columns seen>"
+
     @property
     def logits(self) -> Any:
         """See above."""

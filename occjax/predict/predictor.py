@@ -1,5 +1,6 @@
 """Predictor: images and a rig in, occupancy out; compiled once for any rig of N cameras, or for one that stays."""
 
+import logging
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,8 @@ from occjax.predict.rig import CalibrationError, Rig
 from occjax.predict.stored_weights import Weights
 from occjax.predict.stream import Stream
 from occjax.types import CameraRig
+
+_log = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -48,6 +51,9 @@ class Predictor:
         # With its arrays on the device, and as the host has it.
         self._fixed: dict[bytes, tuple[FixedRig, FixedRig]] = {}
         self._compiling = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of step {self.step}, {self.grid}, images of {self.input_size}>"
 
     def __call__(self, images: Images, rig: Rig | CameraRig) -> Occupancy:
         """Occupancy of one frame.
@@ -133,6 +139,7 @@ class Predictor:
         shapes = tuple(leaf.shape for leaf in jax.tree.leaves(fixed))
         with self._compiling:
             if shapes not in self._compiled:
+                _log.info("compiling the network for a rig of %d cameras, once", len(fixed.context_gate))
                 blank = self._blank(len(fixed.context_gate))
                 lowered = jax.jit(self._forward_fixed).lower(
                     *self._arrays, blank.images, blank.rig.is_present[0], fixed
@@ -145,6 +152,7 @@ class Predictor:
         # Under the lock, so that threads which ask for the same one do not compile it twice.
         with self._compiling:
             if cameras not in self._compiled:
+                _log.info("compiling the network for %d cameras, once", cameras)
                 lowered = jax.jit(self._forward).lower(*self._arrays, *self._blank(cameras))
                 self._compiled[cameras] = lowered.compile()
             return self._compiled[cameras]

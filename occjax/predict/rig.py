@@ -26,7 +26,7 @@ _LIDAR_AXES = 0.8
 _LARGEST_OFFSET_M = 30.0
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Rig:
     """1 to 12 cameras of a vehicle: `Rig.from_arrays` makes one, `occjax.read_calibration` reads one.
 
@@ -83,6 +83,9 @@ class Rig:
                 f"{name} is not upright: the downward direction of its image points {_degrees(min(level))} away from "
                 f"the ground; {hint}"
             )
+
+    def __repr__(self) -> str:
+        return f"<Rig of {', '.join(self.cameras)} in the {self.frame or 'grid'} frame>"
 
     @classmethod
     def from_arrays(

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import errno
 import io
 import logging
@@ -61,8 +62,19 @@ class Parser(argparse.ArgumentParser):
         # A value alone, -0.5 say, is for the overrides to judge.
         unknown = [argument for argument in rest if re.match(r"--?(?!(no)?config\.)[a-zA-Z]", argument)]
         if unknown:
-            self.error(f"unknown option {', '.join(unknown)}; --help lists them")
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            near = [self._meant(argument, known) for argument in unknown]
+            meant = "".join(f"; did you mean {name}?" for name in dict.fromkeys(near) if name)
+            self.error(f"unknown option {', '.join(unknown)}{meant or '; --help lists them'}")
         return options, rest
+
+    @staticmethod
+    def _meant(argument: str, known: list[str]) -> str:
+        """The option that is spelt most like it, or the field of the configuration; empty where there is none."""
+        name = "--" + argument.partition("=")[0].lstrip("-")
+        if "." in name:
+            return f"--config.{name[2:]}"
+        return next(iter(difflib.get_close_matches(name, known, 1)), "")
 
     def _spelt(self, argument: str) -> str:
         # Behind = no shell expands a home folder: --workdir=~/runs/x, --infos=train=~/x.pkl.

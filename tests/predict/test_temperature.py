@@ -40,6 +40,7 @@ def test_a_fit_is_kept_with_the_checkpoint_and_scored_from_then_on(run, config, 
     again = evaluate_workdir(config, workdir, outputs=Outputs())
     assert again.results["temperature"] == pytest.approx(best, rel=1e-6)
     assert f"at temperature {best['value']:.3f}: {best['occupancy_calibration_error']:.2f} %" in again.table
+    assert f"{best['own_nll']:.4f} nats per voxel, and then {best['nll']:.4f}" in again.table
     # Of these weights alone.
     assert restore(config, workdir, make_mesh()).temperature == best["value"]
     assert read_temperature(path.parent, "raw") == 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from nuscenes_root import write_root
 
+from occjax.__main__ import main
 from occjax.config import NUSCENES_CAMERAS, Config
 from occjax.convert.pack import pack_split
 from occjax.data.file_store import FileStore
@@ -16,6 +17,7 @@ from occjax.data.parts import Parts
 from occjax.errors import DataError
 from occjax.grid import SURROUNDOCC_GRID
 from occjax.run.doctor import report
+from occjax.storage import write_json
 from occjax.targets.files import SparseTeacher, compact_teacher, write_manifest, write_teacher
 
 
@@ -199,3 +201,10 @@ def test_one_broken_link_is_one_file(config):
     index = load_index(config.data)
     with pytest.raises(DataError, match="1 of 7 CAM_FRONT images, .*a link to .*, which is not there"):
         FileStore(config.data, index.split("train"), Parts()).require_complete()
+
+
+def test_the_run_of_a_workdir_that_is_named_is_looked_at(config, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run/config.json", {"config": config.to_dict()})
+    assert main(["--mode=doctor", f"--workdir={tmp_path}/run"]) == 0
+    assert config.data.root in capsys.readouterr().out
