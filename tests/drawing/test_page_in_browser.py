@@ -85,6 +85,13 @@ def settle(browser) -> None:
         time.sleep(0.5)
 
 
+def until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def after(browser, script: str) -> np.ndarray:
     """The canvas, RGB [rows, columns, 3], once the script's change is drawn."""
     browser.execute_script(script)
@@ -193,8 +200,23 @@ def test_the_pointer_tells_class_and_probability(page):
     assert not page.find_element("id", "tip").is_displayed()
 
 
+def test_keys_work_wherever_the_focus_is(page):
+    before = picture(page)
+    press = "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {{key: '{}', bubbles: true}}))"
+    # A button was clicked, and keeps the focus.
+    page.execute_script("document.getElementById('behind').focus()")
+    above = after(page, press.format("T"))
+    assert (above != before).mean() > 0.05
+    np.testing.assert_array_equal(after(page, press.format("b")), before)
+    after(page, press.format("ArrowRight"))
+    assert page.find_element("id", "sample").text == "frame 1"
+    after(page, press.format("ArrowLeft"))
+    assert page.find_element("id", "sample").text == "frame 0"
+
+
 def test_a_drag_turns_all_panels(page):
     before = picture(page)
+    assert "drag to turn" in page.find_element("id", "hint").text
     drag = """
 const canvas = document.getElementById('canvas'), {left, top} = canvas.getBoundingClientRect();
 canvas.setPointerCapture = () => {};
@@ -203,6 +225,7 @@ for (const [kind, x, buttons] of [['pointerdown', 100, 1], ['pointermove', 180, 
 }"""
     turned = quarters(after(page, drag))
     assert all((turned[name] != panel).mean() > 0.05 for name, panel in quarters(before).items())
+    assert not page.find_element("id", "hint").is_displayed()
     after(page, "document.getElementById('behind').click()")
 
 
@@ -213,3 +236,37 @@ def test_it_is_quick_and_has_nothing_to_complain_about(page):
         times.append(float(page.execute_script("return document.getElementById('canvas').dataset.drawMs")))
     assert min(times) < 3  # milliseconds of script a frame
     assert page.get_log("browser") == []
+
+
+def test_low_windows_keep_a_picture(page):
+    page.set_window_size(900, 330)
+    settle(page)
+    assert page.find_element("id", "canvas").size["height"] >= 170
+    page.set_window_size(900, 700)
+    settle(page)
+    assert page.get_log("browser") == []
+
+
+def test_a_damaged_frame_and_a_lost_card_are_told(browser, tmp_path):
+    """Last: the page is not the others' any more."""
+    volume = FrameVolume(street(20))
+    good, bad = (
+        pack_frame(SceneFrame(f"frame {i}", np.zeros((0, 9, 16, 3), np.uint8), volume), (), "ego") for i in (0, 1)
+    )
+    frames = [good, bad._replace(voxels="AAAA" + bad.voxels[4:])]
+    browser.get(write_page(tmp_path / "damaged.html", frames, GRID, title="t").as_uri())
+    settle(browser)
+    message = browser.find_element("id", "message")
+    time_slider = "const s = document.getElementById('time'); s.value = {}; s.dispatchEvent(new Event('input'))"
+    browser.execute_script(time_slider.format(1))
+    until(lambda: "damaged: write the page again" in message.text)
+    after(browser, time_slider.format(0))
+    assert not message.is_displayed()
+    assert [entry for entry in browser.get_log("browser") if "Uncaught" in entry["message"]] == []
+    lose = "window.lost = document.getElementById('canvas').getContext('webgl2').getExtension('WEBGL_lose_context')"
+    browser.execute_script(lose + "; window.lost.loseContext()")
+    until(lambda: "graphics card was reset" in message.text)
+    browser.execute_script("window.lost.restoreContext()")
+    until(lambda: browser.execute_script("return !window.lost"))  # it was loaded again
+    settle(browser)
+    assert colored(picture(browser), much="rb", little="g") > 3000  # the road

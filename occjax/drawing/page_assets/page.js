@@ -8,6 +8,12 @@ const TAP = 5; // a pointer that moved less has pressed, not dragged
 
 const byId = (id) => document.getElementById(id);
 
+// In the place of the picture; null takes it away.
+function tell(text) {
+  byId("message").textContent = text;
+  byId("message").hidden = text === null;
+}
+
 class Page {
   constructor(scene) {
     this.scene = scene;
@@ -38,6 +44,12 @@ class Page {
     this.makeCameras();
     this.makeControls();
     new PointerControl(this.canvas, this);
+    this.canvas.addEventListener("webglcontextlost", (event) => {
+      // Otherwise it never comes back.
+      event.preventDefault();
+      tell("The graphics card was reset. If the picture does not return, reload the page.");
+    });
+    this.canvas.addEventListener("webglcontextrestored", () => location.reload());
     new ResizeObserver(() => this.resize()).observe(byId("stage"));
     this.resize();
     await this.showFrame(0);
@@ -55,9 +67,19 @@ class Page {
       image.src = `data:image/webp;base64,${images[i]}`;
     });
     if (!this.decoded.has(number)) this.decoded.set(number, decodeFrame(voxels, this.scene));
-    const volumes = await this.decoded.get(number);
+    let volumes = null;
+    try {
+      volumes = await this.decoded.get(number);
+    } catch {
+      // Told below, of the frame that is looked at.
+    }
     // The slider may have moved on meanwhile.
     if (number !== this.frame) return;
+    tell(volumes ? null : "The voxels of this frame are damaged: write the page again.");
+    if (!volumes) {
+      this.mark(null);
+      this.renderer.clear();
+    }
     this.volumes = volumes;
     this.change();
   }
@@ -118,12 +140,12 @@ class Page {
     let columns = 1;
     for (let more = 2; more <= count; more++) if (size(more) > size(columns)) columns = more;
     const rows = Math.ceil(count / columns);
-    const h = (height - GAP * (rows - 1)) / rows;
+    const h = Math.max(1, (height - GAP * (rows - 1)) / rows);
     return this.shownPanels().map((_, i) => {
       const row = Math.floor(i / columns);
       // Fewer of them, in the last row, are wider.
       const inRow = Math.min(columns, count - row * columns);
-      const w = (width - GAP * (inRow + 1)) / inRow;
+      const w = Math.max(1, (width - GAP * (inRow + 1)) / inRow);
       return [GAP + (i % columns) * (w + GAP), row * (h + GAP), w, h];
     });
   }
@@ -308,10 +330,12 @@ class Page {
       ArrowRight: () => this.showFrame((this.frame + 1) % frames.length),
     };
     window.addEventListener("keydown", (event) => {
-      // Sliders and buttons have keys of their own.
-      if (event.target.matches("input, button") || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key in keys) {
-        keys[event.key]();
+      // Sliders have keys of their own, and buttons one.
+      if (event.target.matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target.matches("button") && event.key === " ") return;
+      const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+      if (key in keys) {
+        keys[key]();
         event.preventDefault();
       }
     });
@@ -346,6 +370,7 @@ class PointerControl {
     canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && page.mark(null));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    for (const name of ["pointerdown", "wheel"]) canvas.addEventListener(name, () => (byId("hint").hidden = true));
   }
 
   place(event) {
@@ -401,8 +426,8 @@ async function main() {
     if (!("DecompressionStream" in window)) throw new Error("This page needs a browser of 2023 or later.");
     await new Page(JSON.parse(byId("scene").textContent)).start();
   } catch (error) {
-    byId("message").textContent = error.message;
-    byId("message").hidden = false;
+    byId("hint").hidden = true;
+    tell(error.message);
   }
 }
 

@@ -119,8 +119,7 @@ class Renderer {
     const { lower, size, shape } = scene.grid;
     const { eye } = camera.pose();
     gl.disable(gl.SCISSOR_TEST);
-    gl.clearColor(...BACKGROUND, 1);
-    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+    this.clear();
     gl.enable(gl.DEPTH_TEST);
     gl.enable(gl.CULL_FACE);
     gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);
@@ -150,6 +149,12 @@ class Renderer {
         gl.disable(gl.BLEND);
       }
     }
+  }
+
+  clear() {
+    const gl = this.gl;
+    gl.clearColor(...BACKGROUND, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
   }
 
   drawMesh(name, origin, cell) {
