@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -14,6 +15,7 @@ from occjax.config import Config
 from occjax.drawing.page import MOST_FRAMES, write_page
 from occjax.drawing.page_frame import FrameVolume, SceneFrame, pack_frame
 from occjax.drawing.sheet import draw_sample
+from occjax.drawing.top_view import cost_view
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
 from occjax.predict.calibration import read_calibration
@@ -29,6 +31,7 @@ from occjax.storage import writing
 from occjax.system.progress import Progress
 
 _log = logging.getLogger(__name__)
+_GAP_M = 1.0
 
 
 def predict_workdir(
@@ -53,7 +56,7 @@ def predict_workdir(
       output: folder for what is written.
       best: the checkpoint with the best validation mIoU.
       most_frames: how many the page shows, the first ones.
-      robot: whose cost map is written for each frame, `<frame>_cost_map.npz`.
+      robot: whose cost map is written for each frame, `<frame>_cost_map.npz`, and drawn.
       bag: folder of a ROS bag with points, and with cost maps where there is a robot; frames have the times of their
         names, images that were named one by one 0.
 
@@ -98,6 +101,8 @@ def predict_workdir(
                 costs = None if robot is None else cost_map(occupancy, rig, robot, cameras=frame)
                 if costs is not None:
                     written.append(costs.save(output / f"{name}_cost_map.npz"))
+                    picture = cost_view(costs.values, predictor.grid)
+                    written.append(_write_picture(output / f"{name}_cost_map.png", picture))
                 if open_bag is not None:
                     open_bag.write(occupancy, costs, stamps_ns[number])
                 if number < most_frames:
@@ -105,7 +110,8 @@ def predict_workdir(
                     shown = _shown(name, predictor.prepare(frame, rig), rig, occupancy, frame)
                     packed.append(pack_frame(shown, rig.cameras, predictor.grid.frame))
                     if is_single:
-                        written.append(_draw(output / f"{name}.png", shown, rig, predictor.grid, title=str(workdir)))
+                        sheet = _sheet(shown, rig, predictor.grid, title=str(workdir))
+                        written.append(_write_picture(output / f"{name}.png", sheet))
                 progress.advance()
         page = output / "scene.html"
         written.append(write_page(page, packed, predictor.grid, title=str(workdir), camera_names=rig.cameras))
@@ -139,18 +145,24 @@ def _shown(title: str, images: NetworkInput, rig: Rig, occupancy: Occupancy, cam
     """A frame for the page and the picture: images as they were taken, voxels where one of its cameras looks."""
     assert rig.sizes is not None
     seen = seen_columns(rig, occupancy.grid, np.ones(occupancy.grid.shape[2], bool), cameras)
+    # Gaps between neighbouring cameras, narrow at the car, would look like ditches.
+    around = 2 * round(_GAP_M / occupancy.grid.voxel_size_m) + 1
+    near = cv2.dilate(seen.astype(np.uint8), np.ones((around, around), np.uint8)) == 1
     # What it believes of the rest is in the files, but nobody should take it for seen.
-    classes = np.where(seen[..., None], occupancy.classes, np.uint8(IGNORE))
+    classes = np.where(near[..., None], occupancy.classes, np.uint8(IGNORE))
     aspects = (rig.sizes[:, 0] / rig.sizes[:, 1]).tolist()
     prediction = FrameVolume(classes, occupancy.confidence())
     return SceneFrame(title, np.asarray(images.images[0]), prediction, aspects=aspects)
 
 
-def _draw(path: Path, frame: SceneFrame, rig: Rig, grid: VoxelGrid, *, title: str) -> Path:
+def _sheet(frame: SceneFrame, rig: Rig, grid: VoxelGrid, *, title: str) -> np.ndarray:
     classes = frame.prediction.classes
-    sheet = draw_sample(frame.images, rig.cameras, None, classes, None, grid, title=title, aspects=frame.aspects)
+    return draw_sample(frame.images, rig.cameras, None, classes, None, grid, title=title, aspects=frame.aspects)
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> Path:
     with writing(path, suffix=".png") as scratch:
-        Image.fromarray(sheet).save(scratch)
+        Image.fromarray(picture).save(scratch)
     return path
 
 

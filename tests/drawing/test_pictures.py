@@ -5,7 +5,7 @@ from occjax.classes import CLASS_COLORS, FREE, IGNORE, OTHERS
 from occjax.drawing.cubes import render_voxels
 from occjax.drawing.sheet import draw_sample
 from occjax.drawing.style import FREE_COLOR, UNKNOWN_COLOR
-from occjax.drawing.top_view import ERROR_COLORS, error_view, map_within, top_view
+from occjax.drawing.top_view import ERROR_COLORS, cost_view, error_view, map_within, top_view
 from occjax.grid import OCC3D_GRID, VoxelGrid
 
 CAR, ROAD, PEDESTRIAN = 4, 11, 7
@@ -81,6 +81,21 @@ def test_top_view_shows_what_is_highest_and_what_is_unknown():
     ratio = image[0] / np.maximum(CLASS_COLORS[CAR], 1)
     assert ratio[1] == pytest.approx(ratio[2], abs=0.02) and ratio[1] > 0.6 and image[0, 0] == 0
     assert image[1].tolist() == list(UNKNOWN_COLOR) and image[2].tolist() == list(FREE_COLOR)
+
+
+@pytest.mark.parametrize("grid", [EGO, LIDAR], ids=["ego", "lidar"])
+def test_a_cost_map_is_drawn_forward_up(grid):
+    """12 m ahead and 6 m to the left an obstacle, what touches it beside it; behind, nothing is known."""
+    values = np.zeros(EGO.shape[:2], np.int8)
+    values[:30] = -1
+    values[60:64, 50:54] = 99
+    values[64, 52] = 100
+    picture = cost_view(values if grid.frame == "ego" else values[:, ::-1].T, grid, scale=4)
+    assert picture.shape == (320, 320, 3)
+    row, column = middle_of(redness(picture))
+    assert row == pytest.approx(1 - 62 / 80, abs=0.02) and column == pytest.approx(1 - 52 / 80, abs=0.02)
+    assert tuple(picture[300, 200]) == UNKNOWN_COLOR and tuple(picture[150, 30]) == FREE_COLOR
+    assert picture[320 - 64 * 4 - 2, 320 - 52 * 4 - 2].min() > 200
 
 
 def test_error_map_names_each_kind_of_error():
