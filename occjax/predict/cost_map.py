@@ -140,9 +140,9 @@ def seen_columns(
     Raises:
       UserError: the rig does not say its image sizes, or has no such camera.
     """
+    rig = rig.in_frame(grid.frame)
     if rig.sizes is None:
         raise UserError("what cameras look at depends on the sizes of their images; give the rig its `sizes`")
-    rig = rig.in_frame(grid.frame)
     points = grid.centers_m()[:, :, band]  # [X, Y, B, 3]
     seen = np.zeros(grid.shape[:2], bool)
     looking = set(rig.cameras if cameras is None else [cameras] if isinstance(cameras, str) else cameras)
