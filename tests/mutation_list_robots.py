@@ -1,8 +1,13 @@
-"""The robots' part of `mutation_list.py`: calibration, what is missed, and cost maps."""
+"""The part of `mutation_list.py` on what users and robots get: rigs, predictions, exports, cost maps, calibration."""
 
 CALIBRATION = "tests/metrics/test_calibration.py"
 MISSED = "tests/metrics/test_missed.py"
 COST_MAP = "tests/predict/test_cost_map.py"
+LENS = "tests/predict/test_lens.py"
+RIGS = "tests/predict/test_calibration.py"
+PREDICTOR = "tests/predict/test_predictor.py"
+EXPORT = "tests/predict/test_export.py"
+MODE = "tests/predict/test_predict_mode.py"
 
 ROBOT_MUTATIONS = {
     "occjax/metrics/calibration.py": [
@@ -27,8 +32,71 @@ ROBOT_MUTATIONS = {
         ("self.values.T.ravel()", "self.values.ravel()", COST_MAP),
         (" | (cost >= INSCRIBED)", " | is_obstacle", COST_MAP),
         ("if name not in looking:", "if False:", COST_MAP),
+        ("np.ones((3, 3), np.uint8))", "np.ones((1, 1), np.uint8))", COST_MAP),
+        ("inside &= lens.sees[row, column]", "inside &= True", COST_MAP),
+        ("rig = rig.in_frame(grid.frame)", "rig = rig", PREDICTOR),
+    ],
+    "occjax/predict/lens.py": [
+        ("if lens.sees.mean() < _LEAST_SEEN:", "if False:", LENS),
+        ("require_field(name, pinhole, size)", "pass", LENS),
+    ],
+    "occjax/predict/rig.py": [
+        (
+            'self.ego_from_lidar if frame == "lidar" else invert_rigid(self.ego_from_lidar)',
+            "self.ego_from_lidar",
+            RIGS,
+        ),
+        ("cam_from_grid=self.cam_from_grid @ old_from_new", "cam_from_grid=old_from_new @ self.cam_from_grid", RIGS),
+        ("ahead, up = ego_from_lidar[0, 1], ego_from_lidar[2, 2]", "ahead = up = ego_from_lidar[2, 2]", RIGS),
+        ("array = np.array(values, dtype)", "array = np.asarray(values, dtype)", RIGS),
+    ],
+    "occjax/predict/calibration.py": [
+        ("if names.count(name) > 1:", "if False:", RIGS),
+        ("if len(given) > 1:", "if False:", RIGS),
+    ],
+    "occjax/models/fixed_rig.py": [
+        ("slice(None) if is_present is None else is_present", "slice(None)", PREDICTOR),
     ],
     "occjax/predict/predictor.py": [
         ("logits / self.temperature,", "logits,", "tests/predict/test_temperature.py"),
+        ("rig.in_frame(self.grid.frame), self.input_size)", "rig, self.input_size)", PREDICTOR),
+    ],
+    "occjax/predict/frames.py": [
+        ("if time in found:", "if False:", "tests/predict/test_frames.py"),
+    ],
+    "occjax/predict/export_card.py": [
+        ("cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR", "cv2.INTER_LINEAR", EXPORT),
+        ("*(undone if has_lenses else []),", "", EXPORT),
+    ],
+    "occjax/predict/export_folder.py": [
+        (
+            "        for name in (MANIFEST, *MODELS.values()):\n            (folder / name).unlink(missing_ok=True)\n",
+            "",
+            EXPORT,
+        ),
+    ],
+    "occjax/predict/model_folder.py": [
+        ("is_of_it = _CONFIG not in facts or", "is_of_it = True or", "tests/predict/test_model_folder.py"),
+    ],
+    "occjax/predict/exported.py": [
+        ("if of_config != (", "if False and of_config != (", "tests/fuzz/test_found_runs.py"),
+    ],
+    "occjax/system/ahead.py": [
+        ("        yield from pending\n        raise", "        raise", "tests/system/test_ahead.py"),
+    ],
+    "occjax/run/predict.py": [
+        (
+            "classes = np.where(near[..., None], occupancy.classes, np.uint8(IGNORE))",
+            "classes = occupancy.classes",
+            MODE,
+        ),
+        (
+            "seen_columns(rig, occupancy.grid, np.ones(occupancy.grid.shape[2], bool), cameras)",
+            "seen_columns(rig, occupancy.grid, np.ones(occupancy.grid.shape[2], bool))",
+            MODE,
+        ),
+    ],
+    "occjax/drawing/top_view.py": [
+        ("(-1, UNKNOWN_COLOR), (99, touched)", "(-1, FREE_COLOR), (99, touched)", "tests/drawing/test_pictures.py"),
     ],
 }

@@ -112,7 +112,7 @@ def _draw(name: str, image: AnyImage, rig: Rig, camera: int, out: UInt8[np.ndarr
         draw_pixels(pixels if lens is None else lens.undistort(pixels), size, 1, matrix, out)
         return size
     except DataError as error:
-        remedy = "; give a whole image file" if isinstance(image, bytes) else ""
+        remedy = "; give a whole JPEG or PNG file" if isinstance(image, bytes) else ""
         raise ImageError(f"image of {where}: {error}{remedy}") from error
     except CalibrationError as error:
         raise ImageError(f"image of {where}: {error}") from error

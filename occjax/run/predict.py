@@ -118,7 +118,7 @@ def predict_workdir(
         return [*written, bag] if bag else written
     except OSError as error:
         where = error.filename or output
-        raise UserError(f"cannot write to {where}: {error.strerror}; choose another --output") from error
+        raise UserError(f"cannot write to {where}: {error.strerror}; choose another folder") from error
 
 
 def predict_by_options(config: Config, workdir: Path, options: argparse.Namespace) -> list[Path]:

@@ -6,6 +6,7 @@ import occjax
 from occjax.config import Config
 from occjax.errors import UserError
 from occjax.predict.load import load_predictor
+from occjax.predict.stored_weights import CheckpointError, checkpoint_folder
 
 
 def test_what_cannot_be_loaded_is_named(run, tmp_path):
@@ -17,3 +18,11 @@ def test_what_cannot_be_loaded_is_named(run, tmp_path):
     ):
         with pytest.raises(UserError, match=says):
             load_predictor(Config(), path) if path == tmp_path else occjax.load(path)
+
+
+def test_what_wants_a_run_says_that_an_export_is_none(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint in .*; train first"):
+        checkpoint_folder(tmp_path, best=False)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match="it is an export: --mode=predict and occjax.load read it"):
+        checkpoint_folder(tmp_path, best=False)
