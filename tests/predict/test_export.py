@@ -110,6 +110,7 @@ def test_the_list_is_that_of_the_support_matrix(shared_dir):
 
 
 def test_what_does_not_agree_is_not_written(config, run, sample, tmp_path, monkeypatch):
+    monkeypatch.setattr("occjax.run.export.require_packages", lambda formats: None)
     monkeypatch.setattr(export, "_stablehlo", lambda network, metadata: (b"", {}))
     shape = config.grid.shape
     wrong = (np.zeros(shape, np.uint8), np.zeros((*shape, 18), np.float16), np.zeros(shape[:2], np.uint8))
@@ -291,3 +292,10 @@ def test_what_tensorrt_does_not_take_is_named():
         "MaxPool pool: a pool over 1 axes",
         "Cast cast: UINT8 inside of the network",
     ]
+
+
+def test_packages_are_asked_for_before_anything_is_loaded(config, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("occjax.run.export.restore", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ExportError, match="StableHLO needs the package flatbuffers.*pip install flatbuffers"):
+        export_workdir(config, run, tmp_path, formats=("stablehlo",))
