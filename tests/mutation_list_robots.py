@@ -6,7 +6,7 @@ COST_MAP = "tests/predict/test_cost_map.py"
 LENS = "tests/predict/test_lens.py"
 RIGS = "tests/predict/test_calibration.py"
 PREDICTOR = "tests/predict/test_predictor.py"
-EXPORT = "tests/predict/test_export.py"
+EXPORT = "tests/predict/test_export_folder.py"
 MODE = "tests/predict/test_predict_mode.py"
 
 ROBOT_MUTATIONS = {

@@ -2,55 +2,25 @@
 
 import dataclasses
 import json
-import re
-import sys
-import types
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from occjax.classes import CLASS_NAMES
-from occjax.config import Config
 from occjax.errors import UserError
-from occjax.grid import VoxelGrid
 from occjax.pooling import highest_occupied
 from occjax.predict import export
-from occjax.predict.export_card import card, facts_of
-from occjax.predict.export_folder import RIG_MATRICES, ExportError, NetworkExport, read_manifest, write_export
+from occjax.predict.export_folder import ExportError
 from occjax.predict.fixed_network import OUTPUTS, fixed_network, output_of, strip_count
 from occjax.predict.load import load
 from occjax.predict.onnx_check import tensorrt_problems
-from occjax.predict.rig import CalibrationError, Lens, Rig
+from occjax.predict.rig import CalibrationError, Rig
 from occjax.predict.stored_weights import restore
 from occjax.predict.tensorrt_operators import OPERATORS
 from occjax.run.export import export_workdir
 from occjax.system.mesh import make_mesh
-
-K = np.array([[100.0, 0, 80], [0, 100, 45], [0, 0, 1]])
-POSE = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-MANIFEST = {
-    "formats": {},
-    "outputs": ["classes", "bev"],
-    "input": [1, 2, 32, 64, 3],
-    "temperature": 1.5,
-    "step": 7,
-    "rig": {
-        "cameras": ["CAM_FRONT", "CAM_BACK"],
-        **{name: [np.eye(n).tolist()] * 2 for name, n in RIG_MATRICES.items()},
-    },
-    "coverage": 0.5,
-}
-LENS = Lens(
-    True, np.array([[80.0, 0, 82], [0, 80, 45], [0, 0, 1]]), np.array([0.05, -0.01, 0, 0]), np.eye(3), (160, 90)
-)
-
-
-def lens_for(rig):
-    """A fisheye that is undone to the rig's first camera."""
-    return dataclasses.replace(LENS, pixel_from_cam=rig.pixel_from_cam[0].astype(np.float64))
 
 
 @pytest.fixture(scope="module")
@@ -138,57 +108,6 @@ def test_what_cannot_be_exported_is_told_before_anything_is_made(config, run, tm
     ):
         with pytest.raises(UserError, match=says):
             export_workdir(config, run, **{"output": tmp_path, **options})
-
-
-def test_an_export_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
-    def made(*files):
-        return NetworkExport(dict.fromkeys(files, b"model"), {"images": np.zeros(1)}, MANIFEST)
-
-    lidar = VoxelGrid("lidar", (-4.0, -4.0, -1.0), 0.5, (16, 16, 4))
-    rig = Rig.from_arrays([K, K], grid_from_cam=[POSE, POSE], frame="ego")
-    MANIFEST.update(facts_of(rig, lidar), formats={"stablehlo": {}})
-    written = write_export(tmp_path, made("model.onnx", "model_int8.onnx"), Config())
-    page = (tmp_path / "EXPORT.md").read_text()
-    for said in ("CAM_FRONT, CAM_BACK, in this order", "x right, y forward, z up, X = 16, Y = 16, Z = 4", "17 free"):
-        assert said in page
-    assert "of the network's logits divided" not in page and "InferenceSession('model.onnx')" in page
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} and len(written) == 6
-    # Another rig's, perhaps: what it does not write itself would be taken for its own.
-    written = write_export(tmp_path, made("model.stablehlo"), Config())
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} and len(written) == 5
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("occjax.predict.export_folder.np.savez_compressed", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_export(tmp_path, made("model.onnx"), Config())
-    # The one before is still there, and nothing of what failed.
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written}
-    assert read_manifest(tmp_path)["outputs"] == ["classes", "bev"]
-
-
-@pytest.mark.parametrize("has_lens", [False, True])
-def test_the_program_of_the_card_prepares_images_as_the_predictor_does(
-    has_lens, predictor, sample, tmp_path, monkeypatch
-):
-    rig = sample[2]
-    rig = dataclasses.replace(rig, lenses=(lens_for(rig), None)) if has_lens else rig
-    rng = np.random.default_rng(0)
-    images = [cv2.resize(rng.integers(0, 256, (9, 16, 3)).astype(np.uint8), (160, 90)) for _ in rig.cameras]
-    for name, image in zip(rig.cameras, images, strict=True):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), image[..., ::-1])
-    manifest = {**MANIFEST, "rig": {"cameras": list(rig.cameras)}, **facts_of(rig, predictor.grid)}
-    (tmp_path / "export.json").write_text(json.dumps(manifest))
-    program = re.search(r"```python\n(.*)```", card(manifest, ("model.onnx",)), re.S)[1]
-    monkeypatch.chdir(tmp_path)
-    seen = {}
-    session = types.SimpleNamespace(run=lambda outputs, inputs: seen.update(inputs) or ("c", "b"))
-    monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace(InferenceSession=lambda path: session))
-    exec(program, {})
-    wanted = predictor.prepare(images, rig).images
-    assert seen["images"].shape == wanted.shape == (1, 2, 32, 64, 3)
-    np.testing.assert_array_equal(seen["images"], wanted)
 
 
 @pytest.fixture(scope="module")
