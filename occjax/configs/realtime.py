@@ -6,16 +6,17 @@ occjax --config=configs/realtime.py:city --workdir=runs/realtime-city
 The first line trains on nuScenes, by the recipe of kd.py: nobody has done it, and hours and scores are unknown. A step
 of one sample took 4.4 s on two busy cores of an Intel Xeon (AVX-512).
 
-Cost of the second: 13 minutes of processor time there for its 1200 updates, where the quickstart took 12. A frame of
-200 x 200 x 16 voxels takes 77 ms by ONNX Runtime and 126 MB, 47 ms in INT8 (--mode=benchmark, two cores of an AMD
-EPYC with AVX-512 and VNNI). Sizes were chosen by its profile with random weights: of 71 ms, convolutions take 26,
-products 16, argmax and sums 12.
+Cost of the second: 10.5 minutes of processor time for its 1200 updates and the evaluation, where the quickstart takes
+8.9 (one core of an AMD EPYC with AVX-512). A frame of 200 x 200 x 16 voxels takes 77 ms by ONNX Runtime and 126 MB,
+47 ms in INT8 (--mode=benchmark, two such cores, with VNNI). Sizes were chosen by its profile with random weights: of
+71 ms, convolutions take 26, products 16, argmax and sums 12.
 
-Expect of the second, in per cent on the 12 validation keyframes, seed 0, with the quickstart of the same hour:
+Expect of the second, in per cent on the 12 validation keyframes (mean ± standard deviation of three seeds), beside the
+quickstart on the same machine:
 
-                                    mIoU    mIoU, classes present  IoU, occupied  BEV mIoU
-realtime.py:city                    49.59   19.35                  58.25          16.32
-quickstart.py                       49.59   19.35                  59.31          16.36
+                                    mIoU           mIoU, classes present  IoU, occupied  BEV mIoU
+realtime.py:city                    48.57 ± 1.31   17.71 ± 2.10           59.17 ± 2.30   15.78 ± 1.67
+quickstart.py                       49.96 ± 0.45   19.94 ± 0.71           58.07 ± 1.47   16.50 ± 0.62
 """
 
 from occjax.config import Config
