@@ -36,6 +36,7 @@ from occjax.train.metrics_log import MetricsLog
 STEP = 4
 CALIBRATION = """
 frame: ego
+ego_from_lidar: {translation: [0.94, 0, 1.84], rotation_wxyz: [0.7071, 0, 0, -0.7071]}
 cameras:
   CAM_FRONT:
     image_width: 1600
