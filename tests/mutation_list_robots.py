@@ -16,12 +16,11 @@ ROBOT_MUTATIONS = {
             "((total * centres).sum(-1) - occupied.sum(-1))",
             CALIBRATION,
         ),
-        ("1 + int(np.argmin(self.nll[1:]))", "1 + int(np.argmax(self.nll[1:]))", CALIBRATION),
+        ("int(np.argmin(errors))", "int(np.argmax(errors))", CALIBRATION),
     ],
     "occjax/metrics/on_device.py": [
         ("scaled = log_probs / temperature", "scaled = log_probs * temperature", CALIBRATION),
-        ("jnp.where(counted, likelihood, 0)", "likelihood", CALIBRATION),
-        ("scaled[..., :FREE], axis=-1) - total", "scaled[..., :FREE], axis=-1)", CALIBRATION),
+        ("- jax.nn.logsumexp(scaled, axis=-1)", "", CALIBRATION),
     ],
     "occjax/metrics/missed.py": [
         ("occupied & ~np.isin(truth, GROUND_CLASSES)", "occupied", MISSED),

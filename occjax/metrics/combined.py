@@ -10,7 +10,7 @@ from occjax.classes import IGNORE
 from occjax.grid import OCC3D_GRID, VoxelGrid
 from occjax.label_sets import LabelSet
 from occjax.metrics.agreement import Agreement
-from occjax.metrics.calibration import OWN, Calibration, CalibrationCounts
+from occjax.metrics.calibration import OWN, Calibration
 from occjax.metrics.missed import Missed
 from occjax.metrics.protocols import VoxelMiou
 from occjax.metrics.rayiou import RayIou
@@ -37,14 +37,14 @@ class ScoredSample(NamedTuple):
       prediction: uint8 [X, Y, Z] classes.
       truth: uint8 [X, Y, Z] classes, 255 unknown; None without labels.
       camera_mask: bool [X, Y, Z], or None where the label set has none.
-      calibration: of `on_device.calibration_counts`, or None.
+      calibration: int [T, 2, 1000] of `on_device.calibration_counts`, or None.
       teacher: the teacher's answer, or None without a teacher.
     """
 
     prediction: np.ndarray
     truth: np.ndarray | None
     camera_mask: np.ndarray | None
-    calibration: CalibrationCounts | None
+    calibration: np.ndarray | None
     teacher: TeacherAnswer | None
 
 

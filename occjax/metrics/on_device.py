@@ -9,8 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from occjax.classes import FREE
 from occjax.label_sets import LabelSet
 from occjax.losses.occupancy import counted_voxels
-from occjax.metrics.calibration import FINE_BINS, OWN, CalibrationCounts
-from occjax.system.cpu import sum_all
+from occjax.metrics.calibration import FINE_BINS, OWN
 from occjax.targets.rows import voxel_rows
 from occjax.types import Batch, TeacherTargets
 
@@ -36,13 +35,13 @@ class VoxelSummary(NamedTuple):
 
     Attributes:
       semantics: most probable class.
-      calibration: of the probability of "not free", each with a batch axis in front; None without labels.
+      calibration: as `calibration_counts` gives it; None without labels.
       teacher: comparison with the teacher, or None without one.
       probability: of `semantics` in 255ths, to be looked at; None where nobody computed it.
     """
 
     semantics: UInt8[Array, "b x y z"]
-    calibration: CalibrationCounts | None
+    calibration: Int[Array, "b t 2 bins"] | None
     teacher: TeacherComparison | None
     probability: UInt8[Array, "b x y z"] | None = None
 
@@ -86,20 +85,15 @@ def calibration_counts(
     truth: UInt8[Array, "b x y z"],
     counted: Bool[Array, "b x y z"],
     temperatures: tuple[float, ...],
-) -> CalibrationCounts:
-    """Calibration of each sample at each temperature, [B, T, ...]."""
+) -> Int[Array, "b t 2 bins"]:
+    """Voxels that count by their probability of "not free", at each temperature; see `occupancy_histogram`."""
 
-    def of_sample(sample: tuple[Array, Array, Array], temperature: Float[Array, ""]) -> CalibrationCounts:
+    def of_sample(sample: tuple[Array, Array, Array], temperature: Float[Array, ""]) -> Int[Array, "2 bins"]:
         log_probs, truth, counted = sample
-        # 255, "no label", would read past the last class; which class stands in its place is all one.
-        known = jnp.where(counted, truth, FREE).astype(jnp.int32)[..., None]
         scaled = log_probs / temperature
-        total = jax.nn.logsumexp(scaled, axis=-1)
         # Summed over what is not free: 1 - p(free) would cancel where p(free) is nearly 1, which is nearly everywhere.
-        occupied = jax.nn.logsumexp(scaled[..., :FREE], axis=-1) - total
-        likelihood = jnp.take_along_axis(scaled, known, axis=-1)[..., 0] - total
-        nll = -sum_all(jnp.where(counted, likelihood, 0))
-        return CalibrationCounts(occupancy_histogram(jnp.exp(occupied), truth != FREE, counted), nll)
+        occupied = jax.nn.logsumexp(scaled[..., :FREE], axis=-1) - jax.nn.logsumexp(scaled, axis=-1)
+        return occupancy_histogram(jnp.exp(occupied), truth != FREE, counted)
 
     # One temperature and one sample after the other: the scaled logits are as large as the logits.
     tried = jnp.asarray(temperatures, jnp.float32)

@@ -98,8 +98,6 @@ def full_table(state: CombinedScores, *, heading: str, about: str) -> str:
         if (best := state.calibration.best()) is not None:
             after = _text(best["occupancy_calibration_error"])
             remarks[-1] += f", at temperature {best['value']:.3f}: {after} %"
-            own, then = (f"{best[name]:.4f}" for name in ("own_nll", "nll"))
-            remarks.append(f"  negative log-likelihood, which it is fitted to: {own} nats per voxel, and then {then}")
     occupied, obstacles = ([_text(share) for share in shares.values()] for shares in state.missed.compute().values())
     within = " and ".join(f"{range_m}" for range_m in RANGES_M)
     remarks.append(
