@@ -45,7 +45,8 @@ def load_config(workdir: Path) -> Config:
     if not path.exists():
         runs = sorted(str(p.parent) for p in workdir.parent.glob("*/config.json"))
         beside = f"; runs beside it: {', '.join(runs)}" if runs else ""
-        raise WorkdirError(f"{workdir} holds no run (no config.json){beside}; train first or name another --workdir")
+        why = "no config.json" if workdir.exists() else "it is not there"
+        raise WorkdirError(f"{workdir} holds no run ({why}){beside}; train first or name another --workdir")
     try:
         text = path.read_text(encoding="utf-8")
         config = _from_dict(Config, _as_now(json.loads(text)["config"]))

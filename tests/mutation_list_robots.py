@@ -30,14 +30,14 @@ ROBOT_MUTATIONS = {
     "occjax/predict/cost_map.py": [
         ("self.values.T.ravel()", "self.values.ravel()", COST_MAP),
         (" | (cost >= INSCRIBED)", " | is_obstacle", COST_MAP),
-        ("if name not in looking:", "if False:", COST_MAP),
+        ("[name in looking for name in rig.cameras]", "[True for name in rig.cameras]", COST_MAP),
         ("np.ones((3, 3), np.uint8))", "np.ones((1, 1), np.uint8))", COST_MAP),
         ("inside &= lens.sees[row, column]", "inside &= True", COST_MAP),
         ("rig = rig.in_frame(grid.frame)", "rig = rig", PREDICTOR),
     ],
     "occjax/predict/lens.py": [
         ("if lens.sees.mean() < _LEAST_SEEN:", "if False:", LENS),
-        ("require_field(name, pinhole, size)", "pass", LENS),
+        ("require_size(name, pinhole, size)", "pass", LENS),
     ],
     "occjax/predict/rig.py": [
         (
@@ -53,12 +53,13 @@ ROBOT_MUTATIONS = {
         ("if names.count(name) > 1:", "if False:", RIGS),
         ("if len(given) > 1:", "if False:", RIGS),
     ],
-    "occjax/models/fixed_rig.py": [
-        ("slice(None) if is_present is None else is_present", "slice(None)", PREDICTOR),
+    "occjax/predict/stream.py": [
+        ("yield frame, result", "yield None, result", MODE),
     ],
     "occjax/predict/predictor.py": [
         ("logits / self.temperature,", "logits,", "tests/predict/test_temperature.py"),
         ("rig.in_frame(self.grid.frame), self.input_size)", "rig, self.input_size)", PREDICTOR),
+        ("covers[np.asarray(is_present)].any(0)", "covers.any(0)", PREDICTOR),
     ],
     "occjax/predict/frames.py": [
         ("if time in found:", "if False:", "tests/predict/test_frames.py"),
@@ -79,6 +80,7 @@ ROBOT_MUTATIONS = {
     ],
     "occjax/predict/exported.py": [
         ("if of_config != (", "if False and of_config != (", "tests/fuzz/test_found_runs.py"),
+        ("(runnable or there)[0]", "there[0]", EXPORT),
     ],
     "occjax/system/ahead.py": [
         ("        yield from pending\n        raise", "        raise", "tests/system/test_ahead.py"),
@@ -96,6 +98,6 @@ ROBOT_MUTATIONS = {
         ),
     ],
     "occjax/drawing/top_view.py": [
-        ("(-1, UNKNOWN_COLOR), (99, touched)", "(-1, FREE_COLOR), (99, touched)", "tests/drawing/test_pictures.py"),
+        ("(-1, UNKNOWN_COLOR), (99, _TOUCHED)", "(-1, FREE_COLOR), (99, _TOUCHED)", "tests/drawing/test_pictures.py"),
     ],
 }

@@ -67,10 +67,8 @@ def benchmark(config: Config) -> str:
     step = measure_step(config, index, parts, throughput.batch)
     lines += ["", *_step_lines(config, step)]
     lines += ["", *measure_inference(config, _frame(config, split))]
-    # Pictures of another size than nuScenes' say nothing of its disk.
-    if config.data.version != SYNTHETIC_VERSION:
-        _log.info("disk")
-        lines += ["", *_full_lines(config, split, parts, throughput, step)]
+    _log.info("disk")
+    lines += _full_lines(config, split, parts, throughput, step)
     return "\n".join([*lines, "", f"measured in {(time.perf_counter() - started) / 60:.1f} min"])
 
 
@@ -165,11 +163,15 @@ def _step_lines(config: Config, step: StepCost) -> list[str]:
 
 
 def _full_lines(config: Config, split: SplitIndex, parts: Parts, throughput: Throughput, step: StepCost) -> list[str]:
+    # Pictures of another size than nuScenes' say nothing of its disk.
+    if config.data.version == SYNTHETIC_VERSION:
+        return []
     size, rate = config.data.batch_size, throughput.samples_per_s[config.data.workers]
     # Whichever is slower, the step with its waiting or the loader alone.
     epoch_h = FULL_TRAIN * max((step.step_s + step.wait_s) / size, 1 / rate) / 3600
     validation_h = FULL_VAL * max(step.forward_s / size, 1 / rate) / 3600
     lines = [
+        "",
         f"nuScenes in full, {FULL_TRAIN} + {FULL_VAL} keyframes, from these figures",
         f"  one epoch of training {epoch_h:.1f} h, the loader alone {FULL_TRAIN / rate / 3600:.1f} h; "
         f"forward passes of a validation {validation_h:.1f} h",

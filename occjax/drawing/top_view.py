@@ -21,7 +21,7 @@ ERROR_COLORS = {
     "not counted": UNKNOWN_COLOR,
 }
 _MARK_COLOR = (255, 255, 255)
-_COST_COLORS = {"costly": (255, 170, 0), "touched": (235, 60, 60), "obstacle": (255, 225, 225)}
+_COSTLY, _TOUCHED, _OBSTACLE = (255, 170, 0), (235, 60, 60), (255, 225, 225)
 
 
 def top_view(semantics: np.ndarray, grid: VoxelGrid, *, scale: int = 2) -> np.ndarray:
@@ -69,10 +69,9 @@ def error_view(
 
 def cost_view(values: np.ndarray, grid: VoxelGrid, *, scale: int = 4) -> np.ndarray:
     """uint8 RGB [rows, columns, 3] of a cost map, int8 [X, Y] as `occjax.predict.cost_map` has it."""
-    cost, touched, obstacle = (np.array(color, float) for color in _COST_COLORS.values())
     share = (np.clip(values, 0, 98) / 98.0)[..., None]
-    color = (1 - share) * FREE_COLOR + share * cost
-    for value, its_color in ((-1, UNKNOWN_COLOR), (99, touched), (100, obstacle)):
+    color = (1 - share) * FREE_COLOR + share * _COSTLY
+    for value, its_color in ((-1, UNKNOWN_COLOR), (99, _TOUCHED), (100, _OBSTACLE)):
         color[values == value] = its_color
     return _finish(color.astype(np.uint8), grid, scale)
 

@@ -23,22 +23,17 @@ class FixedRig(NamedTuple):
     Attributes:
       context_gate, depth_gate: float32 [N, C].
       plan: which point falls into which cell.
-      covers: bool [N, cells], the BEV cells that have a point of each camera; None in what a program is given.
     """
 
     context_gate: Array
     depth_gate: Array
     plan: SplatPlan
-    covers: np.ndarray | None
-
-    def coverage(self, is_present: np.ndarray | None = None) -> float:
-        """Share of the BEV cells that have a point of a camera that is present; None = all are."""
-        assert self.covers is not None
-        return float(self.covers[slice(None) if is_present is None else is_present].any(0).mean())
 
 
-def fix_rig(student: Student, rig: CameraRig, image_size: tuple[int, int]) -> FixedRig:
-    """The constants of a rig.
+def fix_rig(
+    student: Student, rig: CameraRig, image_size: tuple[int, int]
+) -> tuple[FixedRig, Bool[np.ndarray, "n cells"]]:
+    """The constants of a rig, and which BEV cells have a point of each camera.
 
     Args:
       student: whose gates and grid count.
@@ -60,7 +55,7 @@ def fix_rig(student: Student, rig: CameraRig, image_size: tuple[int, int]) -> Fi
     covers = np.zeros((len(cells), num_cells + 1), bool)
     for camera, its_cells in enumerate(cells):
         covers[camera, its_cells] = True
-    return FixedRig(context_gate, depth_gate, plan_splat(cells, num_cells), covers[:, :num_cells])
+    return FixedRig(context_gate, depth_gate, plan_splat(cells, num_cells)), covers[:, :num_cells]
 
 
 def fixed_rig_logits(

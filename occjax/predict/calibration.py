@@ -64,6 +64,8 @@ def read_calibration(path: str | Path) -> Rig:
     path = Path(path)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except CalibrationError as error:
+        raise CalibrationError(f"calibration {path}: {error}") from error
     except UnicodeDecodeError as error:
         raise CalibrationError(f"calibration {path} is no text in UTF-8; write it as such, YAML") from error
     except OSError as error:
@@ -85,7 +87,7 @@ class _Loader(yaml.SafeLoader):
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for (key, _), name in zip(node.value, names, strict=False):
             if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{name!r} stands twice", key.start_mark)
+                raise CalibrationError(f"{name!r} stands twice, once in line {key.start_mark.line + 1}; keep one")
         return super().construct_mapping(node, deep)
 
 

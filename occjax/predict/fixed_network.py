@@ -62,11 +62,10 @@ def fixed_network(config: Config, weights: Weights, rig: CameraRig, outputs: tup
     # Copies: what is folded here stays whole for everybody else.
     student: Student = nnx.merge(graph, *jax.tree.map(jnp.array, (weights.params, weights.batch_stats)))
     height, width = config.data.image_height, config.data.image_width
-    fixed = fix_rig(student, rig, (height, width))
-    coverage = fixed.coverage()
+    fixed, covers = fix_rig(student, rig, (height, width))
+    coverage = float(covers.any(0).mean())
     if coverage == 0:
         raise CalibrationError("no camera of the rig sees anything of the grid; check the poses and their frame")
-    fixed = fixed._replace(covers=None)
     fold_batch_norm(student)
     student.backbone.pool = padded_max_pool
 

@@ -11,7 +11,8 @@ from occjax.data.augment import plain_resize
 from occjax.data.image_bytes import declared_size
 from occjax.data.images import decode_image, draw_image, draw_pixels
 from occjax.errors import DataError, UserError
-from occjax.predict.rig import CalibrationError, Rig, require_size
+from occjax.predict.lens import CalibrationError, require_size
+from occjax.predict.rig import Rig
 from occjax.types import CameraRig
 
 # Pixels uint8 [H, W, 3] RGB, a file, or its bytes; None = this camera is missing.

@@ -70,6 +70,18 @@ def require_intrinsics(name: str, pixel_from_cam: Float[np.ndarray, "3 3"]) -> N
         raise CalibrationError(f"pixel_from_cam of {name} has a skew of {k[0, 1]:g}; {rule}; rectify its images")
 
 
+def require_size(name: str, pixel_from_cam: Float[np.ndarray, "3 3"], size) -> None:
+    """Raises CalibrationError where the intrinsics cannot be of an image of this width and height."""
+    cx, cy = pixel_from_cam[:2, 2]
+    # A centre so far off is a calibration of another size (0.25: of half of it) far sooner than a lens so oblique.
+    if not (0.28 <= cx / size[0] <= 0.72 and 0.28 <= cy / size[1] <= 0.72):
+        raise CalibrationError(
+            f"intrinsics of {name} have their centre at ({cx:g}, {cy:g}), which is not near the middle of an image of "
+            f"{size[0]}×{size[1]}: they are of another size; scale fx, cx by the width and fy, cy by the height"
+        )
+    require_field(name, pixel_from_cam, size)
+
+
 def require_field(name: str, pixel_from_cam: Float[np.ndarray, "3 3"], size) -> None:
     """Raises CalibrationError where no camera has such a field of view in an image of this width and height."""
     fx, fy = pixel_from_cam[0, 0], pixel_from_cam[1, 1]
@@ -122,9 +134,7 @@ def optics(
     remedy = "check the model and its coefficients, and give projection_matrix, the pinhole to undistort to"
     try:
         require_intrinsics(name, pinhole)
-        require_field(name, pinhole, size)
-        if not (np.abs(pinhole[:2, 2] / size - 0.5) <= 0.5).all():
-            raise CalibrationError(f"its centre ({pinhole[0, 2]:.4g}, {pinhole[1, 2]:.4g}) is beside the image")
+        require_size(name, pinhole, size)
     except CalibrationError as error:
         whose = "that OpenCV chooses for it" if projection is None else "of projection_matrix"
         raise CalibrationError(f"the lens of {name} and the pinhole {whose} do not fit: {error}; {remedy}") from error

@@ -30,39 +30,30 @@ def load(path: str | Path, *, best: bool = False, rig: Rig | None = None) -> Pre
     Raises:
       UserError: there is no run, no checkpoint, or one of another version.
     """
-    path = Path(path)
-    if path.suffix and not path.exists():
-        raise CheckpointError(f"{path} is not there; {path.parent} holds {_content(path.parent)}")
-    return load_predictor(load_config(path), path, best=best, rig=rig)
+    return load_predictor(load_config(Path(path)), Path(path), best=best, rig=rig)
 
 
 def load_predictor(config: Config, path: Path, *, best: bool = False, rig: Rig | None = None) -> Predictor:
     """As `load`, with the run's configuration as somebody has changed it."""
     keep_compiled_programs()
-    models = [name for name in MODELS.values() if (path / name).is_file()]
     if path.is_file() and path.name not in MODELS.values():
         raise CheckpointError(f"{path} is no network that was exported; to load its folder, name {path.parent}")
-    if models and not (path / MANIFEST).is_file():
-        raise CheckpointError(f"{path} holds {', '.join(models)}, but no {MANIFEST}: an export was cut; export again")
-    if path.is_file() or ((path / MANIFEST).is_file() and not (path / WEIGHTS).is_file()):
-        if best:
-            raise CheckpointError(f"{path} is an exported network, which holds one set of weights; leave best out")
+    is_model_folder = (path / WEIGHTS).is_file()
+    networks = [name for name in MODELS.values() if (path / name).is_file()]
+    if networks and not is_model_folder and not (path / MANIFEST).is_file():
+        raise CheckpointError(f"{path} holds {', '.join(networks)}, but no {MANIFEST}: an export was cut; export again")
+    is_network = path.is_file() or ((path / MANIFEST).is_file() and not is_model_folder)
+    if best and (is_network or is_model_folder):
+        raise CheckpointError(f"{path} is an exported model, which holds one set of weights; leave best out")
+    if is_network:
         exported = ExportedPredictor(config, path)
         exported.warm_up(len(exported.cameras))
         return exported
     mesh = make_mesh(jax.local_devices()[:1])
-    is_folder = (path / WEIGHTS).is_file()
-    if is_folder and best:
-        raise CheckpointError(f"{path} is an exported model, which holds one set of weights; leave best out")
-    weights = read_model_folder(path, config, mesh) if is_folder else restore(config, path, mesh, best=best)
+    weights = read_model_folder(path, config, mesh) if is_model_folder else restore(config, path, mesh, best=best)
     predictor = Predictor(config, weights)
     if rig is None:
         predictor.warm_up(len(predictor.cameras))
     else:
         predictor.fix(rig)
     return predictor
-
-
-def _content(folder: Path) -> str:
-    found = sorted(path.name for path in folder.glob("*"))
-    return ", ".join(found[:8]) + (", ..." if len(found) > 8 else "") or "nothing"

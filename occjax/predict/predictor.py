@@ -48,8 +48,8 @@ class Predictor:
         self._student, _, _ = abstract_student(config.model, self.grid)
         self._arrays = (weights.params, weights.batch_stats)
         self._compiled: dict[Any, jax.stages.Compiled] = {}
-        # With its arrays on the device, and as the host has it.
-        self._fixed: dict[bytes, tuple[FixedRig, FixedRig]] = {}
+        # And which BEV cells each of its cameras covers.
+        self._fixed: dict[bytes, tuple[FixedRig, np.ndarray]] = {}
         self._compiling = threading.Lock()
 
     def __repr__(self) -> str:
@@ -81,8 +81,8 @@ class Predictor:
         is_present = frame.rig.is_present[0]
         constant = self._fixed.get(_key(frame.rig))
         if constant is not None:
-            fixed, of_cameras = constant
-            coverage = of_cameras.coverage(np.asarray(is_present))
+            fixed, covers = constant
+            coverage = covers[np.asarray(is_present)].any(0).mean()
             logits, classes = self._program_of(fixed)(*self._arrays, frame.images, is_present, fixed)
         else:
             logits, classes, coverage = self.program(len(is_present))(*self._arrays, *frame)
@@ -120,14 +120,13 @@ class Predictor:
         width, height = self.input_size
         cameras = rig.is_present.shape[1]
         student = nnx.merge(self._student, *self._arrays)
-        of_cameras = fix_rig(student, rig, (height, width))
-        if of_cameras.coverage() == 0:
+        fixed, covers = fix_rig(student, rig, (height, width))
+        if not covers.any():
             raise CalibrationError(self._sees_nothing(cameras))
-        # On the device, all but what the host asks for.
-        fixed = jax.tree.map(jnp.asarray, of_cameras._replace(covers=None))
+        fixed = jax.tree.map(jnp.asarray, fixed)
         blank, program = self._blank(cameras), self._program_of(fixed)
         jax.block_until_ready(program(*self._arrays, blank.images, blank.rig.is_present[0], fixed))
-        self._fixed[_key(rig)] = (fixed, of_cameras)
+        self._fixed[_key(rig)] = (fixed, covers)
         return program
 
     def warm_up(self, cameras: int) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from occjax.data.augment import plain_resize
 from occjax.geometry import invert_rigid
 from occjax.grid import FRAMES
-from occjax.predict.lens import CalibrationError, Lens, require_field, require_intrinsics
+from occjax.predict.lens import CalibrationError, Lens, require_intrinsics, require_size
 from occjax.types import CameraRig
 
 MAX_CAMERAS = 12
@@ -207,18 +207,6 @@ def _require_lidar(ego_from_lidar: Float[np.ndarray, "4 4"]) -> None:
             f"points {_degrees(ahead)} away from ahead, its z {_degrees(up)} from up; check the order of its "
             f"quaternion; on nuScenes' vehicles it is {NUSCENES_LIDAR}"
         )
-
-
-def require_size(name: str, pixel_from_cam: Float[np.ndarray, "3 3"], size) -> None:
-    """Raises CalibrationError where the intrinsics cannot be of an image of this width and height."""
-    cx, cy = pixel_from_cam[:2, 2]
-    # A centre so far off is a calibration of another size (0.25: of half of it) far sooner than a lens so oblique.
-    if not (0.28 <= cx / size[0] <= 0.72 and 0.28 <= cy / size[1] <= 0.72):
-        raise CalibrationError(
-            f"intrinsics of {name} have their centre at ({cx:g}, {cy:g}), which is not near the middle of an image of "
-            f"{size[0]}×{size[1]}: they are of another size; scale fx, cx by the width and fy, cy by the height"
-        )
-    require_field(name, pixel_from_cam, size)
 
 
 def levelness(grid_from_cam: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n"]:

@@ -78,7 +78,7 @@ def checkpoint_folder(workdir: Path, *, best: bool) -> Path:
     steps = whole_steps(folder)
     if not steps:
         remedy = "leave --best out" if best else "train first, or name another --workdir"
-        if any(workdir.glob("model*")):
+        if any(workdir.glob("model.*")):
             remedy = "it is an export: --mode=predict and occjax.load read it, all else wants the run"
         raise CheckpointError(f"no {'best ' if best else ''}checkpoint in {workdir}; {remedy}")
     return folder / str(max(steps, key=lambda step: _score(folder / str(step))) if best else max(steps))

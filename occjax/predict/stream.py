@@ -1,7 +1,8 @@
 """Stream of frames: while one is computed, the next are read, decoded and brought to the device."""
 
+import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -43,14 +44,20 @@ class Stream:
         self._seconds: dict[str, list[float]] = {"read": [], "compute": [], "interval": []}
 
     def __iter__(self) -> Iterator[Occupancy]:
+        with contextlib.closing(self.with_inputs()) as pairs:
+            for _, occupancy in pairs:
+                yield occupancy
+
+    def with_inputs(self) -> Generator[tuple[NetworkInput, Occupancy]]:
+        """Each occupancy with what the network was given, which lies on the device."""
         with ThreadPoolExecutor(_READ_AHEAD) as readers, ThreadPoolExecutor(1) as device:
             read = (future.result() for _, future in ahead(readers, self._read, self._frames, _READ_AHEAD))
             last = time.perf_counter()
-            for _, occupancy in ahead(device, self._compute, read, _COMPUTE_AHEAD):
+            for frame, occupancy in ahead(device, self._compute, read, _COMPUTE_AHEAD):
                 result = occupancy.result()
                 now = time.perf_counter()
                 self._seconds["interval"].append(now - last)
-                yield result
+                yield frame, result
                 last = time.perf_counter()
         if self._seconds["interval"]:
             say(self.latency())

@@ -73,7 +73,7 @@ def predict_workdir(
     if robot is not None:
         band_of(robot, config.grid.build())
     is_folder = "=" not in images
-    frames = _frames(images, rig.cameras)
+    frames = list(frames_of_folder(images, rig.cameras)) if is_folder else [_named_images(images)]
     names = [next(iter(frame.values())).stem for frame in frames] if is_folder else ["prediction"]
     stamps_ns = [stamp_of(name) if bag and is_folder else 0 for name in names]
     if is_folder:
@@ -94,9 +94,12 @@ def predict_workdir(
                 else f"calibrated by temperature {predictor.temperature:.3f}",
             )
             is_single = len(frames) == 1
-            occupancies = [predictor(frames[0], rig)] if is_single else predictor.stream(frames, rig)
-            for number, occupancy in enumerate(occupancies):
-                name, frame = names[number], frames[number]
+            if is_single:
+                alone = predictor.prepare(frames[0], rig)
+                predicted = [(alone, predictor.predict(alone))]
+            else:
+                predicted = predictor.stream(frames, rig).with_inputs()
+            for name, frame, stamp_ns, (given, occupancy) in zip(names, frames, stamps_ns, predicted, strict=True):
                 written.append(occupancy.save(output / f"{name}.npz"))
                 costs = None if robot is None else cost_map(occupancy, rig, robot, cameras=frame)
                 if costs is not None:
@@ -104,10 +107,9 @@ def predict_workdir(
                     picture = cost_view(costs.values, predictor.grid)
                     written.append(_write_picture(output / f"{name}_cost_map.png", picture))
                 if open_bag is not None:
-                    open_bag.write(occupancy, costs, stamps_ns[number])
-                if number < most_frames:
-                    # Read once more: a stream does not keep what it has predicted.
-                    shown = _shown(name, predictor.prepare(frame, rig), rig, occupancy, frame)
+                    open_bag.write(occupancy, costs, stamp_ns)
+                if len(packed) < most_frames:
+                    shown = _shown(name, given, rig, occupancy, frame)
                     packed.append(pack_frame(shown, rig.cameras, predictor.grid.frame))
                     if is_single:
                         sheet = _sheet(shown, rig, predictor.grid, title=str(workdir))
@@ -166,10 +168,8 @@ def _write_picture(path: Path, picture: np.ndarray) -> Path:
     return path
 
 
-def _frames(images: str, cameras: tuple[str, ...]) -> list[dict[str, Path]]:
-    """Image files of each frame, by camera."""
-    if "=" not in images:
-        return list(frames_of_folder(images, cameras))
+def _named_images(images: str) -> dict[str, Path]:
+    """Image files of one frame, by camera."""
     pairs = [pair.partition("=") for pair in images.split(",") if pair]
     wrong = [name for name, _, path in pairs if not name or not path]
     if wrong:
@@ -177,4 +177,4 @@ def _frames(images: str, cameras: tuple[str, ...]) -> list[dict[str, Path]]:
     names = [name for name, _, _ in pairs]
     if len(set(names)) < len(names):
         raise UserError(f"--images names a camera twice; found {images!r}")
-    return [{name: Path(path) for name, _, path in pairs}]
+    return {name: Path(path) for name, _, path in pairs}

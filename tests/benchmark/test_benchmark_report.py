@@ -1,12 +1,13 @@
 """`--mode=benchmark` from end to end on the tiny world: every figure that it promises is in the table."""
 
+import inspect
 import os
 import re
 
 import pytest
 from tiny_world import tiny_config
 
-from occjax.benchmark import inference, loader_cost, step_cost, throughput
+from occjax.benchmark import inference, loader_cost, report, step_cost, throughput
 from occjax.benchmark.report import benchmark
 
 
@@ -17,6 +18,11 @@ def short(monkeypatch):
     monkeypatch.setattr(inference, "_FRAMES", 1)
     monkeypatch.setattr(throughput, "_MIN_BATCHES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+
+
+def test_pictures_of_a_generated_city_say_nothing_of_nuscenes(world):
+    # Before it looks at what was measured.
+    assert inspect.unwrap(report._full_lines)(tiny_config(world), *(None,) * 4) == []
 
 
 @pytest.mark.slow

@@ -171,7 +171,7 @@ def test_what_is_no_calibration_is_told(tmp_path):
         occjax.read_calibration(tmp_path / "absent.yaml")
     for content, says in (
         ("[", "is no YAML"),
-        ("{frame: ego, cameras: {}, frame: lidar}", "'frame' stands twice"),
+        ("{frame: ego, cameras: {}, frame: lidar}", r"rig.yaml: 'frame' stands twice, once in line 1; keep one"),
         ("{frame: ego, cameras: {A: {}, B: {}, A: {}}}", "'A' stands twice"),
         ("{frame: ego, cameras: {'': {}}}", "a camera has no name"),
         ("- 1", "must be a mapping"),

@@ -8,7 +8,8 @@ import pytest
 from occjax.classes import FREE
 from occjax.errors import UserError
 from occjax.grid import VoxelGrid
-from occjax.predict.cost_map import Robot, _distance_in_cells, cost_map, seen_columns
+from occjax.predict import cost_map as cost_maps
+from occjax.predict.cost_map import Robot, _distance_in_cells, _project, cost_map, seen_columns
 from occjax.predict.lens import Lens
 from occjax.predict.occupancy import Occupancy
 from occjax.predict.rig import Rig
@@ -124,3 +125,12 @@ def test_what_a_lens_did_not_see_is_unknown():
     band = np.array([False, True, True, False])
     np.testing.assert_array_equal(seen_columns(rig, GRID, band), seen_columns(RIG, GRID, band))
     assert seen_columns(rig, GRID, band).sum() < seen_columns(pinhole, GRID, band).sum()
+
+
+def test_what_cameras_look_at_is_computed_once_for_a_rig(monkeypatch):
+    rig, calls = dataclasses.replace(RIG), []
+    monkeypatch.setattr(cost_maps, "_project", lambda *arrays: calls.append(1) or _project(*arrays))
+    band = np.array([False, True, True, False])
+    for _ in range(3):
+        np.testing.assert_array_equal(seen_columns(rig, GRID, band), seen_columns(RIG, GRID, band))
+    assert len(calls) <= 2 and seen_columns(rig, GRID, ~band).any() and len(calls) <= 3

@@ -12,6 +12,7 @@ import pytest
 
 from occjax.config import Config
 from occjax.grid import VoxelGrid
+from occjax.predict import exported
 from occjax.predict.export_card import card, facts_of
 from occjax.predict.export_folder import RIG_MATRICES, NetworkExport, read_manifest, write_export
 from occjax.predict.rig import Lens, Rig
@@ -89,3 +90,30 @@ def test_the_program_of_the_card_prepares_images_as_the_predictor_does(
     wanted = predictor.prepare(images, rig).images
     assert seen["images"].shape == wanted.shape == (1, 2, 32, 64, 3)
     np.testing.assert_array_equal(seen["images"], wanted)
+
+
+def test_the_first_format_that_can_run_here_is_taken(tmp_path, monkeypatch):
+    grid = VoxelGrid("lidar", (-4.0, -4.0, -1.0), 0.5, (16, 16, 4))
+    rig = Rig.from_arrays([K, K], grid_from_cam=[POSE, POSE], frame="ego")
+    manifest = {**MANIFEST, **facts_of(rig, grid), "formats": {"onnx": {}, "stablehlo": {}}}
+    config = Config()
+    config.grid.frame, config.grid.lower_m, config.grid.voxel_size_m, config.grid.shape = (
+        grid.frame,
+        grid.lower_m,
+        grid.voxel_size_m,
+        grid.shape,
+    )
+    config.data.image_height, config.data.image_width = 32, 64
+    models = {"model.onnx": b"onnx", "model.stablehlo": b"stablehlo"}
+    write_export(tmp_path, NetworkExport(models, {"images": np.zeros(1)}, manifest), config)
+    monkeypatch.setattr(exported.ExportedPredictor, "_runner", lambda self: self._model)
+    for absent, taken in (
+        ([], "model.stablehlo"),
+        (["flatbuffers"], "model.onnx"),
+        (["onnxruntime"], "model.stablehlo"),
+        (["flatbuffers", "onnxruntime"], "model.stablehlo"),
+    ):
+        is_here = lambda name, absent=absent: None if name in absent else name  # noqa: E731
+        monkeypatch.setattr(exported.importlib.util, "find_spec", is_here)
+        assert exported.ExportedPredictor(config, tmp_path)._run == taken
+    assert exported.ExportedPredictor(config, tmp_path / "model.onnx")._run == "model.onnx"

@@ -93,6 +93,13 @@ def test_a_folder_becomes_a_file_for_each_time(run_mode, predictor, sample, fram
     assert len(page["frames"][1]["images"]) == len(rig.cameras)
 
 
+def test_every_frame_is_read_once(run_mode, predictor, frames, monkeypatch):
+    read, prepare = [], type(predictor).prepare
+    monkeypatch.setattr(type(predictor), "prepare", lambda *frame: read.append(frame) or prepare(*frame))
+    run_mode(str(frames))
+    assert len(read) == 2
+
+
 def test_the_page_shows_the_first_frames(run_mode, frames):
     page = scene_of(run_mode(str(frames), most_frames=1)[-1].read_text())
     assert [frame["title"] for frame in page["frames"]] == ["2"]

@@ -57,6 +57,7 @@ def test_overrides_are_kept_as_they_are_and_apart():
     [
         (["--shard=2/2"], "error: --shard must be i/n with 0 <= i < n, such as 0/8, not '2/2'\n"),
         (["--shrad=0/2"], "error: unknown option --shrad=0/2; did you mean --shard?\n"),
+        (["--data.root=x"], "error: unknown option --data.root=x; did you mean --config.data.root?\n"),
         (["--zzz=1"], "error: unknown option --zzz=1; --help lists them\n"),
     ],
 )

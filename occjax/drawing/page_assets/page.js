@@ -75,6 +75,8 @@ class Page {
     }
     // The slider may have moved on meanwhile.
     if (number !== this.frame) return;
+    // What was told then still holds.
+    if (this.renderer.gl.isContextLost()) return;
     tell(volumes ? null : "The voxels of this frame are damaged: write the page again.");
     if (!volumes) {
       this.mark(null);
